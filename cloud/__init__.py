@@ -1,0 +1,1 @@
+"""Things: from the raw reading to validated usage, and the hand on the switch."""

@@ -1,0 +1,1 @@
+"""The database rim: pool and transactions, named SQL, clock, migrations, audit log."""

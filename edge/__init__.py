@@ -1,0 +1,1 @@
+"""The concentrator's agent: poll, keep, forward, obey."""

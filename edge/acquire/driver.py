@@ -1,0 +1,87 @@
+"""What every meter driver does, whatever protocol it speaks."""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Protocol
+
+from protocols.identity import MeterId
+from protocols.mqtt.downlink import Verb
+from protocols.reading import Channel, RelayReading, Status
+from protocols.timeline import Interval
+
+_NO_STATUS = Status(0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sample:
+    """
+    One value as the meter gave it. *Units*: `raw * 10**scaler` in the channel's unit.
+
+    `at` is device time: the stamp of a point value, or the start of an interval of `seconds`.
+    """
+
+    channel: Channel
+    at: datetime
+    seconds: int = 0
+    raw: int
+    scaler: int = 0
+    status: Status = _NO_STATUS
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClockReading:
+    """Meter clock against ours: `offset = meter - midpoint of the exchange`, in milliseconds."""
+
+    offset_ms: int
+    uncertainty_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadOut:
+    """One visit: present values, the clock if the meter has one, the relay if it has one."""
+
+    samples: tuple[Sample, ...]
+    clock: ClockReading | None = None
+    relay: RelayReading | None = None
+    identity: str = ""
+    """What the meter calls itself (logical device name, serial)."""
+    raw: dict[str, Any] = field(default_factory=dict)
+    """OBIS or register name -> printable value, for `meterloop read`."""
+
+
+class MeterDriver(Protocol):
+    """
+    A session with one meter; every call has a deadline and raises PeerError when the meter fails.
+
+    A driver opens itself on first use, keeps the association, and after any PeerError is closed
+    and opened anew at the next call. It checks that the answer comes from `meter`
+    (PeerError `*.foreign`).
+    """
+
+    meter: MeterId
+    has_profile: bool
+    has_relay: bool
+
+    async def read_now(self) -> ReadOut:
+        """Read registers, momentary values, clock and relay in as few trips as can be."""
+        ...
+
+    async def read_profile(self, span: Interval) -> tuple[Sample, ...]:
+        """Read the intervals whose start lies in `span`, in order; what is not there is absent."""
+        ...
+
+    async def read_relay(self) -> RelayReading:
+        """Read the switch. Raises: PeerError `meter.no_relay` where there is none."""
+        ...
+
+    async def operate(self, verb: Verb) -> None:
+        """Ask the meter to open or close; success of the call proves nothing, read the relay."""
+        ...
+
+    async def set_clock(self, offset_ms: int) -> None:
+        """Move the meter's clock by `-offset_ms`."""
+        ...
+
+    async def close(self) -> None:
+        """End the session politely; never raises."""
+        ...
