@@ -1,0 +1,1 @@
+"""PostgreSQL and the MQTT broker as private servers of one installation: no Docker, no root."""
