@@ -1,0 +1,305 @@
+"""
+One simulated meter, whatever protocol it speaks: registers, profile, relay, clock, faults.
+
+Servers take one `Snapshot` per request, so that clock and registers in an answer belong together.
+What must outlive a kill (relay moves, clock sets, faults) is in the ledger before it is answered;
+all else is computed again from the fleet.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from protocols.dlms.classes.disconnect import Trigger, output_closed, step
+from protocols.reading import Channel, RelayReading, RelayState, Status
+from simulators.clock import TICK_MS
+from simulators.energy import Energy, SwitchedEnergy
+from simulators.faults import FOREIGN_NAME, FOREIGN_SERIAL, PLANTED_FAULTS, Fault
+from simulators.fleet import SimMeter
+from simulators.load import key_of, mix
+from simulators.meter.device_clock import DeviceClock
+
+PROFILE_DAYS = 62
+_DAY_SECONDS = 86_400
+_FIELD = "field"
+
+
+class Ledger(Protocol):
+    """Where a meter writes down what must not be forgotten; see `simulators.truth`."""
+
+    def relay(
+        self, meter: str, at_ms: int, *, output: bool, control_state: int, cause: str
+    ) -> None:
+        """Keep a relay move; durable when this returns."""
+        ...
+
+    def clock_set(self, meter: str, at_ms: int, device_ms: int) -> None:
+        """Keep a clock set; durable when this returns."""
+        ...
+
+    def fault(self, meter: str, at_ms: int, name: str, *, on: bool) -> None:
+        """Keep the start or the end of a fault; durable when this returns."""
+        ...
+
+    def served(self, meter: str, at_ms: int, channel: int, raw: int, scaler: int) -> None:
+        """Note an energy register value that is being answered; written within a second."""
+        ...
+
+    def reserve_counters(self, meter: str, block: int) -> range:
+        """Return the next `block` frame counters, never given before; durable on return."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snapshot:
+    """
+    A meter at one instant. *Shape*: one voltage and one current per phase, 1 or 3.
+
+    `device_ms` is what its own clock shows (a multiple of 10 ms), the stamp of every value.
+    """
+
+    true_ms: int
+    device_ms: int
+    register_wh: int
+    power_w: int
+    voltage_mv: tuple[int, ...]
+    current_ma: tuple[int, ...]
+    frequency_mhz: int
+    relay: RelayReading | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProfileRows:
+    """
+    Closed intervals in order, as columns of equal length. *Units*: `wh` in Wh.
+
+    `ends_ms` are device-clock stamps of interval ENDs, as meters stamp; the start is `seconds`
+    before. A slot that is not known is absent.
+    """
+
+    seconds: int
+    ends_ms: NDArray[np.int64]
+    wh: NDArray[np.int64]
+    status: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        """Return the number of rows."""
+        return len(self.ends_ms)
+
+
+class SimulatedMeter:
+    """
+    The state behind a server.
+
+    `now_ms` gives business time in milliseconds; every public call reads it at most once. The
+    server adapters look at `faults` themselves where octets or connections are concerned.
+    """
+
+    def __init__(
+        self,
+        spec: SimMeter,
+        energy: Energy,
+        *,
+        now_ms: Callable[[], int],
+        ledger: Ledger,
+        since_ms: int,
+        profile_slots: int | None = None,
+    ) -> None:
+        """Hang the meter at `since_ms`, relay closed; the profile keeps `profile_slots` rows."""
+        self.spec = spec
+        self.energy = energy
+        self.faults: set[Fault] = set()
+        if spec.planted in PLANTED_FAULTS:
+            self.faults.add(PLANTED_FAULTS[spec.planted])
+        self.clock = DeviceClock(
+            since_ms=since_ms, offset_ms=spec.clock_offset_ms, drift_ppm=spec.clock_drift_ppm
+        )
+        self.control_state = RelayState.CONNECTED
+        self._output = True
+        self._now_ms = now_ms
+        self._ledger = ledger
+        self._since_ms = since_ms
+        seconds = spec.interval_seconds or _DAY_SECONDS
+        self.profile_slots = profile_slots or PROFILE_DAYS * _DAY_SECONDS // seconds
+        self._line_key = key_of(0, spec.transformer, "line")
+
+    @property
+    def identity(self) -> str:
+        """Return the logical device name that the meter answers."""
+        return FOREIGN_NAME if Fault.FOREIGN in self.faults else self.spec.meter
+
+    @property
+    def serial(self) -> int:
+        """Return the serial number that the meter answers."""
+        return FOREIGN_SERIAL if Fault.FOREIGN in self.faults else int(self.spec.serial)
+
+    def snapshot(self) -> Snapshot:
+        """Return the meter now; take one per request and answer everything from it."""
+        now = self._now_ms()
+        voltage = self._voltages(now)
+        power = self.energy.power_w(now)
+        share = power // len(voltage)
+        return Snapshot(
+            true_ms=now,
+            device_ms=self.clock.show(now),
+            register_wh=self.energy.register_wh(now),
+            power_w=power,
+            voltage_mv=voltage,
+            current_ma=tuple(share * 1_000_000 // mv for mv in voltage),
+            frequency_mhz=49_950 + int(mix(self._line_key, np.array([now // 5000]))[0] % 100),
+            relay=self.relay_reading(),
+        )
+
+    def relay_reading(self) -> RelayReading | None:
+        """Return the switch as the meter tells it; None where there is none."""
+        if self.spec.control_mode is None:
+            return None
+        return RelayReading(
+            output_closed=self._output,
+            control_state=self.control_state,
+            control_mode=self.spec.control_mode,
+        )
+
+    def note_served(self, snapshot: Snapshot, channel: Channel, raw: int, scaler: int) -> None:
+        """Tell the ledger that an energy register is being answered."""
+        self._ledger.served(self.spec.meter, snapshot.device_ms, int(channel), raw, scaler)
+
+    def reserve_counters(self, block: int) -> range:
+        """Return frame counters for the server's ciphering, never given before."""
+        return self._ledger.reserve_counters(self.spec.meter, block)
+
+    def profile(
+        self, *, first_end_ms: int | None = None, last_end_ms: int | None = None
+    ) -> ProfileRows:
+        """
+        Return the closed intervals whose END stamp lies in `first_end_ms..last_end_ms`, both in.
+
+        None means as far as the profile goes. Empty where the meter keeps no profile.
+        """
+        return self.profile_at(self._now_ms(), first_end_ms=first_end_ms, last_end_ms=last_end_ms)
+
+    def profile_at(
+        self, now_ms: int, *, first_end_ms: int | None = None, last_end_ms: int | None = None
+    ) -> ProfileRows:
+        """Return `profile` as it stands at the true instant `now_ms`."""
+        seconds = self.spec.interval_seconds
+        if seconds is None:
+            return _rows(_DAY_SECONDS, np.zeros(1, dtype=np.int64), np.zeros(0, dtype=np.int64))
+        grid = seconds * 1000
+        newest = self.clock.furthest(now_ms) // grid
+        oldest = max(-(-self.clock.show(self._since_ms) // grid) + 1,
+                     newest - self.profile_slots + 1)  # fmt: skip
+        first = oldest if first_end_ms is None else max(oldest, -(-first_end_ms // grid))
+        last = newest if last_end_ms is None else min(newest, last_end_ms // grid)
+        marks = np.arange(first - 1, max(last, first - 1) + 1, dtype=np.int64) * grid
+        registers = self.energy.registers_wh(self.clock.first_reached(marks))
+        rows = _rows(seconds, marks, np.diff(registers))
+        for before, after in self.clock.jumps():
+            begins = rows.ends_ms - grid
+            touched = ((begins <= before) & (before <= rows.ends_ms)) | (
+                (begins <= after) & (after <= rows.ends_ms)
+            )
+            rows.status[touched] |= int(Status.CLOCK_ADJUSTED)
+        return self._known(rows)
+
+    def remote(self, trigger: Trigger) -> bool:
+        """
+        Carry out a relay order from the line; tell whether the meter answers success.
+
+        As in the field, success proves nothing: a stuck relay answers it too.
+        """
+        if self.spec.control_mode is None:
+            return False
+        if Fault.STUCK_RELAY in self.faults:
+            return True
+        return self._trigger(trigger)
+
+    def press(self) -> bool:
+        """Press the button: the customer's hand. Tell whether the switch moved."""
+        if self.spec.control_mode is None or Fault.STUCK_RELAY in self.faults:
+            return False
+        if self.control_state is RelayState.CONNECTED:
+            return self._trigger(Trigger.MANUAL_DISCONNECT)
+        return self._trigger(Trigger.MANUAL_RECONNECT)
+
+    def crew_opens(self) -> bool:
+        """Open with the crew's key, past any fault of the relay. Tell whether it moved."""
+        return self._by_crew(RelayState.DISCONNECTED)
+
+    def crew_closes(self) -> bool:
+        """Close with the crew's key, past any fault of the relay. Tell whether it moved."""
+        return self._by_crew(RelayState.CONNECTED)
+
+    def set_clock(self, device_ms: int) -> None:
+        """Make the device clock show `device_ms` from now on."""
+        now = self._now_ms()
+        device_ms = device_ms // TICK_MS * TICK_MS
+        self._ledger.clock_set(self.spec.meter, now, device_ms)
+        self.clock.set(now, device_ms)
+
+    def switch_fault(self, fault: Fault, *, on: bool) -> None:
+        """Let a fault begin or end."""
+        self._ledger.fault(self.spec.meter, self._now_ms(), fault.value, on=on)
+        self.restore_fault(fault, on=on)
+
+    def restore_fault(self, fault: Fault, *, on: bool) -> None:
+        """Take up a fault that the ledger remembers."""
+        if on:
+            self.faults.add(fault)
+        else:
+            self.faults.discard(fault)
+
+    def restore_relay(self, at_ms: int, *, output: bool, control_state: int) -> None:
+        """Take up a relay move that the ledger remembers; call in order of time."""
+        self._output = output
+        self.control_state = RelayState(control_state)
+        if isinstance(self.energy, SwitchedEnergy):
+            self.energy.switch(at_ms, closed=output)
+
+    def _by_crew(self, state: RelayState) -> bool:
+        if self.spec.control_mode is None or self.control_state is state:
+            return False
+        self._move(state, _FIELD)
+        return True
+
+    def _trigger(self, trigger: Trigger) -> bool:
+        mode = self.spec.control_mode
+        assert mode is not None  # callers checked: there is a relay
+        after = step(mode, self.control_state, trigger)
+        if after is None:
+            return False
+        self._move(after, trigger.value)
+        return True
+
+    def _move(self, state: RelayState, cause: str) -> None:
+        now = self._now_ms()
+        closed = output_closed(state)
+        self._ledger.relay(
+            self.spec.meter, now, output=closed, control_state=int(state), cause=cause
+        )
+        self.restore_relay(now, output=closed, control_state=int(state))
+
+    def _voltages(self, now_ms: int) -> tuple[int, ...]:
+        phases = 3 if self.spec.kind == "head" else 1
+        ticks = np.arange(phases, dtype=np.int64) + now_ms // 10_000 * 3
+        return tuple(226_000 + int(word % 8000) for word in mix(self._line_key, ticks).tolist())
+
+    def _known(self, rows: ProfileRows) -> ProfileRows:
+        if not isinstance(self.energy, SwitchedEnergy) or self.energy.curve.known is None:
+            return rows
+        known = self.energy.curve.is_known(rows.ends_ms - rows.seconds * 1000)
+        return ProfileRows(
+            seconds=rows.seconds,
+            ends_ms=rows.ends_ms[known],
+            wh=rows.wh[known],
+            status=rows.status[known],
+        )
+
+
+def _rows(seconds: int, marks: NDArray[np.int64], wh: NDArray[np.int64]) -> ProfileRows:
+    return ProfileRows(
+        seconds=seconds, ends_ms=marks[1:], wh=wh, status=np.zeros(len(wh), dtype=np.int64)
+    )
