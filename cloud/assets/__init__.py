@@ -1,0 +1,1 @@
+"""Meters, concentrators, transformers, usage points, and what was installed where when."""

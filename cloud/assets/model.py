@@ -1,0 +1,116 @@
+"""Things on the network and where they hang."""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+from protocols.identity import ConcentratorId, MeterId, TransformerId, UsagePointId
+
+
+class Refusal(StrEnum):
+    """Why a change of assets is refused."""
+
+    DIFFERS = "assets.differs"
+    """The id is known already with other attributes."""
+    OVERLAP = "assets.overlap"
+    """Meter or usage point is taken at that time."""
+    NOT_INSTALLED = "assets.not_installed"
+    UNKNOWN = "assets.unknown"
+
+
+class PointKind(StrEnum):
+    """What is metered at a usage point."""
+
+    CUSTOMER = "customer"
+    HEAD = "head"
+    """All that flows through one transformer."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Transformer:
+    """A distribution transformer; `unit` is who looks after it."""
+
+    id: TransformerId
+    name: str = ""
+    unit: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UsagePoint:
+    """Where supply is metered. `zone` is its IANA zone; `capacity_w` what the contract allows."""
+
+    id: UsagePointId
+    kind: PointKind
+    transformer: TransformerId
+    zone: str
+    capacity_w: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Concentrator:
+    """A gateway that polls meters."""
+
+    id: ConcentratorId
+    name: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Meter:
+    """
+    A device. *Units*: `max_w` is what it can physically count, watts.
+
+    `rollover_wh` is the first value the register cannot show (10**8 kWh digits: 10**11 Wh), None
+    where it never rolls over. `interval_seconds` is None for a meter without a load profile.
+    """
+
+    id: MeterId
+    model: str
+    protocol: str
+    has_relay: bool
+    can_close_remotely: bool
+    interval_seconds: int | None = None
+    control_mode: int | None = None
+    rollover_wh: int | None = None
+    max_w: int = 100_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Installation:
+    """
+    A meter at a usage point over `[installed_at, removed_at)`.
+
+    `initial_wh` and `final_wh` are what the fitter read off the meter, where written down.
+    """
+
+    meter: MeterId
+    usage_point: UsagePointId
+    concentrator: ConcentratorId
+    installed_at: datetime
+    removed_at: datetime | None = None
+    initial_wh: int | None = None
+    final_wh: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Registration:
+    """Many things at once, as imports and the demo bring them."""
+
+    transformers: tuple[Transformer, ...] = ()
+    usage_points: tuple[UsagePoint, ...] = ()
+    concentrators: tuple[Concentrator, ...] = ()
+    meters: tuple[Meter, ...] = ()
+    installations: tuple[Installation, ...] = field(default=())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Installed:
+    """One installation with its meter and its usage point."""
+
+    installation: Installation
+    meter: Meter
+    usage_point: UsagePoint
+
+    @property
+    def concentrator(self) -> ConcentratorId:
+        """Return who polls the meter."""
+        return self.installation.concentrator

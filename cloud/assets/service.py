@@ -1,0 +1,195 @@
+"""Use cases of the assets: register, exchange, and look up what hangs where."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from cloud.assets import store
+from cloud.assets.model import (
+    Installation,
+    Installed,
+    PointKind,
+    Refusal,
+    Registration,
+    UsagePoint,
+)
+from cloud.store import audit
+from cloud.store.db import Connection, Database
+from protocols.errors import RefusedError
+from protocols.identity import ConcentratorId, MeterId, TransformerId, UsagePointId
+
+_CHUNK = 5000
+
+
+def register(
+    db: Database, registration: Registration, *, now: datetime, actor: str = "system:assets"
+) -> None:
+    """
+    Make many things known in one transaction; repeating it changes nothing.
+
+    Raises: RefusedError DIFFERS when an id is known with other attributes, OVERLAP when a meter or
+    usage point is taken at that time; nothing of the registration is kept then.
+    """
+    with db.transaction() as conn:
+        _same(registration.transformers, store.insert_transformers(conn, registration.transformers))
+        _same(registration.usage_points, store.insert_usage_points(conn, registration.usage_points))
+        _same(
+            registration.concentrators,
+            store.insert_concentrators(conn, registration.concentrators),
+        )
+        _same(registration.meters, store.insert_meters(conn, registration.meters))
+        for start in range(0, len(registration.installations), _CHUNK):
+            _install(conn, registration.installations[start : start + _CHUNK])
+        audit.record(
+            conn,
+            at=now,
+            actor=actor,
+            action="assets.register",
+            entity="assets",
+            entity_id="registration",
+            after={
+                "transformers": len(registration.transformers),
+                "usage_points": len(registration.usage_points),
+                "concentrators": len(registration.concentrators),
+                "meters": len(registration.meters),
+                "installations": len(registration.installations),
+            },
+        )
+
+
+def exchange(
+    db: Database,
+    *,
+    usage_point: UsagePointId,
+    new_meter: MeterId,
+    at: datetime,
+    final_wh: int | None,
+    initial_wh: int | None,
+    actor: str,
+    now: datetime,
+) -> None:
+    """
+    Take the meter of a usage point off at `at` and put `new_meter` there at the same instant.
+
+    `final_wh` of the old and `initial_wh` of the new meter are what the fitter read; None lets the
+    last and first register readings stand for them.
+    Raises: RefusedError NOT_INSTALLED, UNKNOWN, OVERLAP.
+    """
+    with db.transaction() as conn:
+        ended = store.end_installation(conn, usage_point, removed_at=at, final_wh=final_wh)
+        if ended is None:
+            raise RefusedError(
+                Refusal.NOT_INSTALLED,
+                f"no meter is installed at {usage_point} before {at.isoformat()}",
+                fix="check the usage point and the time of the exchange",
+            )
+        if not store.meters(conn, [new_meter]):
+            raise RefusedError(
+                Refusal.UNKNOWN, f"meter {new_meter} is not registered", fix="register it first"
+            )
+        old_meter, concentrator = ended
+        _install(
+            conn,
+            [
+                Installation(
+                    meter=new_meter,
+                    usage_point=usage_point,
+                    concentrator=concentrator,
+                    installed_at=at,
+                    initial_wh=initial_wh,
+                )
+            ],
+        )
+        audit.record(
+            conn,
+            at=now,
+            actor=actor,
+            action="assets.exchange",
+            entity="usage_point",
+            entity_id=usage_point,
+            before={"meter": old_meter, "final_wh": final_wh},
+            after={"meter": new_meter, "initial_wh": initial_wh, "at": at.isoformat()},
+        )
+
+
+def installation_of(conn: Connection, usage_point: UsagePointId) -> Installed | None:
+    """Return what is installed at a usage point now, or None."""
+    found = store.installed(conn, usage_points=[usage_point], only_open=True)
+    return found[0] if found else None
+
+
+def installations_of_meters(conn: Connection, meters: Sequence[MeterId]) -> list[Installed]:
+    """Return every installation, past and present, of the meters, oldest first."""
+    return store.installed(conn, meters=meters)
+
+
+def installations_at(conn: Connection, usage_points: Sequence[UsagePointId]) -> list[Installed]:
+    """Return every installation, past and present, at the usage points, oldest first."""
+    return store.installed(conn, usage_points=usage_points)
+
+
+def installed_at_concentrator(conn: Connection, concentrator: ConcentratorId) -> list[Installed]:
+    """Return what a concentrator polls now."""
+    return store.installed(conn, concentrator=concentrator, only_open=True)
+
+
+def installed_now(conn: Connection) -> list[Installed]:
+    """Return everything that is installed now."""
+    return store.installed(conn, only_open=True)
+
+
+def usage_points_of_transformer(conn: Connection, transformer: TransformerId) -> list[UsagePoint]:
+    """Return the usage points below a transformer, its head among them."""
+    return store.usage_points_of_transformer(conn, transformer)
+
+
+def usage_point(conn: Connection, id_: UsagePointId) -> UsagePoint | None:
+    """Return one usage point, or None."""
+    found = store.usage_points(conn, [id_])
+    return found[0] if found else None
+
+
+def usage_point_ids(conn: Connection, kind: PointKind = PointKind.CUSTOMER) -> list[UsagePointId]:
+    """Return the ids of every usage point of a kind, sorted."""
+    return store.usage_point_ids(conn, kind)
+
+
+def _same(wanted: Sequence[Any], found: Sequence[Any]) -> None:
+    known = {thing.id: thing for thing in found}
+    for thing in wanted:
+        if known.get(thing.id) != thing:
+            raise RefusedError(
+                Refusal.DIFFERS,
+                f"{thing.id} is known as {known.get(thing.id)}, not as {thing}",
+                fix="correct the import, or change the known thing first",
+            )
+
+
+def _install(conn: Connection, installations: Sequence[Installation]) -> None:
+    if not installations:
+        return
+    store.insert_installations(conn, installations)
+    meters = sorted({installation.meter for installation in installations})
+    known = {
+        (found.installation.meter, found.installation.installed_at): found.installation
+        for found in store.installed(conn, meters=meters)
+    }
+    for wanted in installations:
+        found = known.get((wanted.meter, wanted.installed_at))
+        if found is None:
+            raise RefusedError(
+                Refusal.OVERLAP,
+                f"{wanted.meter} or {wanted.usage_point} is taken from "
+                f"{wanted.installed_at.isoformat()}",
+                fix="remove or exchange the meter that is there first",
+            )
+        # a removal since then is news, not a contradiction
+        if (found.usage_point, found.concentrator, found.initial_wh) != (
+            wanted.usage_point, wanted.concentrator, wanted.initial_wh,
+        ):  # fmt: skip
+            raise RefusedError(
+                Refusal.DIFFERS,
+                f"{wanted.meter} was installed then at {found.usage_point} below "
+                f"{found.concentrator}",
+                fix="correct the import",
+            )

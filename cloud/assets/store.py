@@ -1,0 +1,132 @@
+"""SQL of the assets."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from cloud.assets.model import (
+    Concentrator,
+    Installation,
+    Installed,
+    Meter,
+    PointKind,
+    Transformer,
+    UsagePoint,
+)
+from cloud.store.db import Connection
+from cloud.store.sql import Queries
+from protocols.identity import ConcentratorId, MeterId, TransformerId, UsagePointId
+
+_SQL = Queries(Path(__file__).parent / "sql")
+
+_TRANSFORMER = ("id", "name", "unit")
+_USAGE_POINT = ("id", "kind", "transformer", "zone", "capacity_w")
+_CONCENTRATOR = ("id", "name")
+_METER = ("id", "model", "protocol", "has_relay", "can_close_remotely", "interval_seconds",
+          "control_mode", "rollover_wh", "max_w")  # fmt: skip
+_INSTALLATION = ("meter", "usage_point", "concentrator", "installed_at", "removed_at",
+                 "initial_wh", "final_wh")  # fmt: skip
+
+
+def _columns(things: Sequence[object], names: Sequence[str]) -> dict[str, list[Any]]:
+    return {name: [getattr(thing, name) for thing in things] for name in names}
+
+
+def insert_transformers(conn: Connection, things: Sequence[Transformer]) -> list[Transformer]:
+    """Add the unknown ones; return all of them as the database has them."""
+    conn.execute(_SQL["insert_transformers"], _columns(things, _TRANSFORMER))
+    rows = conn.execute(_SQL["transformers_by_id"], {"id": [thing.id for thing in things]})
+    return [Transformer(**dict(zip(_TRANSFORMER, row, strict=True))) for row in rows]
+
+
+def insert_usage_points(conn: Connection, things: Sequence[UsagePoint]) -> list[UsagePoint]:
+    """Add the unknown ones; return all of them as the database has them."""
+    conn.execute(_SQL["insert_usage_points"], _columns(things, _USAGE_POINT))
+    return usage_points(conn, [thing.id for thing in things])
+
+
+def usage_points(conn: Connection, ids: Sequence[UsagePointId]) -> list[UsagePoint]:
+    """Return the usage points named."""
+    return [_point(row) for row in conn.execute(_SQL["usage_points_by_id"], {"id": list(ids)})]
+
+
+def usage_points_of_transformer(conn: Connection, transformer: TransformerId) -> list[UsagePoint]:
+    """Return the usage points below a transformer."""
+    rows = conn.execute(_SQL["usage_points_of_transformer"], {"transformer": transformer})
+    return [_point(row) for row in rows]
+
+
+def usage_point_ids(conn: Connection, kind: PointKind) -> list[UsagePointId]:
+    """Return the ids of every usage point of a kind."""
+    return [UsagePointId(id_) for (id_,) in conn.execute(_SQL["usage_point_ids"], {"kind": kind})]
+
+
+def insert_concentrators(conn: Connection, things: Sequence[Concentrator]) -> list[Concentrator]:
+    """Add the unknown ones; return all of them as the database has them."""
+    conn.execute(_SQL["insert_concentrators"], _columns(things, _CONCENTRATOR))
+    rows = conn.execute(_SQL["concentrators_by_id"], {"id": [thing.id for thing in things]})
+    return [Concentrator(**dict(zip(_CONCENTRATOR, row, strict=True))) for row in rows]
+
+
+def insert_meters(conn: Connection, things: Sequence[Meter]) -> list[Meter]:
+    """Add the unknown ones; return all of them as the database has them."""
+    conn.execute(_SQL["insert_meters"], _columns(things, _METER))
+    return meters(conn, [thing.id for thing in things])
+
+
+def meters(conn: Connection, ids: Sequence[MeterId]) -> list[Meter]:
+    """Return the meters named."""
+    rows = conn.execute(_SQL["meters_by_id"], {"id": list(ids)})
+    return [Meter(**dict(zip(_METER, row, strict=True))) for row in rows]
+
+
+def insert_installations(conn: Connection, things: Sequence[Installation]) -> None:
+    """Add the installations that no known one overlaps."""
+    conn.execute(_SQL["insert_installations"], _columns(things, _INSTALLATION))
+
+
+def end_installation(
+    conn: Connection, usage_point: UsagePointId, *, removed_at: datetime, final_wh: int | None
+) -> tuple[MeterId, ConcentratorId] | None:
+    """Close the open installation of a usage point; None when there is none before that time."""
+    row = conn.execute(
+        _SQL["end_installation"],
+        {"usage_point": usage_point, "removed_at": removed_at, "final_wh": final_wh},
+    ).fetchone()
+    return None if row is None else (MeterId(row[0]), ConcentratorId(row[1]))
+
+
+def installed(
+    conn: Connection,
+    *,
+    meters: Sequence[MeterId] | None = None,
+    usage_points: Sequence[UsagePointId] | None = None,
+    concentrator: ConcentratorId | None = None,
+    only_open: bool = False,
+) -> list[Installed]:
+    """Return installations, oldest first; None means any."""
+    rows = conn.execute(
+        _SQL["installed"],
+        {
+            "meters": None if meters is None else list(meters),
+            "usage_points": None if usage_points is None else list(usage_points),
+            "concentrator": concentrator,
+            "only_open": only_open,
+        },
+    )
+    return [_installed(row) for row in rows]
+
+
+def _point(row: Sequence[Any]) -> UsagePoint:
+    fields: Mapping[str, Any] = dict(zip(_USAGE_POINT, row, strict=True))
+    return UsagePoint(**{**fields, "kind": PointKind(fields["kind"])})
+
+
+def _installed(row: Sequence[Any]) -> Installed:
+    installation = Installation(**dict(zip(_INSTALLATION, row[:7], strict=True)))
+    return Installed(
+        installation=installation,
+        meter=Meter(**dict(zip(_METER, (row[0], *row[7:15]), strict=True))),
+        usage_point=_point((row[1], *row[15:19])),
+    )

@@ -1,0 +1,1 @@
+"""From MQTT payload to raw rows: batch, quarantine or rows, commit, receipt."""

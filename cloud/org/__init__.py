@@ -1,0 +1,1 @@
+"""Who runs the network: companies, branches, offices, sections."""

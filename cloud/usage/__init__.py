@@ -1,0 +1,1 @@
+"""Validated usage of a usage point over time: the one door that billing uses."""

@@ -1,0 +1,1 @@
+"""Validation: which quality a value deserves, and exceptions for what is missing."""
