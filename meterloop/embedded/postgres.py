@@ -143,7 +143,7 @@ class Cluster:
             pid = int((self.data / "postmaster.pid").read_text(encoding="utf-8").split()[0])
         except (OSError, ValueError, IndexError):
             return None
-        return pid if _is_postgres(pid, self.data) else None
+        return pid if pid in _processes_in(self.data) else None
 
     @property
     def _programs(self) -> Path:
@@ -195,14 +195,20 @@ class Cluster:
             )
 
     def _clear_stale_pid(self) -> None:
-        """Wait for a server that is just ending; remove what a killed one left behind."""
+        """
+        Wait for processes of an ending server; then remove the pid file of a killed one.
+
+        The server itself would refuse a file whose id now belongs to some other program, which is
+        common in containers. No process may work in the data folder when the file goes: backends
+        outlive a killed postmaster for a moment, and two servers on one folder would destroy it.
+        """
         deadline = time.monotonic() + _STOP_DEADLINE
-        while (pid := self.postmaster()) is not None:
+        while pids := _processes_in(self.data):
             if time.monotonic() > deadline:
                 raise EmbeddedError(
                     "postgres.in_use",
-                    f"{self.data} is served by process {pid}.",
-                    fix=f"end process {pid} (kill -INT {pid}), or choose another folder",
+                    f"{self.data} is served by process {pids[0]}.",
+                    fix=f"end process {pids[0]} (kill -INT {pids[0]}), or choose another folder",
                 )
             time.sleep(0.05)
         (self.data / "postmaster.pid").unlink(missing_ok=True)
@@ -293,15 +299,17 @@ def server_major(binaries: Path) -> str:
     return answer.split()[-1].split(".")[0] if "(Debian" not in answer else answer.split()[2][:2]
 
 
-def _is_postgres(pid: int, data: Path) -> bool:
-    """Tell whether `pid` is a live server of `data`; ids are reused after a reboot."""
-    try:
-        command = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-        state = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace")
-    except OSError:
-        return False
-    zombie = state.rpartition(")")[2].split()[0] == "Z"
-    return not zombie and str(data).encode() in command
+def _processes_in(folder: Path) -> list[int]:
+    """Return the live processes that work in `folder`; every PostgreSQL process does in its own."""
+    wanted, found = str(folder.resolve()), list[int]()
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                if str((entry / "cwd").readlink()) == wanted:
+                    found.append(int(entry.name))
+            except OSError:  # it ended meanwhile, or belongs to somebody else
+                continue
+    return found
 
 
 def _private_folder(folder: Path, drop: Drop) -> None:
