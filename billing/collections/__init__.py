@@ -1,0 +1,1 @@
+"""From a crossed line to a disconnect request; never a command."""

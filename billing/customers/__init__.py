@@ -1,0 +1,1 @@
+"""Who pays and on what terms: customers, accounts, service agreements, thresholds."""

@@ -1,0 +1,147 @@
+"""Facts about who pays: customers, accounts, service agreements, and the lines that warn them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import NewType
+
+from protocols.identity import UsagePointId
+
+CustomerId = NewType("CustomerId", str)
+AccountId = NewType("AccountId", str)
+AgreementId = NewType("AgreementId", str)
+
+LANGUAGES = ("fa", "zh", "uz", "ru", "en")
+
+
+class Refusal(StrEnum):
+    """Why a customer's record was not taken."""
+
+    UNKNOWN_AGREEMENT = "customers.agreement_unknown"
+    CHANGED_RECORD = "customers.record_differs"
+    BAD_RECORD = "customers.record_bad"
+    BAD_THRESHOLD = "customers.threshold_bad"
+
+
+class CustomerKind(StrEnum):
+    """Household or legal entity."""
+
+    HOUSEHOLD = "household"
+    LEGAL = "legal"
+
+
+class Notification(StrEnum):
+    """How a customer is told: short message, or paper where the customer wants or needs it."""
+
+    SMS = "sms"
+    PAPER = "paper"
+
+
+class ThresholdLevel(StrEnum):
+    """Where a line is set; the nearest to the customer wins."""
+
+    DEFAULT = "default"
+    """Target is a currency."""
+    TRANSFORMER = "transformer"
+    AGREEMENT = "agreement"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewCustomer:
+    """
+    One customer with one account and one agreement at one usage point, as taken over or joined.
+
+    `opening_year_wh` is what the usage point used in the tariff's year before `started_at`, so
+    that a ladder goes on where the former system stopped. `opening_register_wh` is the take-over
+    reading; without it the first register that arrives is.
+    """
+
+    customer: CustomerId
+    name: str
+    language: str
+    account: AccountId
+    agreement: AgreementId
+    usage_point: UsagePointId
+    tariff_code: str
+    currency: str
+    started_at: datetime
+    phone: str = ""
+    kind: CustomerKind = CustomerKind.HOUSEHOLD
+    opening_register_wh: int | None = None
+    opening_year_wh: int = 0
+    opening_balance_micros: int = 0
+    reminder_micros: int | None = None
+    cut_micros: int | None = None
+    notification: Notification | None = None
+    protection: str = ""
+    """The reason of a standing protection of this usage point; empty means none."""
+    attributes: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Registration:
+    """A file of customers taken in by one actor."""
+
+    customers: tuple[NewCustomer, ...]
+    actor: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Registered:
+    """How many records were new, and how many stood there already with the same content."""
+
+    added: int
+    unchanged: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CustomerCard:
+    """What messages, pages and cases need to know of an agreement's customer."""
+
+    customer: CustomerId
+    name: str
+    kind: CustomerKind
+    language: str
+    phone: str
+    account: AccountId
+    currency: str
+    agreement: AgreementId
+    usage_point: UsagePointId
+    tariff_code: str
+    pinned_hash: str | None
+    started_at: datetime
+    ended_at: datetime | None
+    opening_register_wh: int | None
+    opening_year_wh: int
+    attributes: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Threshold:
+    """
+    Lines and switches at one level; None is inherited from the level above.
+
+    Units: micros of the account's currency. A balance *below* a line has crossed it.
+    """
+
+    level: ThresholdLevel
+    target: str
+    reminder_micros: int | None = None
+    cut_micros: int | None = None
+    notification: Notification | None = None
+    auto_remind: bool | None = None
+    auto_dun: bool | None = None
+    auto_restore: bool | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Terms:
+    """The effective lines and switches of one agreement, every level applied."""
+
+    reminder_micros: int
+    cut_micros: int
+    notification: Notification
+    auto_remind: bool
+    auto_dun: bool
+    auto_restore: bool

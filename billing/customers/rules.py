@@ -1,0 +1,105 @@
+"""Pure decisions about customers: what a record must hold, and which line wins."""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
+
+from billing.customers.model import (
+    LANGUAGES,
+    NewCustomer,
+    Refusal,
+    Terms,
+    Threshold,
+    ThresholdLevel,
+)
+from protocols.errors import RefusedError
+from protocols.identity import is_name
+
+_FIELDS = (
+    "reminder_micros", "cut_micros", "notification", "auto_remind", "auto_dun", "auto_restore",
+)  # fmt: skip
+
+
+def check_record(record: NewCustomer) -> None:
+    """Refuse a record that could not be billed. Raises: RefusedError `customers.record_bad`."""
+    names = (record.customer, record.account, record.agreement, record.usage_point)
+    wrong = [name for name in names if not is_name(name)]
+    if wrong:
+        raise _bad(f"{wrong[0]!r} is no id", "use 1 to 64 letters, digits and _ . -")
+    if record.language not in LANGUAGES:
+        raise _bad(f"{record.language!r} is no language here", f"use one of {', '.join(LANGUAGES)}")
+    if len(record.currency) != 3 or not record.currency.isascii() or not record.currency.isupper():
+        raise _bad(f"{record.currency!r} is no currency", "use three capital letters")
+    if record.started_at.tzinfo is None:
+        raise _bad("started_at has no zone", "give an instant in UTC")
+    if record.opening_year_wh < 0 or (record.opening_register_wh or 0) < 0:
+        raise _bad("an opening figure is negative", "energy before take-over is 0 Wh or more")
+    check_lines(record.reminder_micros, record.cut_micros)
+
+
+def check_lines(reminder_micros: int | None, cut_micros: int | None) -> None:
+    """Refuse a cut line above zero: nobody is cut who owes nothing. Raises: RefusedError."""
+    if cut_micros is not None and cut_micros > 0:
+        raise RefusedError(
+            Refusal.BAD_THRESHOLD, "the cut line is above zero", fix="set zero or a debt"
+        )
+    if reminder_micros is not None and reminder_micros < (cut_micros or 0):
+        raise RefusedError(
+            Refusal.BAD_THRESHOLD,
+            "the reminder line is below the cut line",
+            fix="remind before the cut",
+        )
+
+
+def content_hash(record: NewCustomer) -> bytes:
+    """Return SHA-256 of everything in the record, so that a repeated file is known as such."""
+    body = asdict(record)
+    body["started_at"] = record.started_at.isoformat()
+    body["attributes"] = dict(sorted(record.attributes.items()))
+    text = json.dumps(body, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(text.encode()).digest()
+
+
+def effective(levels: Iterable[Threshold | None]) -> Terms:
+    """
+    Return the terms that hold, given thresholds from the widest level to the nearest.
+
+    Field by field the nearest that says something wins: the customer over the transformer area
+    over the default (F6, C10).
+    """
+    found: dict[str, object] = {}
+    for threshold in levels:
+        if threshold is None:
+            continue
+        for name in _FIELDS:
+            value = getattr(threshold, name)
+            if value is not None:
+                found[name] = value
+    missing = [name for name in _FIELDS if name not in found]
+    if missing:
+        raise RefusedError(
+            Refusal.BAD_THRESHOLD,
+            f"no level sets {missing[0]}",
+            fix="set the default thresholds of this currency",
+        )
+    return Terms(**found)  # type: ignore[arg-type]
+
+
+def nearest_levels(
+    thresholds: Mapping[tuple[ThresholdLevel, str], Threshold],
+    *,
+    currency: str,
+    transformer: str | None,
+    agreement: str,
+) -> list[Threshold | None]:
+    """Return the thresholds that speak of one agreement, widest first, for `effective`."""
+    return [
+        thresholds.get((ThresholdLevel.DEFAULT, currency)),
+        thresholds.get((ThresholdLevel.TRANSFORMER, transformer)) if transformer else None,
+        thresholds.get((ThresholdLevel.AGREEMENT, agreement)),
+    ]
+
+
+def _bad(message: str, fix: str) -> RefusedError:
+    return RefusedError(Refusal.BAD_RECORD, message, fix=fix)

@@ -1,0 +1,118 @@
+"""SQL of customers, accounts, agreements and thresholds."""
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from psycopg.types.json import Jsonb
+
+from billing.customers.model import (
+    AccountId,
+    AgreementId,
+    CustomerCard,
+    CustomerId,
+    CustomerKind,
+    NewCustomer,
+    Notification,
+    Threshold,
+    ThresholdLevel,
+)
+from cloud.store.db import Connection
+from cloud.store.sql import Queries
+from protocols.identity import UsagePointId
+
+_SQL = Queries(Path(__file__).parent / "sql")
+
+
+def insert_customer(conn: Connection, record: NewCustomer, now: datetime) -> None:
+    """Insert customer and account unless they are known."""
+    conn.execute(
+        _SQL["insert_customer"],
+        {
+            "id": record.customer, "name": record.name, "kind": record.kind.value,
+            "language": record.language, "phone": record.phone, "now": now,
+        },
+    )  # fmt: skip
+    conn.execute(
+        _SQL["insert_account"],
+        {
+            "id": record.account, "customer": record.customer, "currency": record.currency,
+            "now": now,
+        },
+    )  # fmt: skip
+
+
+def insert_agreement(conn: Connection, record: NewCustomer, content: bytes) -> bool:
+    """Insert the agreement; tell whether it was new."""
+    row = conn.execute(
+        _SQL["insert_agreement"],
+        {
+            "id": record.agreement, "account": record.account, "usage_point": record.usage_point,
+            "tariff_code": record.tariff_code, "attributes": Jsonb(dict(record.attributes)),
+            "started_at": record.started_at, "opening_register_wh": record.opening_register_wh,
+            "opening_year_wh": record.opening_year_wh, "content": content,
+        },
+    ).fetchone()  # fmt: skip
+    return row is not None
+
+
+def agreement_contents(conn: Connection, ids: Sequence[str]) -> dict[str, bytes]:
+    """Return content hashes of the agreements that exist."""
+    rows = conn.execute(_SQL["agreement_contents"], {"ids": list(ids)})
+    return {row[0]: bytes(row[1]) for row in rows}
+
+
+def upsert_threshold(conn: Connection, threshold: Threshold, *, actor: str, now: datetime) -> None:
+    """Set the lines of one level and target."""
+    conn.execute(
+        _SQL["upsert_threshold"],
+        {
+            "level": threshold.level.value, "target": threshold.target,
+            "reminder_micros": threshold.reminder_micros, "cut_micros": threshold.cut_micros,
+            "notification": threshold.notification.value if threshold.notification else None,
+            "auto_remind": threshold.auto_remind, "auto_dun": threshold.auto_dun,
+            "auto_restore": threshold.auto_restore, "actor": actor, "now": now,
+        },
+    )  # fmt: skip
+
+
+def all_thresholds(conn: Connection) -> dict[tuple[ThresholdLevel, str], Threshold]:
+    """Return every threshold by level and target."""
+    found: dict[tuple[ThresholdLevel, str], Threshold] = {}
+    for row in conn.execute(_SQL["all_thresholds"]):
+        threshold = Threshold(
+            level=ThresholdLevel(row[0]), target=row[1], reminder_micros=row[2], cut_micros=row[3],
+            notification=Notification(row[4]) if row[4] else None,
+            auto_remind=row[5], auto_dun=row[6], auto_restore=row[7],
+        )  # fmt: skip
+        found[threshold.level, threshold.target] = threshold
+    return found
+
+
+def cards_by_account(conn: Connection, accounts: Sequence[str]) -> dict[AccountId, CustomerCard]:
+    """Return the card of each account that exists."""
+    rows = conn.execute(_SQL["cards_by_account"], {"accounts": list(accounts)})
+    return {card.account: card for card in _cards(rows)}
+
+
+def card_by_usage_point(conn: Connection, usage_point: str) -> CustomerCard | None:
+    """Return the card of the open agreement at a usage point."""
+    rows = conn.execute(_SQL["card_by_usage_point"], {"usage_point": usage_point})
+    return next(_cards(rows), None)
+
+
+def find_cards(conn: Connection, text: str, limit: int) -> list[CustomerCard]:
+    """Return open agreements whose ids or name hold the text."""
+    return list(_cards(conn.execute(_SQL["find_cards"], {"text": text, "limit": limit})))
+
+
+def _cards(rows: Any) -> Iterator[CustomerCard]:
+    for row in rows:
+        yield CustomerCard(
+            customer=CustomerId(row[0]), name=row[1], kind=CustomerKind(row[2]), language=row[3],
+            phone=row[4], account=AccountId(row[5]), currency=row[6],
+            agreement=AgreementId(row[7]), usage_point=UsagePointId(row[8]), tariff_code=row[9],
+            pinned_hash=row[10], started_at=row[11], ended_at=row[12],
+            opening_register_wh=row[13], opening_year_wh=row[14], attributes=row[15],
+        )  # fmt: skip

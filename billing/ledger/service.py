@@ -1,0 +1,118 @@
+"""Use cases of the ledger: post once, reverse once, state, and prove that all of it is zero."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime
+
+from billing.ledger import rules, store
+from billing.ledger.model import (
+    AccountKind,
+    Draft,
+    Findings,
+    Posted,
+    Refusal,
+    StatementLine,
+)
+from cloud.store.db import Connection
+from protocols.errors import RefusedError
+
+EXAMPLES = 5
+"""How many violations an audit names."""
+
+
+def open_customer_account(conn: Connection, account: str, currency: str) -> None:
+    """Open the kept ledger account of a customer account unless it is open."""
+    store.ensure_accounts(conn, {(account, currency): AccountKind.CUSTOMER})
+
+
+def post(conn: Connection, draft: Draft, *, now: datetime) -> Posted:
+    """
+    Book one entry, or return the one that stands under its key.
+
+    Locks the customer account's row until the caller commits.
+    Raises: RefusedError `ledger.conflict` when the key stands with other content,
+    `ledger.unbalanced` when the legs do not sum to zero.
+    """
+    return post_many(conn, [draft], now=now)[0]
+
+
+def post_many(conn: Connection, drafts: Sequence[Draft], *, now: datetime) -> list[Posted]:
+    """Book many entries in three statements; same rules and order of results as `post`."""
+    if not drafts:
+        return []
+    for draft in drafts:
+        rules.check_balanced(draft)
+    hashes = [rules.request_hash(draft) for draft in drafts]
+    fresh = store.insert_entries(conn, drafts, hashes, now)
+    known: dict[str, tuple[int, bytes]] = {}
+    if len(fresh) < len(drafts):
+        known = store.entries_by_key(
+            conn, [draft.key for draft in drafts if draft.key not in fresh]
+        )
+    legs = [
+        (fresh[draft.key], seq, leg)
+        for draft in drafts
+        if draft.key in fresh
+        for seq, leg in enumerate(draft.legs, start=1)
+    ]
+    if legs:
+        accounts = store.account_ids(conn, [leg for _, _, leg in legs])
+        store.insert_postings(conn, legs, accounts)
+    posted = []
+    for draft, digest in zip(drafts, hashes, strict=True):
+        if draft.key in fresh:
+            posted.append(Posted(entry_id=fresh[draft.key], replayed=False))
+            continue
+        entry_id, known_digest = known[draft.key]
+        if known_digest != digest:
+            raise RefusedError(
+                Refusal.CONFLICT,
+                f"{draft.key} was booked with other content as entry {entry_id}",
+                fix="use a new key for a new fact",
+            )
+        posted.append(Posted(entry_id=entry_id, replayed=True))
+    return posted
+
+
+def reverse(
+    conn: Connection, entry: int, *, key: str, actor: str, reason: str, now: datetime
+) -> Posted:
+    """
+    Book the mirror of an entry, once; a reversal itself cannot be reversed.
+
+    Raises: RefusedError when there is no such entry.
+    """
+    legs = store.legs_of(conn, entry)
+    if not legs:
+        raise RefusedError(Refusal.NO_ENTRY, f"there is no entry {entry}", fix="check its number")
+    return post(
+        conn,
+        Draft(
+            key=key,
+            kind="reversal",
+            value_date=now.date(),
+            actor=actor,
+            reason=reason,
+            reverses=entry,
+            legs=tuple(replace(leg, side=leg.side.other) for leg in legs),
+        ),
+        now=now,
+    )
+
+
+def balance_of(conn: Connection, account: str) -> int:
+    """Return the posted balance of a customer account in micros; zero when it has none yet."""
+    found = store.posted_balance(conn, account)
+    return found[0] if found else 0
+
+
+def statement(conn: Connection, account: str, *, limit: int = 100) -> list[StatementLine]:
+    """Return a customer account's entries, newest first, each with the balance after it."""
+    return store.statement_lines(conn, account, limit)
+
+
+def audit_sums(conn: Connection) -> Findings:
+    """Prove M1: every entry sums to zero and every kept balance is the sum of its postings."""
+    wrong = [f"entry {entry}" for entry in store.unbalanced_entries(conn)]
+    wrong += [f"balance of {code}" for code in store.wrong_balances(conn)]
+    return Findings(count=len(wrong), examples=tuple(wrong[:EXAMPLES]))

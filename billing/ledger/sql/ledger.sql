@@ -1,0 +1,93 @@
+-- ensure_accounts
+-- Inserts the ledger accounts that are missing. No locks beyond new rows.
+INSERT INTO ledger.account (code, kind, currency, normal, kept)
+SELECT u.code, u.kind, u.currency, u.normal, u.kept
+FROM unnest(%(codes)s::text[], %(kinds)s::text[], %(currencies)s::text[], %(normals)s::smallint[],
+            %(kept)s::boolean[]) AS u (code, kind, currency, normal, kept)
+ORDER BY u.code, u.currency
+ON CONFLICT (code, currency) DO NOTHING;
+
+-- account_ids
+-- Ids of the ledger accounts named by (code, currency); no locks.
+SELECT a.code, a.currency, a.id
+FROM unnest(%(codes)s::text[], %(currencies)s::text[]) AS u (code, currency)
+JOIN ledger.account AS a ON a.code = u.code AND a.currency = u.currency;
+
+-- insert_entries
+-- Inserts entries whose key is new, in key order; waits for a rival that books the same key.
+INSERT INTO ledger.entry
+    (idem_key, req_hash, kind, value_date, booked_at, actor, reason, reverses, source_ref)
+SELECT u.idem_key, u.req_hash, u.kind, u.value_date, %(now)s::timestamptz, u.actor, u.reason,
+       u.reverses, u.source_ref
+FROM unnest(%(keys)s::text[], %(hashes)s::bytea[], %(kinds)s::text[], %(dates)s::date[],
+            %(actors)s::text[], %(reasons)s::text[], %(reverses)s::bigint[],
+            %(sources)s::text[])
+    AS u (idem_key, req_hash, kind, value_date, actor, reason, reverses, source_ref)
+ORDER BY u.idem_key
+ON CONFLICT (idem_key) DO NOTHING
+RETURNING idem_key, id;
+
+-- entries_by_key
+-- Entries that exist under the keys; no locks.
+SELECT e.idem_key, e.id, e.req_hash FROM ledger.entry AS e
+WHERE e.idem_key = ANY (%(keys)s::text[]);
+
+-- insert_postings
+-- All legs of new entries in one statement; its trigger checks sums and locks kept accounts.
+INSERT INTO ledger.posting (entry_id, seq, ledger_account_id, side, amount_micros, currency)
+SELECT u.entry_id, u.seq, u.account, u.side, u.amount, u.currency
+FROM unnest(%(entries)s::bigint[], %(seqs)s::smallint[], %(accounts)s::bigint[],
+            %(sides)s::smallint[], %(amounts)s::bigint[], %(currencies)s::text[])
+    AS u (entry_id, seq, account, side, amount, currency);
+
+-- entry_legs
+-- The legs of one entry, for its reversal; no locks.
+SELECT a.code, a.kind, p.side, p.amount_micros, p.currency
+FROM ledger.posting AS p JOIN ledger.account AS a ON a.id = p.ledger_account_id
+WHERE p.entry_id = %(entry)s
+ORDER BY p.seq;
+
+-- statement_lines
+-- Newest entries of one customer account with the balance after each; no locks.
+SELECT x.id, x.kind, x.value_date, x.booked_at, x.amount, x.balance, x.reason, x.source_ref
+FROM (
+    SELECT e.id, e.kind, e.value_date, e.booked_at, e.reason, e.source_ref,
+           sum(-p.side * p.amount_micros)::bigint AS amount,
+           sum(sum(-p.side * p.amount_micros)) OVER (ORDER BY e.id)::bigint AS balance
+    FROM ledger.account AS a
+    JOIN ledger.posting AS p ON p.ledger_account_id = a.id
+    JOIN ledger.entry AS e ON e.id = p.entry_id
+    WHERE a.code = %(account)s AND a.kept
+    GROUP BY e.id
+) AS x
+ORDER BY x.id DESC
+LIMIT %(limit)s::int;
+
+-- posted_balance
+-- One customer account's posted balance and newest entry; no locks.
+SELECT b.posted_micros, b.version FROM ledger.customer_balance AS b
+WHERE b.account = %(account)s;
+
+-- unbalanced_entries
+-- Entries whose postings do not sum to zero in some currency, or that have none; no locks.
+SELECT e.id
+FROM ledger.entry AS e
+LEFT JOIN (
+    SELECT p.entry_id, p.currency, sum(p.side * p.amount_micros::numeric) AS total
+    FROM ledger.posting AS p GROUP BY p.entry_id, p.currency
+) AS s ON s.entry_id = e.id
+WHERE s.entry_id IS NULL OR s.total <> 0
+ORDER BY e.id;
+
+-- wrong_balances
+-- Kept balances that differ from the sum of their postings; no locks.
+SELECT a.code
+FROM ledger.account AS a
+LEFT JOIN (
+    SELECT p.ledger_account_id,
+           coalesce(sum(p.amount_micros) FILTER (WHERE p.side = 1), 0) AS dr,
+           coalesce(sum(p.amount_micros) FILTER (WHERE p.side = -1), 0) AS cr
+    FROM ledger.posting AS p GROUP BY p.ledger_account_id
+) AS s ON s.ledger_account_id = a.id
+WHERE a.kept AND (a.posted_dr <> coalesce(s.dr, 0) OR a.posted_cr <> coalesce(s.cr, 0))
+ORDER BY a.code;

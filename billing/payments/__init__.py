@@ -1,0 +1,1 @@
+"""Money in: one core (quote, pay, status, statement), idempotent by channel and peer id."""

@@ -1,0 +1,1 @@
+"""The real-time balance: sweep, drawdown, crossings, why-my-bill."""

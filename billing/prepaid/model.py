@@ -1,0 +1,167 @@
+"""Facts about the real-time balance: figures with what they are as of, crossings, explanations."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date, datetime
+from enum import StrEnum
+
+from billing.customers.model import AccountId, AgreementId
+from protocols.identity import UsagePointId
+
+
+class Refusal(StrEnum):
+    """Why no balance can be told."""
+
+    NO_AGREEMENT = "prepaid.no_agreement"
+    NO_REGISTER = "prepaid.no_register"
+
+
+class BalanceQuality(StrEnum):
+    """What stands behind a balance."""
+
+    ACTUAL = "actual"
+    ESTIMATED = "estimated"
+    MISSING = "missing"
+    """No register for too long: the balance is an interval, and nobody is cut on it."""
+
+
+class CrossingKind(StrEnum):
+    """A line a balance went through, or a step that use reached."""
+
+    REMINDER = "reminder"
+    ZERO = "zero"
+    CUT = "cut"
+    TIER = "tier"
+    RESTORED = "restored"
+
+
+class ExceptionKind(StrEnum):
+    """A calculation that could not be made or trusted (C11)."""
+
+    MISSING_REGISTER = "missing_register"
+    BEYOND_BOUND = "beyond_bound"
+    BELOW_OPENING = "below_opening"
+    NO_TARIFF = "no_tariff"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Balance:
+    """
+    What a customer has left, and everything it is as of.
+
+    Units: micros of `currency`, Wh. `available = posted - (fee - drawn)`; `fee` is the kernel's
+    cumulative since the agreement started, `drawn` what the ledger already took of it.
+    `lower_micros` is what could be left if the missing registers hide the largest plausible use.
+    """
+
+    usage_point: UsagePointId
+    account: AccountId
+    agreement: AgreementId
+    currency: str
+    available_micros: int
+    lower_micros: int
+    posted_micros: int
+    fee_micros: int
+    drawn_micros: int
+    cost_today_micros: int
+    today_wh: int
+    year_wh: int
+    tier: int
+    """Counts from 1."""
+    next_tier_wh: int | None
+    """Year use above which the next step begins; None on the last."""
+    price_micros_per_kwh: int
+    reminder_micros: int
+    cut_micros: int
+    as_of_register_wh: int
+    as_of_register_at: datetime
+    as_of_ledger: int
+    """Newest ledger entry in the posted balance."""
+    tariff_code: str
+    tariff_hash: str
+    quality: BalanceQuality
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Crossing:
+    """One line passed, once: unique by (account, kind, level, period, crossing_no)."""
+
+    id: int
+    agreement: AgreementId
+    account: AccountId
+    usage_point: UsagePointId
+    kind: CrossingKind
+    level: int
+    period: date
+    crossing_no: int
+    at: datetime
+    available_micros: int
+    register_wh: int
+    register_at: datetime
+    tariff_hash: str
+    ledger_version: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExplainedLine:
+    """One row of "why is it this much": use of one step, its price, its share of the fee."""
+
+    line: str
+    label: Mapping[str, str]
+    tariff_hash: str
+    step: int
+    from_wh: int
+    upto_wh: int
+    wh: int
+    price_micros_per_kwh: int | None
+    amount_micros: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Explanation:
+    """
+    Lines whose amounts sum exactly to `fee_micros`, between two registers.
+
+    Each amount is a difference of the rounded cumulative at the step's ends, so nothing is left.
+    """
+
+    usage_point: UsagePointId
+    currency: str
+    from_at: datetime
+    to_at: datetime
+    from_register_wh: int
+    to_register_wh: int
+    fee_micros: int
+    lines: tuple[ExplainedLine, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DayCost:
+    """What one local day used and cost; `drawn` when the ledger has taken it."""
+
+    day: date
+    wh: int
+    amount_micros: int
+    drawn: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenException:
+    """A calculation exception that still stands."""
+
+    agreement: AgreementId
+    usage_point: UsagePointId
+    kind: ExceptionKind
+    since: datetime
+    detail: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Swept:
+    """What one sweep saw and did."""
+
+    points: int
+    changed: tuple[Balance, ...]
+    crossings: int
+    drawdowns: int
+    exceptions: int

@@ -1,0 +1,1 @@
+"""The one pricing kernel: usage x compiled tariff -> charges, and its oracle."""

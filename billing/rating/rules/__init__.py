@@ -1,0 +1,1 @@
+"""Pure pricing: compiler with bound proof, vector kernel, scalar oracle."""
