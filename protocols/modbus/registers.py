@@ -1,0 +1,166 @@
+"""
+Register maps: one YAML file per meter model in `meters/`, checked field by field when loaded.
+
+A map names where each OBIS quantity lies, in which type, scale and unit, what identifies the
+meter, and how much it answers at once. Addresses are wire addresses, counted from 0.
+"""
+
+from functools import cache
+from importlib.resources import files
+from typing import Any, Literal, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from protocols.modbus.scaling import MAX_EXPONENT, WordOrder, WordType, is_float, registers_of
+from protocols.reading import CHANNEL_OF_OBIS, Channel
+
+UNIT_EXPONENT = {"Wh": 0, "kWh": 3, "W": 0, "kW": 3, "V": 3, "A": 3, "Hz": 3}
+"""Power of ten from the map's unit to the channel's: Wh, W, mV, mA, mHz."""
+
+_UNITS_OF_CHANNEL = {
+    Channel.IMPORT_WH: ("Wh", "kWh"), Channel.EXPORT_WH: ("Wh", "kWh"),
+    Channel.POWER_W: ("W", "kW"), Channel.FREQUENCY_MHZ: ("Hz",),
+    Channel.VOLTAGE_L1_MV: ("V",), Channel.VOLTAGE_L2_MV: ("V",), Channel.VOLTAGE_L3_MV: ("V",),
+    Channel.CURRENT_L1_MA: ("A",), Channel.CURRENT_L2_MA: ("A",), Channel.CURRENT_L3_MA: ("A",),
+}  # fmt: skip
+
+_Address = Field(ge=0, le=0xFFFF)
+_Exponent = Field(default=0, ge=-MAX_EXPONENT, le=MAX_EXPONENT)
+
+
+class MapError(ValueError):
+    """A register map is wrong or there is none for the model; says which field and why."""
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Located(_Strict):
+    """Where a value lies and how."""
+
+    fc: Literal[3, 4]
+    address: int = _Address
+    type: WordType
+    words: WordOrder = WordOrder.BIG
+
+    @property
+    def end(self) -> int:
+        """Return the first address behind the value."""
+        return self.address + registers_of(self.type)
+
+    @model_validator(mode="after")
+    def _inside(self) -> Self:
+        if self.end > 0x10000:
+            raise ValueError(f"{self.type.value} at {self.address:#x} runs past the last register")
+        return self
+
+
+class Point(Located):
+    """
+    One quantity. *Units*: value = raw * 10**scale in `unit`, times `sign`.
+
+    For floats `scale` is the resolution that raw is rounded to. `scale_from` is the address of an
+    i16 power of ten beside the value (SunSpec) that is added to `scale`. Raw values in `nan` mean
+    that there is no value.
+    """
+
+    obis: str
+    scale: int = _Exponent
+    scale_from: int | None = Field(default=None, ge=0, le=0xFFFF)
+    unit: str
+    nan: tuple[int, ...] = ()
+    sign: Literal[1, -1] = 1
+    rollover: int | None = Field(default=None, gt=0)
+    group: Literal["fast", "slow", "static"] = "fast"
+
+    @property
+    def channel(self) -> Channel:
+        """Return the channel that the quantity is."""
+        return CHANNEL_OF_OBIS[self.obis]
+
+    @model_validator(mode="after")
+    def _known(self) -> Self:
+        if self.obis not in CHANNEL_OF_OBIS:
+            raise ValueError(f"OBIS {self.obis} is no channel of ours")
+        if self.unit not in _UNITS_OF_CHANNEL.get(self.channel, ()):
+            raise ValueError(f"{self.obis} cannot be in {self.unit!r}")
+        if is_float(self.type) and self.scale_from is not None:
+            raise ValueError("a float has no scale register")
+        return self
+
+
+class Probe(Located):
+    """A value that lies between two bounds in every healthy meter of the model."""
+
+    expect: tuple[int, int]
+    scale: int = _Exponent
+
+
+class SerialLine(_Strict):
+    """How the model talks on RS-485 by default."""
+
+    baud: int = Field(gt=0)
+    parity: Literal["N", "E", "O"]
+    gap_ms: int = Field(ge=0)
+    timeout_ms: int = Field(gt=0)
+
+
+class RegisterMap(_Strict):
+    """All that is known about one meter model."""
+
+    model: str
+    source: str
+    """The vendor document that the addresses come from."""
+    probe: Probe
+    identity: Located | None = None
+    """The serial number, where the model shows one."""
+    serial: SerialLine
+    max_registers: int = Field(ge=4, le=125)
+    holes: tuple[tuple[int, int], ...] = ()
+    """Half-open address ranges that must not be touched, even by a merged request."""
+    points: tuple[Point, ...] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        names = [point.obis for point in self.points]
+        if twice := {name for name in names if names.count(name) > 1}:
+            raise ValueError(f"quantities listed twice: {sorted(twice)}")
+        for located in (*self.points, self.probe, *((self.identity,) if self.identity else ())):
+            if any(low < located.end and located.address < high for low, high in self.holes):
+                raise ValueError(f"address {located.address:#x} lies in a declared hole")
+        return self
+
+
+def parse_map(text: str) -> RegisterMap:
+    """Return the map in a YAML text. Raises: MapError naming the field and what is wrong."""
+    try:
+        plain: Any = yaml.safe_load(text)
+        return RegisterMap.model_validate(plain)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        place = ".".join(str(part) for part in first["loc"]) or "map"
+        raise MapError(f"{place}: {first['msg']}") from error
+    except yaml.YAMLError as error:
+        raise MapError(f"not YAML: {error}"[:300]) from error
+
+
+@cache
+def load_map(model: str) -> RegisterMap:
+    """Return the shipped map of a model. Raises: MapError when we have none."""
+    if model not in shipped_models():
+        raise MapError(f"no register map for {model!r}; we have {', '.join(shipped_models())}")
+    text = (files(__package__) / "meters" / f"{model}.yaml").read_text(encoding="utf-8")
+    found = parse_map(text)
+    if found.model != model:
+        raise MapError(f"{model}.yaml describes {found.model!r}")
+    return found
+
+
+@cache
+def shipped_models() -> tuple[str, ...]:
+    """Return the models that we ship a map for."""
+    folder = files(__package__) / "meters"
+    names = (entry.name for entry in folder.iterdir())
+    return tuple(sorted(name.removesuffix(".yaml") for name in names if name.endswith(".yaml")))

@@ -1,0 +1,269 @@
+"""
+The ledger of what truly happened, the oracle of every journey: one SQLite file.
+
+Meters write into it through `simulators.meter.state.Ledger`. Relay moves, clock sets, faults and
+counter blocks are committed before the meter answers; served values and closed intervals follow
+in batches. After a kill the simulator reads its moves back and goes on where it was.
+
+*Units*: every `*_ms` is milliseconds since 1970; `interval.start_ms` and `served.at_ms` are
+device time, all others true (business) time.
+"""
+
+import sqlite3
+from collections.abc import Iterable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from simulators.fleet import Fleet
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS meter (
+    meter TEXT PRIMARY KEY, usage_point TEXT NOT NULL, interval_seconds INTEGER,
+    has_profile INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS interval (
+    meter TEXT NOT NULL, start_ms INTEGER NOT NULL, seconds INTEGER NOT NULL, wh INTEGER NOT NULL,
+    PRIMARY KEY (meter, start_ms)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS relay (
+    meter TEXT NOT NULL, at_ms INTEGER NOT NULL, output_closed INTEGER NOT NULL,
+    control_state INTEGER NOT NULL, cause TEXT NOT NULL
+);
+CREATE TABLE IF NOT EXISTS served (
+    meter TEXT NOT NULL, at_ms INTEGER NOT NULL, channel INTEGER NOT NULL, raw INTEGER NOT NULL,
+    scaler INTEGER NOT NULL
+);
+CREATE INDEX IF NOT EXISTS served_by_meter ON served (meter, channel, at_ms);
+CREATE TABLE IF NOT EXISTS fault (
+    meter TEXT NOT NULL, at_ms INTEGER NOT NULL, name TEXT NOT NULL, begins INTEGER NOT NULL
+);
+CREATE TABLE IF NOT EXISTS progress (
+    meter TEXT PRIMARY KEY, closed_until_ms INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS clock (
+    meter TEXT NOT NULL, at_ms INTEGER NOT NULL, device_ms INTEGER NOT NULL
+);
+CREATE TABLE IF NOT EXISTS counter (
+    meter TEXT PRIMARY KEY, next INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS fleet (seed INTEGER NOT NULL, fingerprint TEXT NOT NULL);
+"""
+
+
+class TruthMismatchError(Exception):
+    """The truth file tells of another fleet; starting on it would make two histories of one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RelayMove:
+    """One row of `relay`."""
+
+    meter: str
+    at_ms: int
+    output: bool
+    control_state: int
+    cause: str
+
+
+class TruthLedger:
+    """
+    Writes the truth file; one writer, the simulator. Satisfies `state.Ledger`.
+
+    Call `flush` about once a second. A kill may lose the notes of values served since the last
+    flush, never a move, a set, a fault or a counter; intervals are closed again from `progress`.
+    """
+
+    def __init__(self, path: Path, fleet: Fleet) -> None:
+        """
+        Open or make the file for `fleet`.
+
+        Raises: TruthMismatchError when it tells of another fleet.
+        """
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        self._connection.execute("PRAGMA journal_mode=WAL")
+        self._connection.execute("PRAGMA synchronous=FULL")
+        self._connection.executescript(_SCHEMA)
+        self._served: list[tuple[str, int, int, int, int]] = []
+        self._bind(path, fleet)
+        with self._transaction():
+            self._connection.executemany(
+                "INSERT OR IGNORE INTO meter VALUES (?, ?, ?, ?)",
+                [
+                    (
+                        m.meter,
+                        m.usage_point,
+                        m.interval_seconds,
+                        int(m.interval_seconds is not None),
+                    )
+                    for m in fleet.meters
+                ],
+            )
+
+    def relay(
+        self, meter: str, at_ms: int, *, output: bool, control_state: int, cause: str
+    ) -> None:
+        """Keep a relay move; durable when this returns."""
+        with self._transaction():
+            self._connection.execute(
+                "INSERT INTO relay VALUES (?, ?, ?, ?, ?)",
+                (meter, at_ms, int(output), control_state, cause),
+            )
+
+    def clock_set(self, meter: str, at_ms: int, device_ms: int) -> None:
+        """Keep a clock set; durable when this returns."""
+        with self._transaction():
+            self._connection.execute(
+                "INSERT INTO clock VALUES (?, ?, ?)", (meter, at_ms, device_ms)
+            )
+
+    def fault(self, meter: str, at_ms: int, name: str, *, on: bool) -> None:
+        """Keep the start or the end of a fault; durable when this returns."""
+        with self._transaction():
+            self._connection.execute(
+                "INSERT INTO fault VALUES (?, ?, ?, ?)", (meter, at_ms, name, int(on))
+            )
+
+    def served(self, meter: str, at_ms: int, channel: int, raw: int, scaler: int) -> None:
+        """Note an energy register value that is being answered; `flush` writes it."""
+        self._served.append((meter, at_ms, channel, raw, scaler))
+
+    def reserve_counters(self, meter: str, block: int) -> range:
+        """Return the next `block` frame counters, never given before; durable on return."""
+        with self._transaction():
+            row = self._connection.execute(
+                "INSERT INTO counter VALUES (?, ?) "
+                "ON CONFLICT (meter) DO UPDATE SET next = next + ? RETURNING next",
+                (meter, 1 + block, block),
+            ).fetchone()
+        return range(row[0] - block, row[0])
+
+    def closed_until(self) -> dict[str, int]:
+        """Return up to which device time the intervals of each meter are written."""
+        return dict(self._connection.execute("SELECT meter, closed_until_ms FROM progress"))
+
+    def flush(self, closed: Iterable["ClosedIntervals"] = ()) -> int:
+        """Write what was served and the intervals closed since; return how many rows."""
+        served, self._served = self._served, []
+        rows = len(served)
+        with self._transaction():
+            self._connection.executemany("INSERT INTO served VALUES (?, ?, ?, ?, ?)", served)
+            for batch in closed:
+                rows += len(batch.starts_ms)
+                # no OR IGNORE: an interval that closes twice is a bug of ours and must show
+                self._connection.executemany(
+                    "INSERT INTO interval VALUES (?, ?, ?, ?)",
+                    [
+                        (batch.meter, start, batch.seconds, wh)
+                        for start, wh in zip(
+                            batch.starts_ms.tolist(), batch.wh.tolist(), strict=True
+                        )
+                    ],
+                )
+                self._connection.execute(
+                    "INSERT OR REPLACE INTO progress VALUES (?, ?)",
+                    (batch.meter, batch.closed_until_ms),
+                )
+        return rows
+
+    def relay_moves(self) -> Iterator[RelayMove]:
+        """Yield every relay move in the order it happened."""
+        for meter, at_ms, output, state, cause in self._connection.execute(
+            "SELECT meter, at_ms, output_closed, control_state, cause FROM relay ORDER BY rowid"
+        ):
+            yield RelayMove(
+                meter=meter, at_ms=at_ms, output=bool(output), control_state=state, cause=cause
+            )
+
+    def clock_sets(self) -> list[tuple[str, int, int]]:
+        """Return (meter, at_ms, device_ms) of every clock set, in order."""
+        return self._connection.execute(
+            "SELECT meter, at_ms, device_ms FROM clock ORDER BY rowid"
+        ).fetchall()
+
+    def faults(self) -> list[tuple[str, str, int]]:
+        """Return (meter, name, begins) of every fault change, in order."""
+        return self._connection.execute(
+            "SELECT meter, name, begins FROM fault ORDER BY rowid"
+        ).fetchall()
+
+    def close(self) -> None:
+        """Write what is pending and close the file."""
+        self.flush()
+        self._connection.close()
+
+    def _bind(self, path: Path, fleet: Fleet) -> None:
+        mark = f"{fleet.history_from.isoformat()}/{len(fleet.meters)}"
+        with self._transaction():
+            found = self._connection.execute("SELECT seed, fingerprint FROM fleet").fetchone()
+            if found is None:
+                self._connection.execute("INSERT INTO fleet VALUES (?, ?)", (fleet.seed, mark))
+            elif found != (fleet.seed, mark):
+                raise TruthMismatchError(
+                    f"{path} tells of seed {found[0]} ({found[1]}), not {fleet.seed} ({mark}); "
+                    "give another truth file or remove this one"
+                )
+
+    def _transaction(self) -> "_Transaction":
+        return _Transaction(self._connection)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClosedIntervals:
+    """Intervals of one meter that closed, named by start in device time."""
+
+    meter: str
+    seconds: int
+    starts_ms: NDArray[np.int64]
+    wh: NDArray[np.int64]
+    closed_until_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Transaction:
+    connection: sqlite3.Connection
+
+    def __enter__(self) -> None:
+        self.connection.execute("BEGIN IMMEDIATE")
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        self.connection.execute("COMMIT" if kind is None else "ROLLBACK")
+
+
+class TruthFile:
+    """Reads a truth file, also while the simulator writes it; for oracles and the audit."""
+
+    def __init__(self, path: Path) -> None:
+        """Raises: FileNotFoundError when there is no such file."""
+        if not path.exists():
+            raise FileNotFoundError(f"no truth file at {path}; was the simulator started?")
+        self._path = path
+
+    def rows(self, query: str, *values: object) -> list[tuple[object, ...]]:
+        """Return all rows of a SELECT over the tables of the module text."""
+        with closing(sqlite3.connect(self._path, timeout=10)) as connection:
+            connection.execute("PRAGMA query_only=ON")
+            return connection.execute(query, values).fetchall()
+
+    def intervals(self, meter: str) -> dict[int, int]:
+        """Return start_ms -> Wh of every interval that the meter's profile holds."""
+        with closing(sqlite3.connect(self._path, timeout=10)) as connection:
+            return dict(
+                connection.execute("SELECT start_ms, wh FROM interval WHERE meter = ?", (meter,))
+            )
+
+    def relay_moves(self, meter: str) -> list[RelayMove]:
+        """Return the relay moves of a meter in the order they happened."""
+        with closing(sqlite3.connect(self._path, timeout=10)) as connection:
+            return [
+                RelayMove(meter=meter, at_ms=at, output=bool(out), control_state=state, cause=cause)
+                for at, out, state, cause in connection.execute(
+                    "SELECT at_ms, output_closed, control_state, cause FROM relay "
+                    "WHERE meter = ? ORDER BY rowid",
+                    (meter,),
+                )
+            ]
