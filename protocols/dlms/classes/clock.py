@@ -32,13 +32,16 @@ class ClockStatus(IntFlag):
     DAYLIGHT_SAVING = 0x80
 
 
+_SURE = ClockStatus(0)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Moment:
     """A date-time as the meter told it: the UTC instant, its own deviation, its own doubts."""
 
     instant: datetime
     deviation: int | None
-    status: ClockStatus = ClockStatus(0)
+    status: ClockStatus = _SURE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,7 +99,7 @@ def encode_moment(
     instant: datetime,
     *,
     deviation: int = 0,
-    status: ClockStatus = ClockStatus(0),
+    status: ClockStatus = _SURE,
     rule: ClockRule = STANDARD,
 ) -> bytes:
     """
