@@ -36,7 +36,7 @@ Answers = Mapping[ReadRequest, Sequence[int]]
 
 def requests_for(register_map: RegisterMap, groups: Iterable[str]) -> tuple[ReadRequest, ...]:
     """
-    Return the fewest requests that cover all points of `groups` and the identity.
+    Return the fewest requests that cover all points of `groups` and the identity (else the probe).
 
     A value is never split over two requests, so a counter cannot tear; a request never crosses a
     declared hole nor exceeds what the model answers at once.
@@ -48,9 +48,8 @@ def requests_for(register_map: RegisterMap, groups: Iterable[str]) -> tuple[Read
             located.append((point.fc, point.address, point.end))
             if point.scale_from is not None:
                 located.append((point.fc, point.scale_from, point.scale_from + 1))
-    if register_map.identity is not None:
-        identity = register_map.identity
-        located.append((identity.fc, identity.address, identity.end))
+    proof = register_map.identity or register_map.probe
+    located.append((proof.fc, proof.address, proof.end))
     requests: list[ReadRequest] = []
     for fc, start, end in sorted(located):
         last = requests[-1] if requests else None

@@ -95,7 +95,7 @@ class Probe(Located):
     """A value that lies between two bounds in every healthy meter of the model."""
 
     expect: tuple[int, int]
-    scale: int = _Exponent
+    scale: int = Field(default=0, ge=-MAX_EXPONENT, le=0)
 
 
 class SerialLine(_Strict):
@@ -115,7 +115,7 @@ class RegisterMap(_Strict):
     """The vendor document that the addresses come from."""
     probe: Probe
     identity: Located | None = None
-    """The serial number, where the model shows one."""
+    """The serial number, where the model shows one; else the probe stands for plausibility."""
     serial: SerialLine
     max_registers: int = Field(ge=4, le=125)
     holes: tuple[tuple[int, int], ...] = ()

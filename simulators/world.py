@@ -1,0 +1,101 @@
+"""All simulated meters of a fleet, as they were left, and what their profiles closed since."""
+
+from collections.abc import Callable, Iterator, Mapping
+
+from protocols.timeline import to_ms
+from simulators.energy import LoadCurve, SummedEnergy, SwitchedEnergy, household_curve
+from simulators.faults import Fault
+from simulators.fleet import HEAD_LOSS_PERMILLE, Fleet, SimMeter
+from simulators.meter.state import SimulatedMeter
+from simulators.truth import ClosedIntervals, TruthLedger
+
+
+class World:
+    """
+    The meters by name, heads summing their customers.
+
+    Built from the fleet and the ledger alone: the same two give the same world, to the watt-hour.
+    """
+
+    def __init__(
+        self,
+        fleet: Fleet,
+        ledger: TruthLedger,
+        *,
+        now_ms: Callable[[], int],
+        curve: Callable[[SimMeter], LoadCurve] | None = None,
+        profile_slots: int | None = None,
+    ) -> None:
+        """Hang every meter and take up what the ledger remembers of it."""
+        self._now_ms = now_ms
+        self._ledger = ledger
+        self._since_ms = to_ms(fleet.history_from)
+        self._profile_slots = profile_slots
+        self.meters: Mapping[str, SimulatedMeter] = self._hang(fleet, curve or self._made_up(fleet))
+        self._closed_until = ledger.closed_until()
+        self._restore()
+
+    def closed_intervals(self) -> Iterator[ClosedIntervals]:
+        """Yield what profiles closed since the last call (or the last run); each row once."""
+        now = self._now_ms()
+        for name, meter in self.meters.items():
+            seconds = meter.spec.interval_seconds
+            if seconds is None:
+                continue
+            done = self._closed_until.get(name)
+            rows = meter.profile_at(now, first_end_ms=None if done is None else done + 1)
+            if not len(rows):
+                continue
+            newest = int(rows.ends_ms[-1])
+            self._closed_until[name] = newest
+            yield ClosedIntervals(
+                meter=name,
+                seconds=seconds,
+                starts_ms=rows.ends_ms - seconds * 1000,
+                wh=rows.wh,
+                closed_until_ms=newest,
+            )
+
+    def _made_up(self, fleet: Fleet) -> Callable[[SimMeter], LoadCurve]:
+        def curve(meter: SimMeter) -> LoadCurve:
+            return household_curve(fleet.household(meter), self._since_ms)
+
+        return curve
+
+    def _hang(
+        self, fleet: Fleet, curve: Callable[[SimMeter], LoadCurve]
+    ) -> dict[str, SimulatedMeter]:
+        below: dict[str, list[SwitchedEnergy]] = {}
+        meters: dict[str, SimulatedMeter] = {}
+        for spec in fleet.customers:
+            energy = SwitchedEnergy(curve(spec), spec.opening_register_wh)
+            below.setdefault(spec.transformer, []).append(energy)
+            meters[spec.meter] = self._meter(spec, energy)
+        for spec in fleet.heads:
+            total = SummedEnergy(
+                below[spec.transformer],
+                opening_wh=spec.opening_register_wh,
+                loss_permille=HEAD_LOSS_PERMILLE,
+            )
+            meters[spec.meter] = self._meter(spec, total)
+        return meters
+
+    def _meter(self, spec: SimMeter, energy: SwitchedEnergy | SummedEnergy) -> SimulatedMeter:
+        return SimulatedMeter(
+            spec,
+            energy,
+            now_ms=self._now_ms,
+            ledger=self._ledger,
+            since_ms=self._since_ms,
+            profile_slots=self._profile_slots,
+        )
+
+    def _restore(self) -> None:
+        for move in self._ledger.relay_moves():
+            self.meters[move.meter].restore_relay(
+                move.at_ms, output=move.output, control_state=move.control_state
+            )
+        for meter, at_ms, device_ms in self._ledger.clock_sets():
+            self.meters[meter].clock.set(at_ms, device_ms)
+        for meter, name, begins in self._ledger.faults():
+            self.meters[meter].restore_fault(Fault(name), on=bool(begins))
