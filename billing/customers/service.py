@@ -200,7 +200,7 @@ def _areas(
 ) -> dict[str, str]:
     """Map usage points to the transformers that have thresholds of their own."""
     return {
-        str(usage_point): target
+        usage_point.id: target
         for level, target in thresholds
         if level is ThresholdLevel.TRANSFORMER
         for usage_point in assets.usage_points_of_transformer(conn, TransformerId(target))

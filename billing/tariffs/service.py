@@ -1,0 +1,85 @@
+"""
+Keeping and finding tariff versions.
+
+Publishing stands in `billing.rating.service`: a version must pass its own cases first, and pricing
+lies above this context.
+"""
+
+from collections.abc import Sequence
+from datetime import date, datetime
+from pathlib import Path
+
+from billing.tariffs import rules, store
+from billing.tariffs.model import Refusal, Tariff
+from cloud.store import audit
+from cloud.store.db import Connection
+from protocols.errors import RefusedError
+
+SHIPPED = Path(__file__).parent / "published"
+"""Tariff files that come with the product, each with its sources."""
+
+
+def keep(conn: Connection, tariff: Tariff, *, document: bytes, actor: str, now: datetime) -> str:
+    """
+    Store a version that was proven elsewhere and return its digest; the same again is no change.
+
+    Raises: RefusedError `tariffs.validity` when it does not follow its forerunner.
+    """
+    store.lock_code(conn, tariff.code)
+    text = rules.canonical(document)
+    digest = rules.digest(text)
+    versions = store.versions_of_code(conn, tariff.code)
+    if any(known == digest for known, _ in versions):
+        return digest
+    rules.check_succession(
+        tariff,
+        [version for _, version in versions],
+        today=now.astimezone(tariff.zone_info).date(),
+    )
+    store.insert_version(conn, tariff, digest=digest, document=text, actor=actor, now=now)
+    audit.record(
+        conn, at=now, actor=actor, action="tariffs.publish", entity="tariff",
+        entity_id=tariff.code, after={"version": tariff.version, "digest": digest},
+    )  # fmt: skip
+    return digest
+
+
+def version_on(conn: Connection, code: str, day: date) -> str | None:
+    """Return the digest of the version of `code` that prices `day`, or None."""
+    return rules.valid_on(store.versions_of_code(conn, code), day)
+
+
+def versions(conn: Connection, code: str) -> list[tuple[str, Tariff]]:
+    """Return every version of a code with its digest, oldest first."""
+    return store.versions_of_code(conn, code)
+
+
+def by_digest(conn: Connection, digests: Sequence[str]) -> dict[str, Tariff]:
+    """
+    Return the versions named by their digests.
+
+    Raises: RefusedError `tariffs.unknown` when one is not there.
+    """
+    wanted = sorted(set(digests))
+    found = store.versions_by_digest(conn, wanted)
+    missing = [digest for digest in wanted if digest not in found]
+    if missing:
+        raise RefusedError(
+            Refusal.UNKNOWN, f"no tariff version {missing[0][:12]}", fix="publish it first"
+        )
+    return found
+
+
+def shipped(code: str) -> bytes:
+    """
+    Return the newest shipped file of a tariff code.
+
+    Raises: RefusedError `tariffs.unknown`, naming the codes there are.
+    """
+    files = sorted(SHIPPED.glob(f"{code}.v*.json"))
+    if not files:
+        codes = sorted({file.name.split(".")[0] for file in SHIPPED.glob("*.json")})
+        raise RefusedError(
+            Refusal.UNKNOWN, f"no shipped tariff {code!r}", fix=f"use one of {', '.join(codes)}"
+        )
+    return files[-1].read_bytes()

@@ -1,0 +1,45 @@
+"""SQL of published tariff versions."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+
+from billing.tariffs.model import Tariff
+from billing.tariffs.rules import read_tariff
+from cloud.store.db import Connection
+from cloud.store.sql import Queries
+
+_SQL = Queries(Path(__file__).parent / "sql")
+
+
+def lock_code(conn: Connection, code: str) -> None:
+    """Wait for rivals that publish the same code."""
+    conn.execute(_SQL["lock_code"], {"code": code})
+
+
+def insert_version(
+    conn: Connection, tariff: Tariff, *, digest: str, document: str, actor: str, now: datetime
+) -> bool:
+    """Insert a version; tell whether it was new."""
+    row = conn.execute(
+        _SQL["insert_version"],
+        {
+            "digest": digest, "code": tariff.code, "number": tariff.version,
+            "currency": tariff.currency, "zone": tariff.zone, "valid_from": tariff.valid_from,
+            "valid_to": tariff.valid_to, "document": document, "now": now, "actor": actor,
+            "cases": len(tariff.test_cases),
+        },
+    ).fetchone()  # fmt: skip
+    return row is not None
+
+
+def versions_of_code(conn: Connection, code: str) -> list[tuple[str, Tariff]]:
+    """Return the versions of a code with their digests, oldest first."""
+    rows = conn.execute(_SQL["versions_of_code"], {"code": code})
+    return [(row[0], read_tariff(row[1].encode())) for row in rows]
+
+
+def versions_by_digest(conn: Connection, digests: Sequence[str]) -> dict[str, Tariff]:
+    """Return the versions named."""
+    rows = conn.execute(_SQL["versions_by_digest"], {"digests": list(digests)})
+    return {row[0]: read_tariff(row[1].encode()) for row in rows}
