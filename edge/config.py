@@ -1,0 +1,167 @@
+"""One frozen configuration of an agent, read from a JSON file; keys stand in another file."""
+
+import json
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError
+
+from protocols.identity import ConcentratorId, MeterId, UsagePointId
+from protocols.mqtt.broker import BrokerAddress
+from protocols.mqtt.envelope import CBOR_ZSTD
+from protocols.timeline import TimeScale
+
+KEY_OCTETS = 16
+_IDENTITY = TimeScale()
+_NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"
+
+
+class ConfigError(Exception):
+    """A configuration cannot be used; the message names file, key and what to do."""
+
+
+def _scale(value: Any) -> Any:
+    return TimeScale.parse(value) if isinstance(value, str) else value
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MeterConfig:
+    """One meter behind this concentrator; `unit`, `model`, `serial` only for Modbus."""
+
+    meter: Annotated[MeterId, Field(pattern=_NAME_PATTERN)]
+    usage_point: Annotated[UsagePointId, Field(pattern=_NAME_PATTERN)]
+    protocol: Literal["dlms", "modbus"]
+    host: str
+    port: Annotated[int, Field(ge=1, le=65535)]
+    history_from: datetime
+    """Start of what the meter's profile is asked for."""
+    client_sap: int = 1
+    server_sap: int = 1
+    authentication: Literal["none", "lls", "hls5"] = "none"
+    interval_seconds: Annotated[int, Field(ge=0, le=86_400)] = 0
+    """Length of a profile interval; 0 where the meter keeps no profile."""
+    has_relay: bool = False
+    unit: Annotated[int, Field(ge=0, le=255)] = 1
+    model: str = ""
+    serial: str = ""
+    timeout_seconds: Annotated[float, Field(gt=0, le=120)] = 3.0
+
+    def __post_init__(self) -> None:
+        """Refuse an instant without zone: it has no place on the time line."""
+        if self.history_from.tzinfo is None:
+            raise ValueError("history_from needs a zone, for example 2026-01-01T00:00:00Z")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EdgeConfig:
+    """
+    What one agent needs to know. *Units*: every `*_seconds` is wall time.
+
+    `control_public_key` is the raw Ed25519 key as hex, the only one whose commands are obeyed.
+    """
+
+    concentrator: Annotated[ConcentratorId, Field(pattern=_NAME_PATTERN)]
+    broker: BrokerAddress
+    outbox: Path
+    keys_file: Path
+    control_public_key: Annotated[str, Field(pattern=r"^[0-9a-fA-F]{64}$")]
+    meters: tuple[MeterConfig, ...]
+    time_scale: Annotated[TimeScale, BeforeValidator(_scale)] = _IDENTITY
+    poll_seconds: Annotated[float, Field(gt=0)] = 2.0
+    profile_seconds: Annotated[float, Field(gt=0)] = 3.0
+    watched_seconds: Annotated[float, Field(gt=0)] = 1.0
+    concurrency: Annotated[int, Field(ge=1, le=1000)] = 8
+    outbox_max_batches: Annotated[int, Field(ge=1)] = 20_000
+    backfill_days: Annotated[int, Field(ge=1, le=62)] = 2
+    """Most business days of one meter's profile asked for in one trip."""
+    backfill_pause_seconds: Annotated[float, Field(ge=0)] = 0.1
+    clock_limit_seconds: Annotated[int, Field(ge=1)] = 120
+    """Business seconds by which a meter's clock may differ before it is an event."""
+    sync_file: str = ""
+    content_type: str = CBOR_ZSTD
+
+    def __post_init__(self) -> None:
+        """Refuse a meter listed twice: two sessions would break each other's counters."""
+        names = [item.meter for item in self.meters]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"meters are listed twice: {', '.join(twice)}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class MeterKeys:
+    """Secrets of one meter; empty where its authentication needs none. Never shown."""
+
+    password: bytes = b""
+    authentication_key: bytes = b""
+    encryption_key: bytes = b""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class KeyRing:
+    """The client's system title and the keys of its meters."""
+
+    system_title: bytes
+    meters: dict[MeterId, MeterKeys]
+
+    def of(self, meter: MeterId) -> MeterKeys:
+        """Return the keys of `meter`, empty ones if it has none."""
+        return self.meters.get(meter, MeterKeys())
+
+
+_ADAPTER = TypeAdapter(EdgeConfig)
+
+
+def config_from_json(text: str | bytes, *, source: str = "configuration") -> EdgeConfig:
+    """Return the configuration in a JSON text. Raises: ConfigError naming each key at fault."""
+    try:
+        return _ADAPTER.validate_json(text)
+    except ValidationError as error:
+        lines = [
+            f"{'.'.join(str(part) for part in item['loc']) or 'file'}: {item['msg']}"
+            for item in error.errors(include_input=False, include_url=False)
+        ]
+        raise ConfigError(f"{source}: " + "; ".join(lines)) from None
+
+
+def load_config(path: Path) -> EdgeConfig:
+    """Return the configuration in a file. Raises: ConfigError when it is missing or wrong."""
+    try:
+        text = path.read_bytes()
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({error.strerror}); give --config") from error
+    return config_from_json(text, source=str(path))
+
+
+def load_keys(path: Path) -> KeyRing:
+    """
+    Return the keys in `{"system_title": hex, meter: {"password": hex, ...}, ...}`.
+
+    Raises: ConfigError when the file is missing, wrong, or open to other users. Never shows a key.
+    """
+    try:
+        if path.stat().st_mode & 0o077:
+            raise ConfigError(f"{path}: other users may read the keys; chmod 600 it")
+        plain = json.loads(path.read_bytes())
+        title = bytes.fromhex(plain.pop("system_title"))
+        if len(title) != 8:
+            raise ConfigError(f"{path}: system_title must be 8 octets as hex")
+        return KeyRing(
+            system_title=title,
+            meters={MeterId(name): _keys(path, name, item) for name, item in plain.items()},
+        )
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({error.strerror})") from error
+    except (ValueError, KeyError, AttributeError, TypeError) as error:
+        # the text of such an error may quote a key, so only its kind is told
+        raise ConfigError(f"{path}: is not a map of hex keys ({type(error).__name__})") from None
+
+
+def _keys(path: Path, name: str, item: dict[str, str]) -> MeterKeys:
+    keys = MeterKeys(**{field: bytes.fromhex(text) for field, text in item.items()})
+    for field in ("authentication_key", "encryption_key"):
+        if len(getattr(keys, field)) not in (0, KEY_OCTETS):
+            raise ConfigError(f"{path}: {name}.{field} must be {KEY_OCTETS} octets as hex")
+    return keys

@@ -1,0 +1,1 @@
+"""Signed commands come down here: admitted, confirmed, carried out, and told of."""

@@ -1,0 +1,224 @@
+"""Composes an agent from its configuration and runs it: polls, keeps, forwards, obeys."""
+
+import asyncio
+import logging
+from collections.abc import Callable, MutableMapping
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+from edge.acquire.driver import MeterDriver
+from edge.acquire.plan import Cadence
+from edge.acquire.poll import MeterPlan, MeterPoller
+from edge.acquire.port import MeterPort
+from edge.clock import EdgeClock
+from edge.config import EdgeConfig, KeyRing, MeterConfig, load_keys
+from edge.downlink.obey import Obedience
+from edge.downlink.report import AckReporter
+from edge.outbox import Outbox
+from edge.outbox.counters import Counters
+from edge.session import EdgeSession
+from edge.uplink.collect import Collector
+from edge.uplink.publish import BatchPublisher
+from protocols.identity import MeterId
+from protocols.mqtt.downlink import Watch
+from protocols.timeline import to_ms
+
+Build = Callable[[MeterConfig, KeyRing, Counters, EdgeClock], MeterDriver]
+
+_GRACE = 3.0
+
+_LOG = logging.getLogger(__name__)
+
+
+async def run(
+    config: EdgeConfig,
+    *,
+    stop: asyncio.Event,
+    ready: Callable[[], None],
+    status: MutableMapping[str, int | str],
+    build: Build | None = None,
+) -> None:
+    """
+    Run the agent until `stop`.
+
+    Survives meters, disk and broker going away and coming back. Raises only on a bug, or
+    ConfigError and OutboxError before `ready` when it cannot begin at all.
+    """
+    clock = EdgeClock(
+        config.time_scale, sync_file=Path(config.sync_file) if config.sync_file else None
+    )
+    keys = load_keys(config.keys_file)
+    outbox = Outbox(config.outbox, wall_ms=to_ms(clock.wall_now()))
+    try:
+        agent = _Agent(
+            config=config,
+            clock=clock,
+            keys=keys,
+            outbox=outbox,
+            status=status,
+            build=build or _drivers(),
+        )
+        await agent.run(stop, ready)
+    finally:
+        outbox.close()
+
+
+def _drivers() -> Build:
+    # imported here so that tests with drivers of their own need no protocol stack
+    from edge.acquire.drivers import build_driver
+
+    return build_driver
+
+
+class _Agent:
+    """The parts of one agent, wired."""
+
+    def __init__(
+        self,
+        *,
+        config: EdgeConfig,
+        clock: EdgeClock,
+        keys: KeyRing,
+        outbox: Outbox,
+        status: MutableMapping[str, int | str],
+        build: Build,
+    ) -> None:
+        self._config = config
+        self._clock = clock
+        self._outbox = outbox
+        self._status = status
+        concentrator = config.concentrator
+        self._collector = Collector(
+            outbox,
+            clock,
+            concentrator=concentrator,
+            most_batches=config.outbox_max_batches,
+            content_type=config.content_type,
+            status=status,
+        )
+        self._publisher = BatchPublisher(outbox, clock, concentrator=concentrator, status=status)
+        self._reporter = AckReporter(outbox, clock, concentrator=concentrator)
+        ports = {
+            item.meter: MeterPort(build(item, keys, outbox.counters, clock))
+            for item in config.meters
+        }
+        self._pollers = self._make_pollers(ports)
+        self._obedience = Obedience(
+            outbox,
+            clock,
+            concentrator=concentrator,
+            public_key=Ed25519PublicKey.from_public_bytes(bytes.fromhex(config.control_public_key)),
+            ports=ports,
+            sink=self._collector,
+            reporter=self._reporter,
+            status=status,
+        )
+        self._session = EdgeSession(
+            config.broker,
+            concentrator=concentrator,
+            boot=outbox.batches.boot,
+            publisher=self._publisher,
+            reporter=self._reporter,
+            on_command=self._obedience.receive,
+            on_watch=self._watch,
+            on_released=self._collector.released,
+            presence=self._presence,
+            status=status,
+        )
+
+    async def run(self, stop: asyncio.Event, ready: Callable[[], None]) -> None:
+        """Run every part; the first that fails ends all, for that is a bug."""
+        await self._obedience.resume()
+        quiet = asyncio.Event()
+        pollers: list[asyncio.Future[None]] = [
+            asyncio.ensure_future(poller.run(stop)) for poller in self._pollers.values()
+        ]
+        keeping = asyncio.ensure_future(self._collector.run(quiet))
+        talking = asyncio.ensure_future(self._session.run(stop))
+        waking = asyncio.ensure_future(self._forward())
+        stopped: asyncio.Future[Any] = asyncio.ensure_future(stop.wait())
+        parts: list[asyncio.Future[Any]] = [*pollers, keeping, talking, waking, stopped]
+        ready()
+        _LOG.info(
+            "edge.ready",
+            extra={
+                "fields": {
+                    "concentrator": self._config.concentrator,
+                    "meters": len(self._pollers),
+                    "boot": self._outbox.batches.boot,
+                    "waiting": self._outbox.batches.waiting,
+                }
+            },
+        )
+        try:
+            await asyncio.wait([*parts, self._obedience.broken], return_when="FIRST_COMPLETED")
+        finally:
+            stop.set()
+            await self._obedience.finish()
+            if pollers:
+                await asyncio.wait(pollers, timeout=_GRACE)
+            # only when no poller adds any more is everything that was read on disk
+            quiet.set()
+            await asyncio.wait([keeping, talking], timeout=_GRACE)
+            for part in parts:
+                part.cancel()
+            await asyncio.gather(*parts, return_exceptions=True)
+        for part in [*parts, self._obedience.broken]:
+            if part.done() and not part.cancelled():
+                part.result()
+
+    async def _forward(self) -> None:
+        """Wake the publisher whenever something was stored."""
+        while True:
+            await self._collector.stored.wait()
+            self._collector.stored.clear()
+            self._publisher.wake()
+
+    def _make_pollers(self, ports: dict[MeterId, MeterPort]) -> dict[MeterId, MeterPoller]:
+        config = self._config
+        cadence = Cadence(
+            poll=config.poll_seconds,
+            watched=min(config.watched_seconds, config.poll_seconds),
+            profile=config.profile_seconds,
+            backfill_pause=config.backfill_pause_seconds,
+            chunk=timedelta(days=config.backfill_days),
+        )
+        turns = asyncio.Semaphore(config.concurrency)
+        return {
+            item.meter: MeterPoller(
+                ports[item.meter],
+                MeterPlan(
+                    interval_seconds=item.interval_seconds,
+                    history_from=item.history_from,
+                    cadence=cadence,
+                    clock_limit=timedelta(seconds=config.clock_limit_seconds),
+                ),
+                clock=self._clock,
+                sink=self._collector,
+                turns=turns,
+                coverage=self._outbox.coverage.of(item.meter),
+                status=self._status,
+            )
+            for item in config.meters
+        }
+
+    def _watch(self, watch: Watch) -> None:
+        poller = self._pollers.get(watch.meter)
+        if poller is not None:
+            poller.watch(watch.wall_seconds)
+
+    def _presence(self) -> dict[str, int | str]:
+        """Return what the retained state tells: completeness, backlog, silence, the clock."""
+        missing = sum((poller.coverage.missing() for poller in self._pollers.values()), timedelta())
+        presence: dict[str, int | str] = {
+            "waiting": self._outbox.batches.waiting,
+            "silent": sum(poller.silent for poller in self._pollers.values()),
+            "missing_s": int(missing.total_seconds()),
+            "clock": self._clock.trust().value,
+            "full": int(self._collector.full),
+        }
+        self._status.update(presence)
+        return presence

@@ -1,0 +1,219 @@
+"""
+The agent's MQTT 5 session: presence, what goes up, what comes down; lost and made anew for ever.
+
+The session at the broker outlives a short absence, so that a command sent meanwhile still comes.
+Nothing depends on it: batches and acks are sent until their receipts, control repeats commands.
+"""
+
+import asyncio
+import json
+import logging
+from collections.abc import Awaitable, Callable, MutableMapping
+from pathlib import Path
+
+import aiomqtt
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+
+from edge.downlink.report import AckReporter
+from edge.supervise import jitter
+from edge.uplink.publish import BatchPublisher
+from protocols.errors import PeerError
+from protocols.identity import ConcentratorId
+from protocols.mqtt import envelope, topics
+from protocols.mqtt.broker import BrokerAddress
+from protocols.mqtt.downlink import Watch, watch_from_plain
+from protocols.mqtt.receipt import BatchReceipt, receipt_from_plain
+
+_SESSION_SECONDS = 3600
+_KEEPALIVE = 15
+_FIRST_PAUSE = 0.2
+_LONGEST_PAUSE = 5.0
+_PRESENCE_SECONDS = 10.0
+
+_LOG = logging.getLogger(__name__)
+
+
+class MqttWire:
+    """Publishing at QoS 1 over one connection."""
+
+    def __init__(self, client: aiomqtt.Client) -> None:
+        """Publish through `client`."""
+        self._client = client
+
+    async def publish(
+        self,
+        topic: str,
+        payload: bytes,
+        *,
+        content_type: str,
+        properties: tuple[tuple[str, str], ...] = (),
+    ) -> None:
+        """Publish and wait for the broker's PUBACK. Raises: MqttError."""
+        extra = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
+        extra.ContentType = content_type
+        if properties:
+            extra.UserProperty = list(properties)
+        await self._client.publish(topic, payload, qos=1, properties=extra)
+
+
+class EdgeSession:
+    """Keeps one concentrator connected."""
+
+    def __init__(
+        self,
+        broker: BrokerAddress,
+        *,
+        concentrator: ConcentratorId,
+        boot: int,
+        publisher: BatchPublisher,
+        reporter: AckReporter,
+        on_command: Callable[[bytes], Awaitable[None]],
+        on_watch: Callable[[Watch], None],
+        on_released: Callable[[], None],
+        presence: Callable[[], dict[str, int | str]],
+        status: MutableMapping[str, int | str],
+    ) -> None:
+        """Connect `concentrator`; `presence` gives what the retained state tells beside online."""
+        self._broker = broker
+        self._concentrator = concentrator
+        self._boot = boot
+        self._publisher = publisher
+        self._reporter = reporter
+        self._on_command = on_command
+        self._on_watch = on_watch
+        self._on_released = on_released
+        self._presence = presence
+        self._status = status
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Stay connected until `stop`; a broker that is away is tried again after a while."""
+        pause = _FIRST_PAUSE
+        tries = 0
+        while not stop.is_set():
+            self._status["broker"] = "away"
+            try:
+                async with self._client() as client:
+                    self._status["broker"] = "connected"
+                    _LOG.info("edge.broker.connected")
+                    pause = _FIRST_PAUSE
+                    await self._serve(client, stop)
+            except (aiomqtt.MqttError, OSError) as error:
+                _LOG.warning("edge.broker.lost", extra={"fields": {"cause": str(error)[:200]}})
+            if not stop.is_set():
+                tries += 1
+                await _until(stop, pause * (0.5 + jitter(self._concentrator, tries)))
+                pause = min(pause * 2, _LONGEST_PAUSE)
+
+    async def _serve(self, client: aiomqtt.Client, stop: asyncio.Event) -> None:
+        """Do all work of one connection until `stop`; raises when it breaks."""
+        for topic in (
+            topics.down_receipt(self._concentrator),
+            topics.down_command(self._concentrator),
+            topics.down_watch(self._concentrator),
+        ):
+            await client.subscribe(topic, qos=1)
+        wire = MqttWire(client)
+        await self._announce(client)
+        work = [
+            asyncio.ensure_future(item)
+            for item in (
+                self._hear(client),
+                self._publisher.run(wire),
+                self._reporter.run(wire),
+                self._keep_announcing(client),
+                stop.wait(),
+            )
+        ]
+        try:
+            done, _ = await asyncio.wait(work, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in work:
+                task.cancel()
+            await asyncio.gather(*work, return_exceptions=True)
+        for task in done:
+            task.result()
+        await client.publish(self._state_topic, self._state(online=False), qos=1, retain=True)
+
+    async def _hear(self, client: aiomqtt.Client) -> None:
+        async for message in client.messages:
+            payload = message.payload
+            if not isinstance(payload, bytes):
+                continue
+            properties = message.properties
+            content_type = getattr(properties, "ContentType", None) or envelope.CBOR
+            try:
+                await self._heard(str(message.topic), payload, content_type)
+            except PeerError as error:
+                # the cloud will say it again; what we could not take is not lost
+                self._status["unheard"] = int(self._status.get("unheard", 0)) + 1
+                _LOG.warning(
+                    "edge.message.unheard",
+                    extra={"fields": {"topic": str(message.topic), "cause": error.code}},
+                )
+
+    async def _heard(self, topic: str, payload: bytes, content_type: str) -> None:
+        if topic == topics.down_command(self._concentrator):
+            await self._on_command(payload)
+        elif topic == topics.down_receipt(self._concentrator):
+            receipt = receipt_from_plain(envelope.decode(payload, content_type))
+            if isinstance(receipt, BatchReceipt):
+                if await self._publisher.receipted(receipt):
+                    self._on_released()
+            else:
+                await self._reporter.receipted(receipt)
+        elif topic == topics.down_watch(self._concentrator):
+            self._on_watch(watch_from_plain(envelope.decode(payload, content_type)))
+
+    async def _keep_announcing(self, client: aiomqtt.Client) -> None:
+        while True:
+            await asyncio.sleep(_PRESENCE_SECONDS)
+            await self._announce(client)
+
+    async def _announce(self, client: aiomqtt.Client) -> None:
+        await client.publish(self._state_topic, self._state(online=True), qos=1, retain=True)
+
+    @property
+    def _state_topic(self) -> str:
+        return topics.up_state(self._concentrator)
+
+    def _state(self, *, online: bool) -> bytes:
+        state: dict[str, int | str | bool] = {"online": online, "boot": self._boot}
+        if online:
+            state.update(self._presence())
+        return json.dumps(state, separators=(",", ":")).encode()
+
+    def _client(self) -> aiomqtt.Client:
+        broker = self._broker
+        connect = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
+        connect.SessionExpiryInterval = _SESSION_SECONDS
+        return aiomqtt.Client(
+            broker.host,
+            broker.port,
+            identifier=f"edge-{self._concentrator}",
+            protocol=aiomqtt.ProtocolVersion.V5,
+            username=broker.username or None,
+            password=(
+                Path(broker.password_file).read_text().strip() if broker.password_file else None
+            ),
+            clean_start=False,
+            properties=connect,
+            keepalive=_KEEPALIVE,
+            will=aiomqtt.Will(self._state_topic, self._state(online=False), qos=1, retain=True),
+            tls_params=(
+                aiomqtt.TLSParameters(
+                    ca_certs=broker.tls_ca,
+                    certfile=broker.tls_cert or None,
+                    keyfile=broker.tls_key or None,
+                )
+                if broker.tls_ca
+                else None
+            ),
+        )
+
+
+async def _until(stop: asyncio.Event, seconds: float) -> None:
+    try:
+        await asyncio.wait_for(stop.wait(), seconds)
+    except TimeoutError:
+        return

@@ -1,0 +1,1 @@
+"""What was read goes up: rows to batches, batches to the broker until their receipt."""
