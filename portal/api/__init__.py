@@ -1,0 +1,1 @@
+"""The interface for machines: payments of peers, readings and balances."""

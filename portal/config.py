@@ -1,0 +1,27 @@
+"""What the portal process is told at its start."""
+
+from dataclasses import dataclass, field
+
+from protocols.mqtt.broker import BrokerAddress
+from protocols.timeline import TimeScale
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PortalConfig:
+    """
+    One portal process. Files hold the secrets.
+
+    `secure_cookies` is for a site behind TLS: cookies then carry `Secure` and the `__Host-` name.
+    `demo_credentials_file` is JSON `{login: password}`; read only when `demo` is set, to offer
+    one-click sign-in on the tour page.
+    """
+
+    dsn: str = field(repr=False)
+    broker: BrokerAddress
+    scale: TimeScale = field(default_factory=TimeScale)
+    host: str = "127.0.0.1"
+    port: int = 8000
+    demo: bool = False
+    demo_credentials_file: str = ""
+    secure_cookies: bool = False
+    database_user: str = "meterloop_portal"

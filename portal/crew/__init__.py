@@ -1,0 +1,1 @@
+"""The crew's phone: today's orders and the report of a visit."""

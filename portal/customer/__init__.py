@@ -1,0 +1,1 @@
+"""Self service: a customer's own supply, money and history."""

@@ -1,0 +1,1 @@
+"""What is happening now: MQTT in, one SSE stream per browser out."""

@@ -1,0 +1,1 @@
+"""Office pages: inbox, customers, cut board, work orders, messages, quarantine."""
