@@ -88,15 +88,15 @@ class AccessRefusedError(Exception):
 class Device(Protocol):
     """What stands behind one association; every call raises `AccessRefusedError` to refuse."""
 
-    def get(self, attributes: tuple[Attribute, ...]) -> tuple[Got, ...]:
+    def get(self, attributes: tuple[Attribute, ...], /) -> tuple[Got, ...]:
         """Return the values of one request, all of one instant, refusals among them."""
         ...
 
-    def set(self, attribute: Attribute, value: Value) -> None:
+    def set(self, attribute: Attribute, value: Value, /) -> None:
         """Write an attribute."""
         ...
 
-    def act(self, method: Attribute, parameter: Value | None) -> Value | None:
+    def act(self, method: Attribute, parameter: Value | None, /) -> Value | None:
         """Invoke a method and return what it returns."""
         ...
 

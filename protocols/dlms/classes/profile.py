@@ -242,7 +242,7 @@ class RangeWanted:
 
 
 def decode_range(value: Value, rule: ClockRule = STANDARD) -> RangeWanted:
-    """Return a range over the clock. Raises: PeerError `dlms.profile`, `dlms.type`, `dlms.clock`."""
+    """Return a range over the clock. Raises: PeerError `dlms.profile`, others as decoding."""
     restricting, first, last, columns = as_items(value, count=4)
     if not _is_clock(decode_capture_object(restricting)):
         raise PeerError("dlms.profile", "a range over another column than the clock")

@@ -1,0 +1,355 @@
+"""
+DLMS meters: registers and switch in one list, profiles by range, orders to the switch, the clock.
+
+Scaler, unit and profile columns are asked of the meter once and kept while the driver lives; the
+device name is read with every visit, because an LLS answer carries no proof of who gave it.
+*Source*: IEC 62056-5-3, IEC 62056-6-2 classes 1, 3, 7, 8, 70.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Protocol, TypeVar
+
+from edge.acquire.dlms_session import (
+    CounterBlock,
+    CounterStore,
+    DlmsSession,
+    DlmsTarget,
+    KnownMeter,
+    denied,
+    present,
+)
+from edge.acquire.driver import ClockReading, ReadOut, Sample
+from protocols.dlms.apdu import Access, Attribute, Got
+from protocols.dlms.classes import clock as clock_class
+from protocols.dlms.classes import disconnect, profile
+from protocols.dlms.classes.register import (
+    CHANNEL_NAME,
+    DATA_CLASS,
+    SCALER_UNIT,
+    VALUE,
+    channel_scaler,
+    decode_scaler_unit,
+    register,
+)
+from protocols.dlms.initiate import Conformance
+from protocols.dlms.obis import CLOCK, DEVICE_NAME, DISCONNECT_CONTROL, LOAD_PROFILE, obis_text
+from protocols.dlms.values import as_boolean, as_integer, as_octets, as_text, integer, octet_string
+from protocols.errors import PeerError
+from protocols.identity import MeterId
+from protocols.mqtt.downlink import Verb
+from protocols.reading import Channel, RelayReading, RelayState
+from protocols.timeline import Interval
+
+__all__ = ["CounterStore", "DlmsDriver", "DlmsTarget"]
+
+_NOW_CHANNELS = (
+    Channel.IMPORT_WH,
+    Channel.EXPORT_WH,
+    Channel.POWER_W,
+    Channel.VOLTAGE_L1_MV,
+    Channel.VOLTAGE_L2_MV,
+    Channel.VOLTAGE_L3_MV,
+    Channel.CURRENT_L1_MA,
+    Channel.CURRENT_L2_MA,
+    Channel.CURRENT_L3_MA,
+)
+_CALL_EXCHANGES = 64
+"""One call may take so many deadlines at most: blocks that trickle end here."""
+_TIME = Attribute(class_id=clock_class.CLASS_ID, name=CLOCK, index=clock_class.TIME)
+_NAME = Attribute(class_id=DATA_CLASS, name=DEVICE_NAME, index=VALUE)
+_RELAY = tuple(
+    Attribute(class_id=disconnect.CLASS_ID, name=DISCONNECT_CONTROL, index=index)
+    for index in (disconnect.OUTPUT_STATE, disconnect.CONTROL_STATE, disconnect.CONTROL_MODE)
+)
+_CAPTURED = Attribute(class_id=profile.CLASS_ID, name=LOAD_PROFILE, index=profile.CAPTURE_OBJECTS)
+_PERIOD = Attribute(class_id=profile.CLASS_ID, name=LOAD_PROFILE, index=profile.CAPTURE_PERIOD)
+_BUFFER = Attribute(class_id=profile.CLASS_ID, name=LOAD_PROFILE, index=profile.BUFFER)
+_HUNDREDTH = timedelta(milliseconds=10)
+_INTERVAL_OF = {
+    Channel.IMPORT_INTERVAL_WH: Channel.IMPORT_WH,
+    Channel.EXPORT_INTERVAL_WH: Channel.EXPORT_WH,
+}
+_T = TypeVar("_T")
+
+
+class Now(Protocol):
+    """The part of the edge's clock that a driver needs."""
+
+    def now(self) -> datetime:
+        """Return business time, UTC."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Column:
+    """Where in a row a channel's energy stands; `cumulative` when it is a register to subtract."""
+
+    channel: Channel
+    at: int
+    scaler: int
+    cumulative: bool
+
+
+class DlmsDriver:
+    """One session with one meter; satisfies `MeterDriver`."""
+
+    def __init__(self, target: DlmsTarget, counters: CounterStore, clock: Now) -> None:
+        """Open nothing yet. Raises: ValueError on keys or an authentication that cannot be."""
+        target.settings()
+        self.meter: MeterId = target.meter
+        self.has_profile = target.interval_seconds is not None
+        self.has_relay = target.has_relay
+        self._target = target
+        self._clock = clock
+        self._rule = clock_class.ClockRule(assumed_deviation=target.assumed_deviation)
+        self._counters = CounterBlock(counters, target)
+        self._known = KnownMeter()
+        self._session: DlmsSession | None = None
+        self._lock = asyncio.Lock()
+        self._scalers: dict[Channel, int] | None = None
+        self._layout: profile.Layout | None = None
+        self._columns: tuple[_Column, ...] = ()
+        self._deviation = 0
+
+    async def read_now(self) -> ReadOut:
+        """Read name, clock, registers, momentary values and switch in one list."""
+        return await self._call(self._read_now)
+
+    async def read_profile(self, span: Interval) -> tuple[Sample, ...]:
+        """Read the intervals whose start lies in `span`; what is not in the meter is absent."""
+        return await self._call(lambda session: self._read_profile(session, span))
+
+    async def read_relay(self) -> RelayReading:
+        """Read the switch. Raises: PeerError `meter.no_relay`, and as any call."""
+        self._need_relay()
+        return await self._call(self._read_relay)
+
+    async def operate(self, verb: Verb) -> None:
+        """
+        Ask the meter to open or close; success proves nothing, read the switch.
+
+        Raises: PeerError `dlms.action_refused`, `meter.no_relay`, and as any call.
+        """
+        self._need_relay()
+        if verb is not Verb.READ_RELAY:
+            await self._call(lambda session: self._operate(session, verb))
+
+    async def set_clock(self, offset_ms: int) -> None:
+        """Move the meter's clock by `-offset_ms`."""
+        await self._call(lambda session: self._set_clock(session, offset_ms))
+
+    async def close(self) -> None:
+        """End the session politely; never raises."""
+        async with self._lock:
+            session, self._session = self._session, None
+            if session is not None:
+                await session.close()
+
+    async def _call(self, work: Callable[[DlmsSession], Awaitable[_T]]) -> _T:
+        """Run `work` on an open session under one deadline; any failure ends the session."""
+        async with self._lock:
+            try:
+                async with asyncio.timeout(self._target.timeout_seconds * _CALL_EXCHANGES):
+                    return await work(await self._open())
+            except PeerError as error:
+                self._drop()
+                error.peer = error.peer or self.meter
+                raise
+            except TimeoutError:
+                self._drop()
+                raise PeerError("link.timeout", "the call took too long", peer=self.meter) from None
+            except BaseException:
+                # Cancelled in the middle of an exchange: the answer would be taken for the next.
+                self._drop()
+                raise
+
+    def _drop(self) -> None:
+        session, self._session = self._session, None
+        if session is not None:
+            session.abort()
+
+    async def _open(self) -> DlmsSession:
+        """Return the open session, or a new one with the meter that is expected."""
+        if self._session is not None and self._session.is_open:
+            return self._session
+        self._drop()
+        session = await DlmsSession.open(self._target, self._counters, self._known)
+        self._session = session
+        self._check_name(await session.get_one(_NAME))
+        if self._scalers is None:
+            self._scalers = await self._read_scalers(session, _NOW_CHANNELS)
+        return session
+
+    def _check_name(self, got: Got) -> str:
+        name = as_text(present(_NAME, got))
+        if name != self._target.expected_device_name:
+            raise PeerError(
+                "dlms.foreign",
+                "another meter answers here",
+                evidence={"name": name[:64], "expected": self._target.expected_device_name},
+            )
+        return name
+
+    async def _read_scalers(
+        self, session: DlmsSession, channels: tuple[Channel, ...]
+    ) -> dict[Channel, int]:
+        """Return the scaler of each channel that the meter has."""
+        asked = tuple(register(channel, SCALER_UNIT) for channel in channels)
+        scalers: dict[Channel, int] = {}
+        for channel, got in zip(channels, await session.get(*asked), strict=True):
+            if not isinstance(got, Access):
+                scalers[channel] = channel_scaler(channel, decode_scaler_unit(got))
+        return scalers
+
+    async def _read_now(self, session: DlmsSession) -> ReadOut:
+        scalers = self._scalers or {}
+        asked = (_NAME, _TIME, *(register(channel) for channel in scalers))
+        if self.has_relay:
+            asked += _RELAY
+        before = self._clock.now()
+        got = await session.get(*asked)
+        after = self._clock.now()
+        identity = self._check_name(got[0])
+        moment = clock_class.decode_moment(as_octets(present(_TIME, got[1])), self._rule)
+        self._deviation = moment.deviation or 0
+        samples: list[Sample] = []
+        raw: dict[str, Any] = {obis_text(CLOCK): moment.instant.isoformat()}
+        for (channel, scaler), value in zip(scalers.items(), got[2:], strict=False):
+            if isinstance(value, Access):
+                continue
+            number = as_integer(value)
+            raw[obis_text(CHANNEL_NAME[channel])] = f"{number}e{scaler}"
+            samples.append(Sample(channel=channel, at=moment.instant, raw=number, scaler=scaler))
+        relay = _decode_relay(got[-len(_RELAY) :]) if self.has_relay else None
+        return ReadOut(
+            samples=tuple(samples),
+            clock=_compare(moment.instant, before, after),
+            relay=relay,
+            identity=identity,
+            raw=raw,
+        )
+
+    async def _read_relay(self, session: DlmsSession) -> RelayReading:
+        return _decode_relay(await session.get(*_RELAY))
+
+    async def _operate(self, session: DlmsSession, verb: Verb) -> None:
+        opening = verb is Verb.DISCONNECT
+        if not opening:
+            # Modes 2 and 4 know no way from armed to closed but through disconnected.
+            relay = await self._read_relay(session)
+            opening = relay.control_state is RelayState.ARMED and disconnect.closes_remotely(
+                relay.control_mode
+            )
+        if opening:
+            await session.act(_method(disconnect.REMOTE_DISCONNECT), integer(0))
+        if verb is Verb.RECONNECT:
+            await session.act(_method(disconnect.REMOTE_RECONNECT), integer(0))
+
+    async def _set_clock(self, session: DlmsSession, offset_ms: int) -> None:
+        before = self._clock.now()
+        octets = as_octets(await session.get_one(_TIME))
+        after = self._clock.now()
+        moment = clock_class.decode_moment(octets, self._rule)
+        told_at = before + (after - before) / 2
+        wanted = moment.instant + (self._clock.now() - told_at) - timedelta(milliseconds=offset_ms)
+        written = clock_class.encode_moment(
+            wanted, deviation=moment.deviation or 0, rule=self._rule
+        )
+        await session.set(_TIME, octet_string(written))
+
+    async def _read_layout(self, session: DlmsSession) -> profile.Layout:
+        """Ask once what the profile captures and how its energy is scaled."""
+        if self._layout is not None:
+            return self._layout
+        captured, period = await session.get(_CAPTURED, _PERIOD)
+        layout = profile.Layout.of(
+            profile.decode_capture_objects(present(_CAPTURED, captured)),
+            as_integer(present(_PERIOD, period)),
+        )
+        found: list[tuple[Channel, Channel, int]] = []
+        for channel, cumulative in _INTERVAL_OF.items():
+            for source in (channel, cumulative):
+                at = layout.find(CHANNEL_NAME[source])
+                if at is not None:
+                    found.append((channel, source, at))
+                    break
+        if not found:
+            raise PeerError("dlms.profile", "the load profile holds no energy")
+        scalers = await self._read_scalers(session, tuple(source for _, source, _ in found))
+        for _, source, _ in found:
+            if source not in scalers:
+                raise denied(register(source, SCALER_UNIT), Access.UNDEFINED)
+        self._columns = tuple(
+            _Column(
+                channel=channel, at=at, scaler=scalers[source], cumulative=source is not channel
+            )
+            for channel, source, at in found
+        )
+        self._layout = layout
+        return layout
+
+    async def _read_profile(self, session: DlmsSession, span: Interval) -> tuple[Sample, ...]:
+        layout = await self._read_layout(session)
+        period = timedelta(seconds=layout.period)
+        asked = _BUFFER
+        if Conformance.SELECTIVE_ACCESS in session.conformance:
+            # The row that ends where the span begins is only needed to subtract registers.
+            differs = any(column.cumulative for column in self._columns)
+            first_end = span.start if differs else span.start + period
+            last_end = span.end + period - _HUNDREDTH
+            asked = profile.by_range(first_end, last_end, deviation=self._deviation)
+        rows = profile.decode_rows(await session.get_one(asked), layout, self._rule)
+        rows.sort(key=lambda row: row.start)
+        return tuple(sample for sample in self._samples(rows, layout.period) if sample.at in span)
+
+    def _samples(self, rows: list[profile.ProfileRow], seconds: int) -> Iterator[Sample]:
+        period = timedelta(seconds=seconds)
+        for before, row in zip([None, *rows], rows, strict=False):
+            for column in self._columns:
+                raw = as_integer(row.values[column.at])
+                if column.cumulative:
+                    if before is None or before.start + period != row.start:
+                        continue
+                    raw -= as_integer(before.values[column.at])
+                yield Sample(
+                    channel=column.channel,
+                    at=row.start,
+                    seconds=seconds,
+                    raw=raw,
+                    scaler=column.scaler,
+                    status=row.status,
+                )
+
+    def _need_relay(self) -> None:
+        if not self.has_relay:
+            raise PeerError("meter.no_relay", "this meter has no switch", peer=self.meter)
+
+
+def _method(index: int) -> Attribute:
+    return Attribute(class_id=disconnect.CLASS_ID, name=DISCONNECT_CONTROL, index=index)
+
+
+def _decode_relay(got: tuple[Got, ...]) -> RelayReading:
+    """Return the switch from attributes 2, 3, 4. Raises: PeerError `dlms.relay` and others."""
+    output, state, mode = (present(at, value) for at, value in zip(_RELAY, got, strict=True))
+    number, control_mode = as_integer(state), as_integer(mode)
+    if number not in tuple(RelayState) or control_mode not in disconnect.MODES:
+        raise PeerError("dlms.relay", f"control state {number}, mode {control_mode}")
+    return RelayReading(
+        output_closed=as_boolean(output),
+        control_state=RelayState(number),
+        control_mode=control_mode,
+    )
+
+
+def _compare(meter: datetime, before: datetime, after: datetime) -> ClockReading:
+    """Return meter time minus the midpoint of the exchange; half the trip is the uncertainty."""
+    half = (after - before) / 2
+    millisecond = timedelta(milliseconds=1)
+    return ClockReading(
+        offset_ms=(meter - (before + half)) // millisecond,
+        uncertainty_ms=half // millisecond + 10,
+    )

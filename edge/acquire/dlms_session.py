@@ -1,0 +1,277 @@
+"""One association over one TCP line: the sans-I/O client, counters that are durable, deadlines."""
+
+import asyncio
+import contextlib
+import secrets
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from edge.links.tcp import TcpLink
+from protocols.dlms.apdu import (
+    Access,
+    ActionAnswer,
+    Attribute,
+    ExceptionService,
+    Got,
+    ServiceException,
+    SetAnswer,
+)
+from protocols.dlms.association import Authentication, ClientState
+from protocols.dlms.client import Answer, ClientConnection, ClientSettings, Opened
+from protocols.dlms.initiate import Conformance
+from protocols.dlms.security import Keys
+from protocols.dlms.values import Value
+from protocols.errors import PeerError
+from protocols.identity import MeterId
+
+COUNTER_BLOCK = 256
+_CHALLENGE_OCTETS = 16
+_MAX_JUMP = 1 << 26
+"""How far one unauthenticated demand may raise our counter: 64 such jumps use it up."""
+_LIST = 24
+"""Attributes asked in one list; a list longer than the meter's PDU is cut smaller."""
+_REQUEST_ROOM = 80
+_ATTRIBUTE_OCTETS = 10
+
+
+class CounterStore(Protocol):
+    """Where invocation counters live; see `edge.outbox.counters`."""
+
+    def reserve(self, system_title: bytes, key_id: str, block: int) -> range:
+        """Return counters that nobody else will have; on disk before this returns."""
+        ...
+
+    def raise_to(self, system_title: bytes, key_id: str, floor: int) -> None:
+        """Let the next counter be at least `floor`."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DlmsTarget:
+    """Where a DLMS meter is, who it must be, how to prove ourselves. Seconds are wall time."""
+
+    meter: MeterId
+    host: str
+    port: int
+    client_sap: int = 1
+    server_sap: int = 1
+    authentication: str = "none"
+    password: bytes = field(default=b"", repr=False)
+    system_title: bytes = b""
+    authentication_key: bytes = field(default=b"", repr=False)
+    encryption_key: bytes = field(default=b"", repr=False)
+    expected_device_name: str
+    interval_seconds: int | None = None
+    has_relay: bool = False
+    timeout_seconds: float = 3.0
+    assumed_deviation: int | None = None
+    """Minutes from local to UTC for a meter that sends none."""
+
+    def settings(self) -> ClientSettings:
+        """Return what the codec needs. Raises: ValueError on keys that cannot be."""
+        authentication = Authentication(self.authentication)
+        keys = None
+        if authentication is Authentication.HLS5:
+            keys = Keys(encryption=self.encryption_key, authentication=self.authentication_key)
+        return ClientSettings(
+            client_sap=self.client_sap,
+            server_sap=self.server_sap,
+            authentication=authentication,
+            password=self.password,
+            title=self.system_title,
+            keys=keys,
+        )
+
+
+class CounterBlock:
+    """Counters of one (title, key) in memory, from blocks reserved on disk before first use."""
+
+    def __init__(self, store: CounterStore, target: DlmsTarget) -> None:
+        """Reserve nothing yet: an LLS meter never needs one."""
+        self._store = store
+        self._title = target.system_title
+        self._key = str(target.meter)
+        self._left: Iterator[int] = iter(())
+        self.last = -1
+
+    def __call__(self) -> int:
+        """Return the next counter."""
+        counter = next(self._left, None)
+        if counter is None:
+            self._left = iter(self._store.reserve(self._title, self._key, COUNTER_BLOCK))
+            counter = next(self._left)
+        self.last = counter
+        return counter
+
+    def rejected(self, wanted: int) -> PeerError:
+        """
+        Go above the counter at which the meter says it stands; return the error to raise.
+
+        The demand is not authenticated, so the jump is bounded. A meter that stands lower than
+        we do had no reason to refuse: `dlms.counter_lowered`, an alarm, and nothing moves.
+        """
+        evidence = {"ours": self.last, "meter": wanted}
+        if wanted < self.last:
+            message = "the meter refuses our counter, yet stands below it"
+            return PeerError("dlms.counter_lowered", message, evidence=evidence)
+        if wanted - self.last > _MAX_JUMP:
+            message = "the meter asks for too high a counter"
+            return PeerError("dlms.counter_jump", message, evidence=evidence)
+        self._store.raise_to(self._title, self._key, wanted + 1)
+        self._left = iter(())
+        return PeerError(
+            "dlms.counter_rejected", "the meter wants a higher counter", evidence=evidence
+        )
+
+
+@dataclass(slots=True, kw_only=True)
+class KnownMeter:
+    """What one meter has shown in earlier sessions and may not take back."""
+
+    title: bytes = b""
+    counter: int = -1
+
+
+class DlmsSession:
+    """An open association; after any PeerError it is of no more use and must be closed."""
+
+    def __init__(
+        self, target: DlmsTarget, counters: CounterBlock, known: KnownMeter, link: TcpLink
+    ) -> None:
+        """Stand on a connected line; `open` is the way to get one."""
+        self._target = target
+        self._counters = counters
+        self._known = known
+        self._link = link
+        self._client = ClientConnection(
+            target.settings(),
+            counter=counters,
+            challenge=secrets.token_bytes(_CHALLENGE_OCTETS),
+            server_title=known.title,
+            server_counter=known.counter,
+        )
+
+    @classmethod
+    async def open(
+        cls, target: DlmsTarget, counters: CounterBlock, known: KnownMeter
+    ) -> "DlmsSession":
+        """Connect and associate. Raises: PeerError."""
+        link = await TcpLink.connect(target.host, target.port, seconds=target.timeout_seconds)
+        try:
+            session = cls(target, counters, known, link)
+            answer = await session._exchange(session._client.open())
+            if not isinstance(answer, Opened):
+                raise PeerError("dlms.unexpected", "no association came of it")
+        except BaseException:
+            link.close()
+            raise
+        known.title = answer.server_title
+        return session
+
+    @property
+    def is_open(self) -> bool:
+        """Tell whether it can still be asked."""
+        return self._link.is_open and self._client.state is ClientState.READY
+
+    @property
+    def conformance(self) -> Conformance:
+        """Return what the meter grants."""
+        return self._client.granted.conformance
+
+    async def get(self, *attributes: Attribute) -> tuple[Got, ...]:
+        """Return the values in order, in as few trips as the meter allows. Raises: PeerError."""
+        size = 1
+        if Conformance.MULTIPLE_REFERENCES in self.conformance:
+            room = (self._client.granted.max_pdu or 0xFFFF) - _REQUEST_ROOM
+            size = max(1, min(_LIST, room // _ATTRIBUTE_OCTETS))
+        got: list[Got] = []
+        for at in range(0, len(attributes), size):
+            answer = await self._exchange(self._client.get(*attributes[at : at + size]))
+            if not isinstance(answer, tuple):
+                raise PeerError("dlms.unexpected", "no values came of it")
+            got.extend(answer)
+        return tuple(got)
+
+    async def get_one(self, attribute: Attribute) -> Value:
+        """Return one value that must be there. Raises: PeerError `dlms.access` and others."""
+        (got,) = await self.get(attribute)
+        return present(attribute, got)
+
+    async def set(self, attribute: Attribute, value: Value) -> None:
+        """Write one attribute. Raises: PeerError `dlms.access` and others."""
+        answer = await self._exchange(self._client.set(attribute, value))
+        if not isinstance(answer, SetAnswer):
+            raise PeerError("dlms.unexpected", "no result came of it")
+        if answer.result is not Access.SUCCESS:
+            raise denied(attribute, answer.result)
+
+    async def act(self, method: Attribute, parameter: Value) -> None:
+        """Invoke one method. Raises: PeerError `dlms.action_refused` and others."""
+        answer = await self._exchange(self._client.act(method, parameter))
+        if not isinstance(answer, ActionAnswer):
+            raise PeerError("dlms.unexpected", "no result came of it")
+        if answer.result is not Access.SUCCESS:
+            raise PeerError(
+                "dlms.action_refused",
+                f"{method}: {answer.result.name}",
+                evidence={"result": int(answer.result)},
+            )
+
+    async def close(self) -> None:
+        """Release the association where it still stands, then end the line; never raises."""
+        if self.is_open:
+            with contextlib.suppress(PeerError):
+                await self._exchange(self._client.release())
+        self._link.close()
+
+    def abort(self) -> None:
+        """End the line at once; never raises."""
+        self._link.close()
+
+    async def _exchange(self, octets: bytes) -> Answer:
+        """Send and wait for the answer; each frame of a long one has its own deadline."""
+        seconds = self._target.timeout_seconds
+        if self._link.discard():
+            raise PeerError("dlms.unexpected", "octets that nobody asked for")
+        while octets:
+            self._link.send(octets)
+            try:
+                async with asyncio.timeout(seconds):
+                    turn = self._client.receive(await self._link.receive())
+                    while turn.answer is None and not turn.send:
+                        turn = self._client.receive(await self._link.receive())
+            except TimeoutError:
+                raise PeerError("link.timeout", f"no answer in {seconds} s") from None
+            except PeerError as error:
+                if error.code == "dlms.counter_rejected":
+                    raise self._counters.rejected(int(error.evidence["counter"])) from error
+                raise
+            self._known.counter = max(self._known.counter, self._client.server_counter)
+            if isinstance(turn.answer, ServiceException):
+                raise self._exception(turn.answer)
+            if turn.answer is not None:
+                return turn.answer
+            octets = turn.send
+        raise RuntimeError("a turn without octets and without an answer")
+
+    def _exception(self, exception: ServiceException) -> PeerError:
+        if exception.service == ExceptionService.INVOCATION_COUNTER:
+            return self._counters.rejected(exception.counter or 0)
+        return PeerError(
+            "dlms.exception",
+            "the meter could not take the request",
+            evidence={"state": exception.state, "service": exception.service},
+        )
+
+
+def denied(attribute: Attribute, result: Access) -> PeerError:
+    """Return the error for an attribute that the meter will not give or take."""
+    return PeerError("dlms.access", f"{attribute}: {result.name}", evidence={"result": int(result)})
+
+
+def present(attribute: Attribute, got: Got) -> Value:
+    """Return a value that must be there. Raises: PeerError `dlms.access`."""
+    if isinstance(got, Access):
+        raise denied(attribute, got)
+    return got

@@ -1,0 +1,1 @@
+"""Lines to meters: every call has a deadline, one owner per line."""
