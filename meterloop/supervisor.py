@@ -15,7 +15,7 @@ import json
 import logging
 import os
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -66,6 +66,7 @@ class Child:
     probe: Callable[[], bool] | None = None
     prepare: Callable[[], None] | None = None
     end_signal: signal.Signals = signal.SIGTERM
+    environment: Mapping[str, str] = field(default_factory=dict)
     deadline: float = 45.0
 
 
@@ -207,6 +208,7 @@ class Supervisor:
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=output if child.probe is not None else asyncio.subprocess.PIPE,
                 stderr=output,
+                env=os.environ | child.environment,
                 start_new_session=True,
                 limit=1 << 20,
             )

@@ -1,0 +1,5 @@
+"""`python -m meterloop.cli`."""
+
+from meterloop.cli import main
+
+main()
