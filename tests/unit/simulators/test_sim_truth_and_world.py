@@ -1,0 +1,122 @@
+"""What a simulator remembers over a kill, and what its truth file says."""
+
+from datetime import UTC, datetime
+
+import pytest
+
+from protocols.dlms.classes.disconnect import Trigger
+from protocols.reading import Channel
+from protocols.timeline import to_ms
+from simulators.faults import Fault
+from simulators.fleet import make_fleet
+from simulators.truth import TruthFile, TruthLedger, TruthMismatchError
+from simulators.world import World
+
+ORIGIN = datetime(2026, 3, 1, tzinfo=UTC)
+FLEET = make_fleet(seed=7, customers=80, origin=ORIGIN)
+HOUR = 3_600_000
+
+
+class Life:
+    """One run of the simulator's core on a truth file, at instants the test chooses."""
+
+    def __init__(self, path, now):
+        self.now = now
+        self.ledger = TruthLedger(path, FLEET)
+        self.world = World(FLEET, self.ledger, now_ms=lambda: self.now)
+
+    def meter(self, name):
+        return self.world.meters[FLEET.planted(name).meter]
+
+    def flush(self):
+        return self.ledger.flush(self.world.closed_intervals())
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "truth.sqlite"
+
+
+def test_a_killed_simulator_comes_back_the_same(path):
+    first = Life(path, to_ms(ORIGIN))
+    first.flush()
+    first.now += 5 * HOUR
+    first.meter("story").remote(Trigger.REMOTE_DISCONNECT)
+    first.meter("stuck_relay").switch_fault(Fault.STUCK_RELAY, on=False)
+    first.meter("race").set_clock(first.now + 90_000)
+    first.now += 2 * HOUR
+    first.meter("arms").remote(Trigger.REMOTE_DISCONNECT)
+    first.meter("arms").remote(Trigger.REMOTE_RECONNECT)
+    # killed here: no flush, no close
+    second = Life(path, first.now)
+    for name, meter in first.world.meters.items():
+        again = second.world.meters[name]
+        assert again.snapshot() == meter.snapshot()
+        assert again.faults == meter.faults
+        rows, rows_again = meter.profile(), again.profile()
+        assert rows.ends_ms.tolist() == rows_again.ends_ms.tolist()
+        assert rows.wh.tolist() == rows_again.wh.tolist()
+        assert rows.status.tolist() == rows_again.status.tolist()
+    assert second.meter("arms").control_state == 2
+
+
+def test_truth_intervals_are_the_profile_and_come_once(path):
+    life = Life(path, to_ms(ORIGIN))
+    written = life.flush()
+    life.now += 7 * HOUR
+    life.meter("story").remote(Trigger.REMOTE_DISCONNECT)
+    written += life.flush()
+    life.now += 9 * HOUR
+    again = Life(path, life.now)
+    written += again.flush()
+    assert again.flush() == 0
+    truth = TruthFile(path)
+    total = 0
+    for name, meter in again.world.meters.items():
+        rows = meter.profile()
+        starts = (rows.ends_ms - rows.seconds * 1000).tolist()
+        assert truth.intervals(name) == dict(zip(starts, rows.wh.tolist(), strict=True))
+        total += len(rows)
+    assert written == total > 3000
+
+
+def test_served_values_relay_moves_and_faults_are_readable_beside_the_writer(path):
+    life = Life(path, to_ms(ORIGIN))
+    meter = life.meter("story")
+    snapshot = meter.snapshot()
+    meter.note_served(snapshot, Channel.IMPORT_WH, snapshot.register_wh, 0)
+    meter.remote(Trigger.REMOTE_DISCONNECT)
+    meter.switch_fault(Fault.SILENT, on=True)
+    life.flush()
+    truth = TruthFile(path)
+    name = meter.spec.meter
+    assert truth.rows("SELECT * FROM served") == [
+        (name, snapshot.device_ms, 1, snapshot.register_wh, 0)
+    ]
+    moves = truth.relay_moves(name)
+    assert [(move.output, move.cause) for move in moves] == [(False, "remote_disconnect")]
+    assert truth.rows("SELECT name, begins FROM fault") == [("silent", 1)]
+    assert truth.rows("SELECT count(*), sum(has_profile) FROM meter") == [
+        (len(FLEET.meters), sum(m.interval_seconds is not None for m in FLEET.meters))
+    ]
+
+
+def test_frame_counters_are_never_given_twice(path):
+    first = TruthLedger(path, FLEET)
+    given = [*first.reserve_counters("M-000001", 10), *first.reserve_counters("M-000001", 5)]
+    second = TruthLedger(path, FLEET)  # the first was killed
+    given += [*second.reserve_counters("M-000001", 10), *second.reserve_counters("M-000002", 1)]
+    assert given[:25] == list(range(1, 26))
+    assert given[25] == 1
+
+
+def test_a_truth_file_of_another_fleet_is_refused(path):
+    TruthLedger(path, FLEET).close()
+    other = make_fleet(seed=8, customers=80, origin=ORIGIN)
+    with pytest.raises(TruthMismatchError, match="another truth file"):
+        TruthLedger(path, other)
+
+
+def test_a_missing_truth_file_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match="was the simulator started"):
+        TruthFile(tmp_path / "none")
