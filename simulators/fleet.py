@@ -243,7 +243,7 @@ def _head(seed: int, transformer: int, customers: list[SimMeter]) -> SimMeter:
         concentrator=ConcentratorId(_concentrator(transformer)),
         kind="head",
         protocol="modbus",
-        # integer registers: f32 would lose watt-hours above 16.7 MWh
+        # integer registers: f32 kWh would lose watt-hours above 16384 kWh
         model="abb_b23",
         serial=str(31_000_000 + transformer),
         opening_register_wh=_Draws(seed, name).between("opening", 20_000_000, 90_000_000),
