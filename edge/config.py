@@ -4,9 +4,9 @@ import json
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError
+from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
 
 from protocols.identity import ConcentratorId, MeterId, UsagePointId
 from protocols.mqtt.broker import BrokerAddress
@@ -29,6 +29,8 @@ def _scale(value: Any) -> Any:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MeterConfig:
     """One meter behind this concentrator; `unit`, `model`, `serial` only for Modbus."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
 
     meter: Annotated[MeterId, Field(pattern=_NAME_PATTERN)]
     usage_point: Annotated[UsagePointId, Field(pattern=_NAME_PATTERN)]
@@ -61,6 +63,8 @@ class EdgeConfig:
 
     `control_public_key` is the raw Ed25519 key as hex, the only one whose commands are obeyed.
     """
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
 
     concentrator: Annotated[ConcentratorId, Field(pattern=_NAME_PATTERN)]
     broker: BrokerAddress
