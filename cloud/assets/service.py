@@ -143,6 +143,11 @@ def usage_points_of_transformer(conn: Connection, transformer: TransformerId) ->
     return store.usage_points_of_transformer(conn, transformer)
 
 
+def units_of(conn: Connection, usage_points: Sequence[UsagePointId]) -> dict[UsagePointId, str]:
+    """Return who looks after each usage point: its transformer's unit, else the transformer."""
+    return store.units_of(conn, usage_points)
+
+
 def usage_point(conn: Connection, id_: UsagePointId) -> UsagePoint | None:
     """Return one usage point, or None."""
     found = store.usage_points(conn, [id_])

@@ -62,6 +62,12 @@ def usage_point_ids(conn: Connection, kind: PointKind) -> list[UsagePointId]:
     return [UsagePointId(id_) for (id_,) in conn.execute(_SQL["usage_point_ids"], {"kind": kind})]
 
 
+def units_of(conn: Connection, usage_points: Sequence[UsagePointId]) -> dict[UsagePointId, str]:
+    """Return the unit (else the transformer) of each usage point named."""
+    rows = conn.execute(_SQL["units_of_usage_points"], {"usage_points": list(usage_points)})
+    return {UsagePointId(id_): unit for id_, unit in rows}
+
+
 def insert_concentrators(conn: Connection, things: Sequence[Concentrator]) -> list[Concentrator]:
     """Add the unknown ones; return all of them as the database has them."""
     conn.execute(_SQL["insert_concentrators"], _columns(things, _CONCENTRATOR))

@@ -32,13 +32,13 @@ class LatestRegisters:
     The newest register of every customer usage point that has one.
 
     *Shape*: four equally long columns, ordered by usage point. *Units*: int64 ms and Wh.
-    `trusted` is False where the newest register is questionable.
+    `quality` holds the words of `Quality`.
     """
 
     usage_points: list[UsagePointId]
     at_ms: NDArray[np.int64]
     cumulative_wh: NDArray[np.int64]
-    trusted: NDArray[np.bool_]
+    quality: NDArray[np.str_]
 
     def __len__(self) -> int:
         """Return the number of usage points."""

@@ -20,7 +20,8 @@ Ranges = tuple[tuple[int, int], ...]
 
 def doubtful_status(status: NDArray[np.int64]) -> NDArray[np.bool_]:
     """Tell per value whether the meter itself doubts it."""
-    return (status & int(DOUBTFUL)) != 0
+    flagged: NDArray[np.bool_] = (status & int(DOUBTFUL)) != 0
+    return flagged
 
 
 def over_capacity(
@@ -104,6 +105,18 @@ def subtract(ranges: Ranges, starts: NDArray[np.int64], step: int) -> Ranges:
         keep = edges_to > edges_from
         left.extend((int(a), int(b)) for a, b in zip(edges_from[keep], edges_to[keep], strict=True))
     return tuple(left)
+
+
+def clip(ranges: Ranges, spans: Sequence[tuple[int, int]]) -> Ranges:
+    """Return the parts of `ranges` that lie in one of `spans`, all half-open."""
+    return merge(
+        [(max(start, since), min(end, until)) for start, end in ranges for since, until in spans]
+    )
+
+
+def permille(part: int, whole: int) -> int:
+    """Return `part` of `whole` in thousandths, rounded down; 0 of nothing is 1000."""
+    return 1000 if whole == 0 else 1000 * part // whole
 
 
 def _holes(ordered: NDArray[np.int64], step: int) -> Ranges:

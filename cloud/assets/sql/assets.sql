@@ -89,3 +89,10 @@ WHERE (%(meters)s::text[] IS NULL OR i.meter = ANY (%(meters)s::text[]))
   AND (%(concentrator)s::text IS NULL OR i.concentrator = %(concentrator)s::text)
   AND (i.removed_at IS NULL OR NOT %(only_open)s::boolean)
 ORDER BY i.installed_at, i.id;
+
+-- units_of_usage_points
+-- Who looks after each usage point: the unit of its transformer, else the transformer itself.
+SELECT p.id, coalesce(t.unit, t.id) AS unit
+FROM assets.usage_point AS p
+JOIN assets.transformer AS t ON t.id = p.transformer
+WHERE p.id = ANY (%(usage_points)s);

@@ -1,0 +1,218 @@
+"""What ingest makes of a batch: verdicts per row, the account of the batch, quarantine."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from enum import IntEnum, StrEnum
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cloud.assets.model import Installed
+from protocols.identity import BatchId, ConcentratorId, MeterId
+from protocols.mqtt.live import LiveReading
+from protocols.mqtt.receipt import BatchReceipt
+
+
+class Refusal(StrEnum):
+    """Why an operator's act on the quarantine is refused."""
+
+    UNKNOWN = "ingest.unknown"
+    SETTLED = "ingest.settled"
+    STILL_WRONG = "ingest.still_wrong"
+    """The cause is not mended: the row would be quarantined again."""
+
+
+class Verdict(IntEnum):
+    """What becomes of a row; everything from `UNKNOWN_METER` on goes to quarantine."""
+
+    STORED = 0
+    DUPLICATE = 1
+    MOMENTARY = 2
+    UNKNOWN_METER = 10
+    FOREIGN_CONCENTRATOR = 11
+    CHANNEL = 12
+    LENGTH = 13
+    TIME = 14
+    NOT_INSTALLED = 15
+    VALUE = 16
+    NEGATIVE = 17
+    GRID = 18
+    CONFLICT = 19
+    REGISTER_STEP = 20
+
+
+QUARANTINED_FROM = Verdict.UNKNOWN_METER
+
+CAUSES: Mapping[Verdict, tuple[str, str]] = {
+    Verdict.UNKNOWN_METER: ("meter.unknown", "no such meter was ever installed"),
+    Verdict.FOREIGN_CONCENTRATOR: (
+        "meter.foreign_concentrator", "the meter never hung on this concentrator"),
+    Verdict.CHANNEL: ("reading.channel", "the channel code is not known"),
+    Verdict.LENGTH: ("reading.length", "the length does not fit channel or profile"),
+    Verdict.TIME: ("reading.time", "the time is impossible or lies in the future"),
+    Verdict.NOT_INSTALLED: ("reading.not_installed", "the meter was not installed at that time"),
+    Verdict.VALUE: ("reading.value", "the scaled value is out of every range"),
+    Verdict.NEGATIVE: ("reading.negative", "energy is negative"),
+    Verdict.GRID: ("interval.grid", "the interval does not start on its grid"),
+    Verdict.CONFLICT: ("reading.conflict", "another value is stored under the same key"),
+    Verdict.REGISTER_STEP: (
+        "register.step", "the register fell, or ran faster than the meter can count"),
+}  # fmt: skip
+"""Cause code and sentence of each refused verdict."""
+
+
+class QuarantineState(StrEnum):
+    """Open until a person or a redrive settles it."""
+
+    OPEN = "open"
+    REDRIVEN = "redriven"
+    DISMISSED = "dismissed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Registers:
+    """
+    Register rows that are new in the database. *Shape*: equal columns. *Units*: ms, Wh.
+
+    `meter` indexes the `meters` of the `Stored` that holds them.
+    """
+
+    meter: NDArray[np.int64]
+    channel: NDArray[np.int64]
+    at_ms: NDArray[np.int64]
+    wh: NDArray[np.int64]
+    status: NDArray[np.int64]
+    received_ms: NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Intervals:
+    """Interval rows that are new in the database. *Shape*: equal columns. *Units*: ms, s, Wh."""
+
+    meter: NDArray[np.int64]
+    channel: NDArray[np.int64]
+    start_ms: NDArray[np.int64]
+    seconds: NDArray[np.int64]
+    wh: NDArray[np.int64]
+    status: NDArray[np.int64]
+    received_ms: NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stored:
+    """
+    What a transaction added, for those who derive from it before it commits.
+
+    `installed` holds every installation of `meters`, past and present, oldest first; `heard` the
+    meters of which anything believable came.
+    """
+
+    meters: tuple[MeterId, ...]
+    installed: tuple[Installed, ...]
+    registers: Registers
+    intervals: Intervals
+    heard: frozenset[MeterId]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchAccount:
+    """The batch's own sum: `rows = stored + duplicates + momentary + quarantined`."""
+
+    rows: int = 0
+    stored: int = 0
+    duplicates: int = 0
+    momentary: int = 0
+    quarantined: int = 0
+    reports: int = 0
+    reports_quarantined: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoreOutcome:
+    """
+    What became of a payload. `receipt` is None only when nothing in or around it names a batch.
+
+    `cause` tells why the payload as a whole is in quarantine, empty when it is not.
+    """
+
+    concentrator: ConcentratorId
+    receipt: BatchReceipt | None
+    repeated: bool = False
+    cause: str = ""
+    account: BatchAccount = BatchAccount()
+    live: tuple[LiveReading, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Arrival:
+    """
+    A payload and how it came. `hint` is the batch id in the message's user properties.
+
+    `now` is business time and `wall_now` wall time of receipt.
+    """
+
+    payload: bytes
+    content_type: str
+    topic: str
+    hint: BatchId | None
+    now: datetime
+    wall_now: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QuarantineItem:
+    """One thing that could not be believed; `row` is None when it is a whole payload."""
+
+    id: int
+    concentrator: ConcentratorId
+    boot: int | None
+    seq: int | None
+    cause: str
+    detail: str
+    row: Mapping[str, Any] | None
+    received_at: datetime
+    state: QuarantineState
+    octets: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RawSeries:
+    """
+    The raw registers of one meter and channel, oldest first. *Shape*: equal columns.
+
+    *Units*: ms since 1970, Wh, status bits.
+    """
+
+    at_ms: NDArray[np.int64]
+    wh: NDArray[np.int64]
+    status: NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MeterSeen:
+    """When a meter was last heard of, by its clock and by the concentrator's."""
+
+    meter: MeterId
+    last_at: datetime
+    last_received: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RelayRecord:
+    """The switch of a meter as reported at `at`."""
+
+    meter: MeterId
+    at: datetime
+    output_closed: bool
+    control_state: int
+    control_mode: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Momentary:
+    """The newest momentary values of a meter by channel code. *Units*: as the channel says."""
+
+    meter: MeterId
+    values: Mapping[int, int]

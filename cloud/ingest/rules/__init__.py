@@ -1,0 +1,1 @@
+"""Pure checks of rows: each by itself (`alone`), and against its neighbours (`beside`)."""

@@ -1,0 +1,74 @@
+-- insert_relay_change
+-- A report that differs from the newest one known, or is the first of its meter: at most one row.
+INSERT INTO ingest.relay_change (meter, at, output_closed, control_state, control_mode)
+SELECT %(meter)s::text, %(at)s::timestamptz, %(output_closed)s::boolean,
+       %(control_state)s::smallint, %(control_mode)s::smallint
+WHERE NOT EXISTS (
+    SELECT 1 FROM ingest.relay_report AS r
+    WHERE r.meter = %(meter)s::text
+      AND (r.at >= %(at)s::timestamptz
+           OR (r.output_closed, r.control_state, r.control_mode)
+              = (%(output_closed)s::boolean, %(control_state)s::smallint,
+                 %(control_mode)s::smallint)))
+ON CONFLICT (meter, at) DO NOTHING;
+
+-- upsert_relay_report
+-- The newest report of a meter: one row.
+INSERT INTO ingest.relay_report (meter, at, output_closed, control_state, control_mode)
+VALUES (%(meter)s, %(at)s, %(output_closed)s, %(control_state)s, %(control_mode)s)
+ON CONFLICT (meter) DO UPDATE
+SET at = excluded.at, output_closed = excluded.output_closed,
+    control_state = excluded.control_state, control_mode = excluded.control_mode
+WHERE relay_report.at < excluded.at;
+
+-- relay_reports
+-- The newest report of every meter, or of those named.
+SELECT r.meter, r.at, r.output_closed, r.control_state, r.control_mode
+FROM ingest.relay_report AS r
+WHERE %(meters)s::text[] IS NULL OR r.meter = ANY (%(meters)s::text[])
+ORDER BY r.meter;
+
+-- relay_changes
+-- How the switch of one meter moved, newest first.
+SELECT c.meter, c.at, c.output_closed, c.control_state, c.control_mode
+FROM ingest.relay_change AS c
+WHERE c.meter = %(meter)s
+ORDER BY c.at DESC LIMIT %(limit)s;
+
+-- insert_event
+-- One row; a known (meter, code, at) is the same event again.
+INSERT INTO ingest.event (meter, code, at, origin, detail, received_at)
+VALUES (%(meter)s, %(code)s, %(at)s, %(origin)s, %(detail)s, %(received_at)s)
+ON CONFLICT (meter, code, at) DO NOTHING;
+
+-- events_of
+-- Events of one meter, newest first.
+SELECT e.meter, e.code, e.at, e.origin, e.detail
+FROM ingest.event AS e
+WHERE e.meter = %(meter)s
+ORDER BY e.at DESC LIMIT %(limit)s;
+
+-- momentary_of
+-- The newest momentary values of the meters named.
+SELECT m.meter, m.channel, m.value FROM ingest.momentary AS m WHERE m.meter = ANY (%(meters)s);
+
+-- meters_seen
+-- When each meter was last heard of.
+SELECT s.meter, s.last_at, s.last_received FROM ingest.meter_seen AS s ORDER BY s.meter;
+
+-- raw_registers
+-- Every register of a meter and channel, oldest first.
+SELECT (extract(epoch FROM r.at) * 1000)::bigint AS at_ms, r.wh, r.status
+FROM ingest.register_reading AS r
+WHERE r.meter = %(meter)s AND r.channel = %(channel)s
+ORDER BY r.at;
+
+-- last_register_times
+-- The newest register of a channel of each meter named: one index probe per meter.
+SELECT k.meter, r.at
+FROM unnest(%(meters)s::text[]) AS k (meter)
+CROSS JOIN LATERAL (
+    SELECT x.at FROM ingest.register_reading AS x
+    WHERE x.meter = k.meter AND x.channel = %(channel)s
+    ORDER BY x.at DESC LIMIT 1
+) AS r;
