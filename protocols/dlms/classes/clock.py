@@ -91,8 +91,8 @@ def decode_moment(octets: bytes, rule: ClockRule = STANDARD) -> Moment:
         instant = local + timedelta(minutes=used)
     except (ValueError, OverflowError) as error:
         raise PeerError("dlms.clock", str(error), evidence={"octets": octets.hex()}) from None
-    status = 0 if octets[11] == STATUS_UNSPECIFIED else octets[11]
-    return Moment(instant=instant, deviation=told, status=ClockStatus(status & 0x8F))
+    status = 0 if octets[11] == STATUS_UNSPECIFIED else octets[11] & 0x8F
+    return Moment(instant=instant, deviation=told, status=ClockStatus(status) if status else _SURE)
 
 
 def encode_moment(

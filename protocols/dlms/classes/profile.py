@@ -10,6 +10,7 @@ period. Nothing is assumed about order or number of columns.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cache
 
 from protocols.dlms.apdu import Attribute
 from protocols.dlms.classes.clock import CLASS_ID as CLOCK_CLASS
@@ -17,13 +18,12 @@ from protocols.dlms.classes.clock import (
     STANDARD,
     ClockRule,
     ClockStatus,
-    Moment,
     decode_moment,
     encode_moment,
 )
 from protocols.dlms.obis import CLOCK, LOAD_PROFILE, PROFILE_STATUS, Obis, obis_text
 from protocols.dlms.values import (
-    Tag,
+    NULL,
     Value,
     array,
     as_integer,
@@ -47,6 +47,7 @@ BY_ENTRY = 2
 MAX_COLUMNS = 64
 _MAX_PERIOD = 31 * 86_400
 _KNOWN_STATUS = sum(Status)
+_NO_DOUBT = Status(0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,34 +155,42 @@ def decode_rows(value: Value, layout: Layout, rule: ClockRule = STANDARD) -> lis
     rows: list[ProfileRow] = []
     before: tuple[Value, ...] = ()
     end: datetime | None = None
-    doubt = Status(0)
+    doubt = _NO_DOUBT
     for record in as_items(value):
         cells = as_items(record)
         if len(cells) != len(layout.columns):
             raise PeerError("dlms.profile", f"a row of {len(cells)}, not {len(layout.columns)}")
         stamp = cells[layout.clock]
-        if stamp.tag == Tag.NULL:
+        if stamp == NULL:
             if end is None:
                 raise PeerError("dlms.profile", "the first row has no stamp")
             end += period
         else:
             moment = decode_moment(as_octets(stamp), rule)
-            end, doubt = moment.instant, _doubt(moment)
+            end, doubt = moment.instant, _doubt(moment.status)
         cells = _repeat_nulls(cells, before, layout.clock)
         status = doubt
         if layout.status is not None:
-            status |= Status(as_integer(cells[layout.status]) & _KNOWN_STATUS)
+            told = as_integer(cells[layout.status]) & _KNOWN_STATUS
+            status = _status(told | int(doubt)) if told else doubt
         rows.append(ProfileRow(start=end - period, status=status, values=cells))
         before = cells
     return rows
 
 
-def _doubt(moment: Moment) -> Status:
+@cache
+def _status(bits: int) -> Status:
+    """Return the flags; making one anew for each row would cost more than all else."""
+    return Status(bits)
+
+
+@cache
+def _doubt(told: ClockStatus) -> Status:
     """Return what the clock's own status says about the interval."""
-    status = Status(0)
-    if moment.status & (ClockStatus.INVALID | ClockStatus.DOUBTFUL):
+    status = _NO_DOUBT
+    if told & (ClockStatus.INVALID | ClockStatus.DOUBTFUL):
         status |= Status.CLOCK_INVALID
-    if moment.status & ClockStatus.DAYLIGHT_SAVING:
+    if told & ClockStatus.DAYLIGHT_SAVING:
         status |= Status.DAYLIGHT_SAVING
     return status
 
@@ -189,15 +198,14 @@ def _doubt(moment: Moment) -> Status:
 def _repeat_nulls(
     cells: tuple[Value, ...], before: tuple[Value, ...], clock: int
 ) -> tuple[Value, ...]:
-    if all(cell.tag != Tag.NULL for cell in cells):
+    if NULL not in cells:
         return cells
     if not before:
-        if any(cell.tag == Tag.NULL for at, cell in enumerate(cells) if at != clock):
+        if any(cell == NULL for at, cell in enumerate(cells) if at != clock):
             raise PeerError("dlms.profile", "the first row repeats a value that is not there")
         return cells
     return tuple(
-        before[at] if cell.tag == Tag.NULL and at != clock else cell
-        for at, cell in enumerate(cells)
+        before[at] if cell == NULL and at != clock else cell for at, cell in enumerate(cells)
     )
 
 
