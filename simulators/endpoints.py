@@ -6,7 +6,7 @@ simulator that was killed comes back where its agents look for it.
 """
 
 import json
-import os
+import secrets
 import socket
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -15,7 +15,6 @@ from pathlib import Path
 
 from protocols.identity import MeterId
 from simulators.fleet import Fleet
-from simulators.load import key_of
 
 FIRST_PORT = 15_000
 LAST_PORT = 31_999
@@ -75,18 +74,21 @@ def load_state(path: Path) -> FleetState:
         raise EndpointError(f"{path} is no fleet file: {error}"[:300]) from error
 
 
-def free_port(host: str = "127.0.0.1", *, start: int = FIRST_PORT) -> int:
+def free_port(host: str = "127.0.0.1") -> int:
     """Return one port that is free now, for the simulator's own HTTP faces."""
     with ExitStack() as held:
-        return next(_free(host, start, held))
+        return next(_free(host, _somewhere(), held))
 
 
 def _choose(fleet: Fleet, host: str) -> dict[MeterId, Endpoint]:
-    span = LAST_PORT - FIRST_PORT - len(fleet.meters)
-    start = FIRST_PORT + key_of(fleet.seed, os.getpid(), "ports") % max(span, 1)
     with ExitStack() as held:
-        ports = _free(host, start, held)
+        ports = _free(host, _somewhere(), held)
         return {meter.meter: Endpoint(host=host, port=next(ports)) for meter in fleet.meters}
+
+
+def _somewhere() -> int:
+    # two installations that start together must not look at the same ports in the same order
+    return FIRST_PORT + secrets.randbelow(LAST_PORT - FIRST_PORT)
 
 
 def _free(host: str, start: int, held: ExitStack) -> Iterator[int]:
