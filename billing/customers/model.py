@@ -133,6 +133,8 @@ class Threshold:
     auto_remind: bool | None = None
     auto_dun: bool | None = None
     auto_restore: bool | None = None
+    notice_hours: int | None = None
+    """Business hours between the dunning message and the earliest cut (D3)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,3 +147,4 @@ class Terms:
     auto_remind: bool
     auto_dun: bool
     auto_restore: bool
+    notice_hours: int

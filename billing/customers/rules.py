@@ -18,6 +18,7 @@ from protocols.identity import is_name
 
 _FIELDS = (
     "reminder_micros", "cut_micros", "notification", "auto_remind", "auto_dun", "auto_restore",
+    "notice_hours",
 )  # fmt: skip
 
 

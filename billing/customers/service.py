@@ -21,6 +21,7 @@ from billing.ledger import service as ledger
 from billing.ledger.model import AccountKind, Draft, Leg, Side
 from cloud.assets import service as assets
 from cloud.control import service as control
+from cloud.messages import service as messages
 from cloud.store import audit
 from cloud.store.db import Connection, Database
 from protocols.errors import RefusedError
@@ -62,10 +63,7 @@ def register(db: Database, registration: Registration, *, now: datetime) -> Regi
             )  # fmt: skip
     for record in registration.customers:
         if record.protection:
-            control.protect(
-                db, level="usage_point", target=record.usage_point, reason=record.protection,
-                actor=registration.actor, now=now,
-            )  # fmt: skip
+            _protect(db, record, actor=registration.actor, now=now)
     unchanged = len(registration.customers) - len(added)
     _LOG.info(
         "customers.registered", extra={"fields": {"added": len(added), "unchanged": unchanged}}
@@ -160,6 +158,10 @@ def _add(conn: Connection, record: NewCustomer, *, actor: str, now: datetime) ->
     store.insert_customer(conn, record, now)
     store.insert_agreement(conn, record, rules.content_hash(record))
     ledger.open_customer_account(conn, record.account, record.currency)
+    control.open_supply(conn, record.usage_point, now)
+    messages.set_contact(
+        conn, subject=record.usage_point, phone=record.phone, language=record.language, now=now
+    )
     if (record.reminder_micros, record.cut_micros, record.notification) != (None, None, None):
         store.upsert_threshold(
             conn,
@@ -168,6 +170,16 @@ def _add(conn: Connection, record: NewCustomer, *, actor: str, now: datetime) ->
                 reminder_micros=record.reminder_micros, cut_micros=record.cut_micros,
                 notification=record.notification,
             ),
+            actor=actor, now=now,
+        )  # fmt: skip
+
+
+def _protect(db: Database, record: NewCustomer, *, actor: str, now: datetime) -> None:
+    with db.transaction() as conn:
+        standing = control.protections_of(conn, record.usage_point)
+    if not any(each.reason == record.protection for each in standing):
+        control.protect(
+            db, level="usage_point", target=record.usage_point, reason=record.protection,
             actor=actor, now=now,
         )  # fmt: skip
 

@@ -72,7 +72,8 @@ def upsert_threshold(conn: Connection, threshold: Threshold, *, actor: str, now:
             "reminder_micros": threshold.reminder_micros, "cut_micros": threshold.cut_micros,
             "notification": threshold.notification.value if threshold.notification else None,
             "auto_remind": threshold.auto_remind, "auto_dun": threshold.auto_dun,
-            "auto_restore": threshold.auto_restore, "actor": actor, "now": now,
+            "auto_restore": threshold.auto_restore,
+            "notice_hours": threshold.notice_hours, "actor": actor, "now": now,
         },
     )  # fmt: skip
 
@@ -85,6 +86,7 @@ def all_thresholds(conn: Connection) -> dict[tuple[ThresholdLevel, str], Thresho
             level=ThresholdLevel(row[0]), target=row[1], reminder_micros=row[2], cut_micros=row[3],
             notification=Notification(row[4]) if row[4] else None,
             auto_remind=row[5], auto_dun=row[6], auto_restore=row[7],
+            notice_hours=row[8],
         )  # fmt: skip
         found[threshold.level, threshold.target] = threshold
     return found

@@ -5,8 +5,15 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from enum import StrEnum
 
+import numpy as np
+import numpy.typing as npt
+
 from billing.customers.model import AccountId, AgreementId
+from billing.money import IntArray
 from protocols.identity import UsagePointId
+from protocols.mqtt.live import LiveBalance
+
+BoolArray = npt.NDArray[np.bool_]
 
 
 class Refusal(StrEnum):
@@ -161,7 +168,112 @@ class Swept:
     """What one sweep saw and did."""
 
     points: int
-    changed: tuple[Balance, ...]
+    changed: tuple[LiveBalance, ...]
     crossings: int
     drawdowns: int
     exceptions: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class States:
+    """
+    The sweep's view of every agreement, as columns.
+
+    *Shape*: equally long, ordered by agreement. *Units*: int64 micros, Wh, ms. `posted` and
+    `version` come from the ledger in the same statement as the rest, so that `posted` and `drawn`
+    always belong together.
+    """
+
+    agreement: list[AgreementId]
+    account: list[AccountId]
+    usage_point: list[UsagePointId]
+    currency: list[str]
+    tariff_code: list[str]
+    pinned_hash: list[str | None]
+    tariff_hash: list[str]
+    period: list[date]
+    open_day: list[date]
+    quality: list[str]
+    contract_w: IntArray
+    segment_seq: IntArray
+    segment_register: IntArray
+    segment_year: IntArray
+    segment_before: IntArray
+    register: IntArray
+    register_ms: IntArray
+    fee: IntArray
+    drawn: IntArray
+    day_ends_ms: IntArray
+    day_register: IntArray
+    tier: IntArray
+    available: IntArray
+    below_reminder: BoolArray
+    below_zero: BoolArray
+    below_cut: BoolArray
+    reminders: IntArray
+    zeros: IntArray
+    cuts: IntArray
+    restores: IntArray
+    posted: IntArray
+    version: IntArray
+
+    def __len__(self) -> int:
+        """Return the number of agreements."""
+        return len(self.agreement)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Figures:
+    """What the kernel says of registers under the states' segments, as columns like `States`."""
+
+    fee: IntArray
+    year_wh: IntArray
+    tier: IntArray
+    beyond: BoolArray
+    """The counter is past the tariff's proven bound: parked, the last fee stands."""
+    below_opening: BoolArray
+    """The register is under the segment's opening: no use is charged."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Passed:
+    """Which lines were passed now, as masks over the same rows."""
+
+    reminder: BoolArray
+    zero: BoolArray
+    cut: BoolArray
+    restored: BoolArray
+    below_reminder: BoolArray
+    below_zero: BoolArray
+    below_cut: BoolArray
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Segment:
+    """A stretch of use under one tariff version within one ladder year."""
+
+    agreement: AgreementId
+    seq: int
+    period: date
+    started_at: datetime
+    register_wh: int
+    year_wh: int
+    fee_before_micros: int
+    tariff_hash: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drawdown:
+    """What one business day took from an account, and the figures it was computed from."""
+
+    agreement: AgreementId
+    account: AccountId
+    day: date
+    segment_seq: int
+    from_register_wh: int
+    register_wh: int
+    register_at: datetime
+    fee_micros: int
+    amount_micros: int
+    tariff_hash: str
+    entry_id: int | None

@@ -28,19 +28,19 @@ SELECT g.id, g.content FROM customers.agreement AS g WHERE g.id = ANY (%(ids)s::
 -- One row, inserted or replaced; locks it.
 INSERT INTO customers.threshold
     (level, target, reminder_micros, cut_micros, notification, auto_remind, auto_dun,
-     auto_restore, set_by, set_at)
+     auto_restore, notice_hours, set_by, set_at)
 VALUES (%(level)s, %(target)s, %(reminder_micros)s, %(cut_micros)s, %(notification)s,
-        %(auto_remind)s, %(auto_dun)s, %(auto_restore)s, %(actor)s, %(now)s)
+        %(auto_remind)s, %(auto_dun)s, %(auto_restore)s, %(notice_hours)s, %(actor)s, %(now)s)
 ON CONFLICT (level, target) DO UPDATE SET
     reminder_micros = excluded.reminder_micros, cut_micros = excluded.cut_micros,
     notification = excluded.notification, auto_remind = excluded.auto_remind,
     auto_dun = excluded.auto_dun, auto_restore = excluded.auto_restore,
-    set_by = excluded.set_by, set_at = excluded.set_at;
+    notice_hours = excluded.notice_hours, set_by = excluded.set_by, set_at = excluded.set_at;
 
 -- all_thresholds
 -- Every threshold set at any level; no locks.
 SELECT t.level, t.target, t.reminder_micros, t.cut_micros, t.notification, t.auto_remind,
-       t.auto_dun, t.auto_restore
+       t.auto_dun, t.auto_restore, t.notice_hours
 FROM customers.threshold AS t;
 
 -- cards_by_account

@@ -58,6 +58,7 @@ CREATE TABLE customers.threshold (
     auto_remind boolean,
     auto_dun boolean,
     auto_restore boolean,
+    notice_hours integer,
     set_by text NOT NULL,
     set_at timestamptz NOT NULL,
     CONSTRAINT threshold_pk PRIMARY KEY (level, target),
@@ -67,14 +68,16 @@ CREATE TABLE customers.threshold (
         level <> 'default' OR (
             reminder_micros IS NOT NULL AND cut_micros IS NOT NULL AND notification IS NOT NULL
             AND auto_remind IS NOT NULL AND auto_dun IS NOT NULL AND auto_restore IS NOT NULL
+            AND notice_hours IS NOT NULL
         )
     ),
-    CONSTRAINT threshold_cut_not_above_zero CHECK (cut_micros IS NULL OR cut_micros <= 0)
+    CONSTRAINT threshold_cut_not_above_zero CHECK (cut_micros IS NULL OR cut_micros <= 0),
+    CONSTRAINT threshold_notice_not_negative CHECK (notice_hours IS NULL OR notice_hours >= 0)
 );
 INSERT INTO customers.threshold VALUES
-    ('default', 'CNY', 20000000, 0, 'sms', true, true, true, 'system:billing', 'epoch'),
-    ('default', 'UZS', 20000000000, 0, 'sms', true, true, true, 'system:billing', 'epoch'),
-    ('default', 'IRR', 500000000000, 0, 'sms', true, true, true, 'system:billing', 'epoch');
+    ('default', 'CNY', 20000000, 0, 'sms', true, true, true, 24, 'system:billing', 'epoch'),
+    ('default', 'UZS', 20000000000, 0, 'sms', true, true, true, 24, 'system:billing', 'epoch'),
+    ('default', 'IRR', 500000000000, 0, 'sms', true, true, true, 24, 'system:billing', 'epoch');
 
 -- What other contexts may read: one row per open agreement.
 CREATE VIEW customers.open_agreement AS

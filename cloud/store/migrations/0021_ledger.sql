@@ -138,6 +138,15 @@ SELECT a.id AS ledger_account_id, a.code AS account, a.currency,
 FROM ledger.account AS a
 WHERE a.kept;
 
+-- and what each entry moved on it, to the customer's good.
+CREATE VIEW ledger.customer_movement AS
+SELECT p.entry_id, a.code AS account, a.currency,
+       sum(-p.side * p.amount_micros)::bigint AS amount_micros
+FROM ledger.posting AS p
+JOIN ledger.account AS a ON a.id = p.ledger_account_id
+WHERE a.kept
+GROUP BY p.entry_id, a.code, a.currency;
+
 GRANT USAGE ON SCHEMA ledger TO meterloop_billing, meterloop_portal;
 GRANT SELECT ON ALL TABLES IN SCHEMA ledger TO meterloop_billing, meterloop_portal;
 GRANT INSERT (code, kind, currency, normal, kept) ON ledger.account

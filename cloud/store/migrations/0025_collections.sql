@@ -1,16 +1,6 @@
 -- The road to a cut: one open case per agreement, every step kept with its figures.
 CREATE SCHEMA collections;
 
-CREATE TABLE collections.policy (
-    only boolean NOT NULL DEFAULT true,
-    notice_hours integer NOT NULL,
-    set_by text NOT NULL,
-    CONSTRAINT policy_pk PRIMARY KEY (only),
-    CONSTRAINT policy_one_row CHECK (only),
-    CONSTRAINT policy_notice_not_negative CHECK (notice_hours >= 0)
-);
-INSERT INTO collections.policy (notice_hours, set_by) VALUES (24, 'system:billing');
-
 CREATE TABLE collections.dunning_case (
     id bigint GENERATED ALWAYS AS IDENTITY,
     agreement text NOT NULL,
@@ -55,6 +45,6 @@ CREATE TABLE collections.watermark (
 
 GRANT USAGE ON SCHEMA collections TO meterloop_billing, meterloop_portal;
 GRANT SELECT, INSERT ON ALL TABLES IN SCHEMA collections TO meterloop_billing;
-GRANT UPDATE ON collections.dunning_case, collections.watermark, collections.policy
+GRANT UPDATE ON collections.dunning_case, collections.watermark
     TO meterloop_billing;
 GRANT SELECT ON ALL TABLES IN SCHEMA collections TO meterloop_portal;

@@ -1,0 +1,73 @@
+"""SQL of payments: rows are inserted once and never changed."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from billing.customers.model import AccountId
+from billing.payments.model import Payment, PaymentState
+from cloud.store.db import Connection
+from cloud.store.sql import Queries
+from protocols.timeline import Interval
+
+_SQL = Queries(Path(__file__).parent / "sql")
+
+
+def insert_payment(conn: Connection, payment: Payment) -> None:
+    """Insert a payment."""
+    conn.execute(
+        _SQL["insert_payment"],
+        {
+            "receipt_no": payment.receipt_no, "channel": payment.channel,
+            "peer_txn_id": payment.peer_txn_id, "body_hash": payment.body_hash,
+            "state": payment.state.value, "account": payment.account,
+            "usage_point": payment.usage_point, "amount": payment.amount_micros,
+            "currency": payment.currency, "peer_time": payment.peer_time,
+            "now": payment.received_at, "actor": payment.actor, "entry_id": payment.entry_id,
+            "available": payment.available_micros,
+        },
+    )  # fmt: skip
+
+
+def payment_by_peer(conn: Connection, channel: str, peer_txn_id: str) -> Payment | None:
+    """Return the payment a channel reported under an id, or None."""
+    row = conn.execute(
+        _SQL["payment_by_peer"], {"channel": channel, "peer_txn_id": peer_txn_id}
+    ).fetchone()
+    return _payment(row) if row else None
+
+
+def payments_of_account(conn: Connection, account: str, limit: int) -> list[Payment]:
+    """Return the newest payments of an account."""
+    rows = conn.execute(_SQL["payments_of_account"], {"account": account, "limit": limit})
+    return [_payment(row) for row in rows]
+
+
+def payments_in_span(conn: Connection, channel: str, span: Interval) -> list[Payment]:
+    """Return a channel's payments by the peer's time."""
+    rows = conn.execute(
+        _SQL["payments_in_span"], {"channel": channel, "start": span.start, "end": span.end}
+    )
+    return [_payment(row) for row in rows]
+
+
+def payments_unlike_ledger(conn: Connection) -> list[str]:
+    """Return receipts whose entry says something else."""
+    return [row[0] for row in conn.execute(_SQL["payments_unlike_ledger"])]
+
+
+def payments_total(conn: Connection) -> list[tuple[str, str, str, int, int]]:
+    """Return channel, currency, state, number and sum."""
+    return [
+        (row[0], row[1], row[2], row[3], int(row[4]))
+        for row in conn.execute(_SQL["payments_total"])
+    ]
+
+
+def _payment(row: Sequence[Any]) -> Payment:
+    return Payment(
+        receipt_no=row[0], channel=row[1], peer_txn_id=row[2], body_hash=bytes(row[3]),
+        state=PaymentState(row[4]), account=AccountId(row[5]), usage_point=row[6],
+        amount_micros=row[7], currency=row[8], peer_time=row[9], received_at=row[10],
+        actor=row[11], entry_id=row[12], available_micros=row[13],
+    )  # fmt: skip

@@ -1,0 +1,26 @@
+"""Use cases of the balance: sweep, settle after money moved, tell, explain, audit."""
+
+from billing.prepaid.service.audit import audit_drawdowns, audit_fees
+from billing.prepaid.service.lines import settle
+from billing.prepaid.service.sweep import sweep
+from billing.prepaid.service.views import (
+    balance_of,
+    crossings_after,
+    crossings_of,
+    daily_costs,
+    exceptions,
+    explain,
+)
+
+__all__ = [
+    "audit_drawdowns",
+    "audit_fees",
+    "balance_of",
+    "crossings_after",
+    "crossings_of",
+    "daily_costs",
+    "exceptions",
+    "explain",
+    "settle",
+    "sweep",
+]

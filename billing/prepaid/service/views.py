@@ -1,0 +1,220 @@
+"""Telling and explaining: read-only, and with the same kernel that charges."""
+
+from datetime import datetime
+from itertools import pairwise
+
+from billing.customers import service as customers
+from billing.customers.model import AgreementId
+from billing.prepaid import rules, store
+from billing.prepaid.model import (
+    Balance,
+    BalanceQuality,
+    Crossing,
+    DayCost,
+    ExplainedLine,
+    Explanation,
+    Figures,
+    OpenException,
+    Refusal,
+    Segment,
+    States,
+)
+from billing.prepaid.service import registers
+from billing.prepaid.service.registers import Registers
+from billing.rating import service as rating
+from billing.rating.model import CompiledTariff
+from billing.rating.rules import kernel
+from cloud.store.db import Connection
+from cloud.usage import service as usage
+from protocols.errors import RefusedError
+from protocols.identity import UsagePointId
+from protocols.timeline import Interval, from_ms, local_date
+
+
+def balance_of(conn: Connection, usage_point: str, now: datetime) -> Balance:
+    """
+    Return what the payer of a usage point has left, at the newest register up to `now` (C5, C6).
+
+    Raises: RefusedError `prepaid.no_agreement` when nobody pays there or no register has come yet.
+    """
+    states = store.states(conn, [_agreement(conn, usage_point)])
+    found = registers.one(conn, states, now)
+    figures = rules.figures(states, rating.compiled(conn, states.tariff_hash), found.wh)
+    return balance_from(conn, states, figures, found, now=now)
+
+
+def balance_from(
+    conn: Connection, states: States, figures: Figures, found: Registers, *, now: datetime
+) -> Balance:
+    """Return the balance of the first row of columns that were computed already."""
+    tariff = rating.compiled(conn, states.tariff_hash)[states.tariff_hash[0]]
+    card = customers.card_of_account(conn, states.account[0])
+    assert card is not None
+    terms = customers.terms_of(conn, card)
+    at = from_ms(int(found.at_ms[0]))
+    quality = rules.quality_of(trusted=bool(found.trusted[0]), register_at=at, now=now)
+    left = int(rules.available(states, figures.fee)[0])
+    year, tier = int(figures.year_wh[0]), int(figures.tier[0])
+    steps = tariff.ladder
+    return Balance(
+        usage_point=states.usage_point[0],
+        account=states.account[0],
+        agreement=states.agreement[0],
+        currency=states.currency[0],
+        available_micros=left,
+        lower_micros=left
+        - _hidden_fee(tariff, states, year_wh=year, at=at, quality=quality, now=now),
+        posted_micros=int(states.posted[0]),
+        fee_micros=int(figures.fee[0]),
+        drawn_micros=int(states.drawn[0]),
+        cost_today_micros=int(figures.fee[0] - states.drawn[0]),
+        today_wh=int(found.wh[0] - states.day_register[0]),
+        year_wh=year,
+        tier=tier,
+        next_tier_wh=int(steps.hi[tier - 1]) if tier < len(steps.hi) else None,
+        price_micros_per_kwh=int(steps.price[tier - 1]),
+        reminder_micros=terms.reminder_micros,
+        cut_micros=terms.cut_micros,
+        as_of_register_wh=int(found.wh[0]),
+        as_of_register_at=at,
+        as_of_ledger=int(states.version[0]),
+        tariff_code=states.tariff_code[0],
+        tariff_hash=states.tariff_hash[0],
+        quality=quality,
+    )
+
+
+def explain(
+    conn: Connection, usage_point: str, *, now: datetime, span: Interval | None = None
+) -> Explanation:
+    """
+    Return why a usage point's fee is what it is: steps, kWh, prices, amounts that sum to it.
+
+    Without `span` it is the present ladder year, so far as this agreement runs in it; with one,
+    the registers at or before its two ends are used. Raises: RefusedError as `balance_of`.
+    """
+    states = store.states(conn, [_agreement(conn, usage_point)])
+    segments = store.segments_of(conn, states.agreement[0])
+    if span is None:
+        first = next(each for each in segments if each.period == states.period[0])
+        newest = registers.one(conn, states, now)
+        start = (first.started_at, first.register_wh)
+        end = (from_ms(int(newest.at_ms[0])), int(newest.wh[0]))
+    else:
+        opening = (segments[0].started_at, segments[0].register_wh)
+        start = _register(conn, usage_point, min(span.start, now), opening)
+        end = _register(conn, usage_point, min(span.end, now), opening)
+    tariffs = rating.compiled(conn, [each.tariff_hash for each in segments])
+    lines = tuple(
+        line
+        for segment, following in pairwise([*segments, None])
+        if segment is not None
+        for line in _explained(segment, following, tariffs, start[1], end[1])
+    )
+    return Explanation(
+        usage_point=states.usage_point[0], currency=states.currency[0],
+        from_at=start[0], to_at=end[0], from_register_wh=start[1], to_register_wh=end[1],
+        fee_micros=sum(line.amount_micros for line in lines), lines=lines,
+    )  # fmt: skip
+
+
+def daily_costs(conn: Connection, usage_point: str, span: Interval) -> list[DayCost]:
+    """
+    Return what each local day in `span` used and cost, oldest first; the open day comes last.
+
+    Days are those that were drawn from the account, so the sum is what the ledger took.
+    """
+    states = store.states(conn, [_agreement(conn, usage_point)])
+    zone = rating.compiled(conn, states.tariff_hash)[states.tariff_hash[0]].zone
+    first, last = local_date(span.start, zone), local_date(span.end, zone)
+    days = [
+        DayCost(
+            day=row.day, wh=row.register_wh - row.from_register_wh,
+            amount_micros=row.amount_micros, drawn=True,
+        )
+        for row in store.drawdowns_of(conn, states.agreement[0], first, last)
+    ]  # fmt: skip
+    if first <= states.open_day[0] <= last:
+        days.append(
+            DayCost(
+                day=states.open_day[0],
+                wh=int(states.register[0] - states.day_register[0]),
+                amount_micros=int(states.fee[0] - states.drawn[0]),
+                drawn=False,
+            )
+        )
+    return days
+
+
+def crossings_after(conn: Connection, after: int) -> list[Crossing]:
+    """Return crossings after an id, oldest first; for collections."""
+    return store.crossings_after(conn, after)
+
+
+def crossings_of(conn: Connection, usage_point: str, *, limit: int = 20) -> list[Crossing]:
+    """Return the newest lines passed at a usage point."""
+    return store.crossings_of(conn, _agreement(conn, usage_point), limit)
+
+
+def exceptions(conn: Connection) -> list[OpenException]:
+    """Return calculations that could not be made or trusted and still stand (C11)."""
+    return store.standing_exceptions(conn)
+
+
+def _agreement(conn: Connection, usage_point: str) -> AgreementId:
+    agreement = store.agreement_at(conn, usage_point)
+    if agreement is None:
+        raise RefusedError(
+            Refusal.NO_AGREEMENT,
+            f"{usage_point} has no balance: no agreement, or no register yet",
+            fix="register its customer, then wait for the first reading",
+        )
+    return agreement
+
+
+def _hidden_fee(
+    tariff: CompiledTariff,
+    states: States,
+    *,
+    year_wh: int,
+    at: datetime,
+    quality: BalanceQuality,
+    now: datetime,
+) -> int:
+    """Return the most that missing registers may hide; zero while registers come."""
+    if quality is not BalanceQuality.MISSING or year_wh > tariff.largest_wh:
+        return 0
+    most = rules.largest_plausible_wh(int(states.contract_w[0]), since=at, now=now)
+    return kernel.fee_between(tariff, year_wh, min(year_wh + most, tariff.largest_wh))
+
+
+def _register(
+    conn: Connection, usage_point: str, at: datetime, opening: tuple[datetime, int]
+) -> tuple[datetime, int]:
+    found = usage.register_at(conn, UsagePointId(usage_point), at)
+    if found is None or found.at < opening[0]:
+        return opening
+    return found.at, max(found.cumulative_wh, opening[1])
+
+
+def _explained(
+    segment: Segment,
+    following: Segment | None,
+    tariffs: dict[str, CompiledTariff],
+    from_register: int,
+    to_register: int,
+) -> list[ExplainedLine]:
+    end = to_register if following is None else min(to_register, following.register_wh)
+    start = max(from_register, segment.register_wh)
+    if end <= start:
+        return []
+    offset = segment.year_wh - segment.register_wh
+    return [
+        ExplainedLine(
+            line=line.line, label=line.label, tariff_hash=segment.tariff_hash, step=line.step,
+            from_wh=line.from_wh, upto_wh=line.upto_wh,
+            wh=line.upto_wh - line.from_wh if line.step else 0,
+            price_micros_per_kwh=line.price_micros_per_kwh, amount_micros=line.amount_micros,
+        )
+        for line in kernel.trace(tariffs[segment.tariff_hash], start + offset, end + offset)
+    ]  # fmt: skip
