@@ -85,7 +85,8 @@ class Handshakes:
             left = challenge.valid_until - self._monotonic()
             await asyncio.wait_for(challenge.answered.wait(), max(left, 0.0))
         except TimeoutError:
-            return False
+            # a go may have been taken in this very moment; the caller looks at the time again
+            return challenge.answered.is_set()
         finally:
             self._open.pop(challenge.command.id, None)
         return True
