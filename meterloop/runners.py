@@ -44,7 +44,7 @@ def _edge() -> Program:
 
 
 def _ingest() -> Program:
-    from cloud.ingest.agent import IngestConfig, run
+    from cloud.usage.agent import IngestConfig, run
 
     return Program(config=IngestConfig, run=run)
 

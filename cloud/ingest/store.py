@@ -175,6 +175,14 @@ def raw_registers(conn: Connection, meter: MeterId, channel: int) -> RawSeries:
     return RawSeries(at_ms=table[:, 0], wh=table[:, 1], status=table[:, 2])
 
 
+def last_register_times(
+    conn: Connection, meters: Sequence[MeterId], channel: int
+) -> dict[MeterId, datetime]:
+    """Return the time of the newest register of each meter that has one."""
+    rows = conn.execute(_SQL["last_register_times"], {"meters": list(meters), "channel": channel})
+    return {MeterId(meter): at for meter, at in rows}
+
+
 def insert_payload(conn: Connection, digest: bytes, arrival: Arrival) -> None:
     """Keep the octets of a payload once."""
     conn.execute(

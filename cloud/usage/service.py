@@ -196,6 +196,8 @@ def _derive_registers(conn: Connection, stored: Stored) -> None:
     touched = [
         (item, rows) for item, rows in _by_installation(stored, fresh.meter, fresh.channel, _IMPORT)
     ]
+    if not touched:
+        return
     points = sorted({item.usage_point.id for item, _ in touched})
     newest = {row[0]: row for row in store.newest_registers(conn, points)}
     settled = Counter(item.usage_point.id for item in assets.installations_at(conn, points))

@@ -50,7 +50,9 @@ def note_intervals(conn: Connection, stored: Stored, now: datetime) -> None:
         after = rules.extend(before, fresh.start_ms[rows], step)
         reach[meter, channel] = after
         missing = rules.clip(after.missing, spans[meter])
-        _write_gaps(conn, (meter, channel), points[meter], open_before, missing, now)
+        _write_gaps(
+            conn, (meter, channel), points[meter], before=open_before, missing=missing, now=now
+        )
     store.upsert_coverage(conn, reach)
 
 
@@ -127,6 +129,7 @@ def _write_gaps(
     conn: Connection,
     series: Series,
     usage_point: UsagePointId,
+    *,
     before: list[OpenGap],
     missing: rules.Ranges,
     now: datetime,

@@ -1,0 +1,58 @@
+"""
+The ingest process: batches in, usage derived in the same transaction, a watch over what is missing.
+
+It stands here because it joins ingest, vee and usage, of which usage is the topmost.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from contextlib import suppress
+
+from cloud.ingest import agent as ingest_agent
+from cloud.ingest.agent import IngestConfig, Status
+from cloud.store.clock import Clock
+from cloud.store.db import Database, TransientDatabaseError
+from cloud.usage import service
+from cloud.vee import service as vee
+from cloud.vee.model import WatchPolicy
+
+__all__ = ["IngestConfig", "run"]
+
+_LOG = logging.getLogger(__name__)
+
+
+async def run(
+    config: IngestConfig, *, stop: asyncio.Event, ready: Callable[[], None], status: Status
+) -> None:
+    """Store batches, derive usage and watch for silence until `stop`."""
+    async with asyncio.TaskGroup() as group:
+        group.create_task(
+            ingest_agent.run(config, stop=stop, ready=ready, status=status, derive=service.derive)
+        )
+        group.create_task(_watch(config, stop=stop, status=status))
+
+
+async def _watch(config: IngestConfig, *, stop: asyncio.Event, status: Status) -> None:
+    """Open and close exceptions; starts late, so that our own absence is not their silence."""
+    clock = Clock(scale=config.scale)
+    policy = WatchPolicy(
+        silent_after_ms=int(
+            clock.wall_span(config.silent_after_wall_seconds).total_seconds() * 1000
+        ),
+        missing_days=config.missing_days,
+    )
+    with Database(config.dsn, user=config.role, application="meterloop-ingest-watch", size=1) as db:
+        await _rest(stop, config.silent_after_wall_seconds)
+        while not stop.is_set():
+            try:
+                await asyncio.to_thread(vee.sweep, db, policy=policy, now=clock.now())
+                status["sweeps"] = int(status.get("sweeps", 0)) + 1
+            except TransientDatabaseError as error:
+                _LOG.warning("vee.database.away", extra={"fields": {"cause": str(error)[:200]}})
+            await _rest(stop, config.sweep_wall_seconds)
+
+
+async def _rest(stop: asyncio.Event, seconds: float) -> None:
+    with suppress(TimeoutError):
+        await asyncio.wait_for(stop.wait(), seconds)
