@@ -1,0 +1,1 @@
+"""The hand on the switch: request, approvals, hold, gate, issue, handshake, outcome."""

@@ -1,0 +1,1 @@
+"""The SQL of control: one typed function per block, on the caller's connection."""

@@ -1,0 +1,1 @@
+"""What customers and crews are told: templates in five languages, an outbox, delivery."""
