@@ -1,0 +1,1 @@
+"""The invariants of an installation, counted: from the database, and against a truth file."""

@@ -1,0 +1,155 @@
+-- r1_rows_that_vanished
+-- One text per violation, no locks: a batch that tells more stored rows than the tables hold.
+SELECT b.concentrator || ' batch ' || b.boot || '/' || b.seq || ': ' || b.stored || ' told, '
+       || coalesce(found.rows, 0) || ' there' AS example
+FROM ingest.batch AS b
+LEFT JOIN (
+    SELECT kept.concentrator, kept.boot, kept.seq, count(*) AS rows
+    FROM (
+        SELECT r.concentrator, r.boot, r.seq FROM ingest.register_reading AS r
+        UNION ALL
+        SELECT i.concentrator, i.boot, i.seq FROM ingest.interval_reading AS i
+    ) AS kept
+    GROUP BY kept.concentrator, kept.boot, kept.seq
+) AS found ON (found.concentrator, found.boot, found.seq) = (b.concentrator, b.boot, b.seq)
+WHERE b.stored > coalesce(found.rows, 0);
+
+-- r1_missing_batches
+-- One row per missing number, no locks: numbers between a boot's first and newest batch.
+SELECT span.concentrator, span.boot, wanted.seq
+FROM (
+    SELECT b.concentrator, b.boot, min(b.seq) AS first, max(b.seq) AS newest
+    FROM ingest.batch AS b GROUP BY b.concentrator, b.boot
+) AS span
+CROSS JOIN LATERAL generate_series(span.first, span.newest) AS wanted (seq)
+WHERE NOT EXISTS (
+    SELECT 1 FROM ingest.batch AS b
+    WHERE b.concentrator = span.concentrator AND b.boot = span.boot AND b.seq = wanted.seq
+);
+
+-- r1_stored_intervals
+-- One row per stored import interval of a meter, no locks.
+SELECT (extract(epoch FROM i.start) * 1000)::bigint AS start_ms, i.wh
+FROM ingest.interval_reading AS i
+WHERE i.meter = %(meter)s AND i.channel = 3;
+
+-- r1_quarantined_intervals
+-- One row per quarantined import interval, no locks.
+SELECT q.row ->> 'meter' AS meter, (q.row ->> 'at_ms')::bigint AS start_ms
+FROM ingest.quarantine AS q
+WHERE q.row IS NOT NULL AND (q.row ->> 'channel')::integer = 3;
+
+-- r2_intervals_that_overlap
+-- One text per violation, no locks: two intervals of a meter that share time.
+SELECT seen.meter || ' at ' || seen.start AS example
+FROM (
+    SELECT i.meter, i.start,
+           lag(i.start + make_interval(secs => i.seconds))
+               OVER (PARTITION BY i.meter, i.channel ORDER BY i.start) AS previous_end
+    FROM ingest.interval_reading AS i
+) AS seen
+WHERE seen.previous_end > seen.start;
+
+-- r2_usage_that_overlaps
+-- One text per violation, no locks: two intervals of a usage point that share time.
+SELECT seen.usage_point || ' at ' || seen.start AS example
+FROM (
+    SELECT u.usage_point, u.start,
+           lag(u.start + make_interval(secs => u.seconds))
+               OVER (PARTITION BY u.usage_point ORDER BY u.start) AS previous_end
+    FROM usage.interval AS u
+) AS seen
+WHERE seen.previous_end > seen.start;
+
+-- r3_usage_unlike_its_reading
+-- One text per violation, no locks: usage that was not estimated or edited and is not what the
+-- meter of that time said.
+SELECT u.usage_point || ' at ' || u.start AS example
+FROM usage.interval AS u
+JOIN assets.installation AS n ON n.usage_point = u.usage_point AND n.installed_at <= u.start
+    AND (n.removed_at IS NULL OR n.removed_at > u.start)
+JOIN ingest.interval_reading AS i
+    ON i.meter = n.meter AND i.channel = 3 AND i.start = u.start
+WHERE u.quality NOT IN ('estimated', 'edited') AND (u.wh, u.seconds) <> (i.wh, i.seconds);
+
+-- r3_register_unlike_its_reading
+-- One text per violation, no locks: a usage register that its meter never said.
+SELECT u.usage_point || ' at ' || u.at AS example
+FROM usage.register AS u
+LEFT JOIN ingest.register_reading AS r ON r.meter = u.meter AND r.channel = 1 AND r.at = u.at
+WHERE u.quality NOT IN ('estimated', 'edited') AND r.wh IS DISTINCT FROM u.wh;
+
+-- r3_stored_registers
+-- One row per stored import register of a meter, no locks.
+SELECT (extract(epoch FROM r.at) * 1000)::bigint AS at_ms, r.wh
+FROM ingest.register_reading AS r
+WHERE r.meter = %(meter)s AND r.channel = 1;
+
+-- r4_registers_unlike_intervals
+-- One text per violation, no locks: between two registers, the whole intervals must not count more
+-- than the registers, and all touching intervals not less; only where no interval is missing.
+SELECT seen.meter || ': registers ' || seen.moved || ' Wh, intervals ' || seen.inside || ' to '
+       || seen.touching || ' Wh' AS example
+FROM (
+    SELECT span.meter, span.last_wh - span.first_wh AS moved,
+           coalesce(sum(i.wh) FILTER (
+               WHERE i.start >= span.first_at
+                 AND i.start + make_interval(secs => i.seconds) <= span.last_at), 0) AS inside,
+           coalesce(sum(i.wh), 0) AS touching,
+           count(*) AS intervals,
+           (extract(epoch FROM max(i.start) - min(i.start)) / min(i.seconds))::bigint + 1
+               AS wanted
+    FROM (
+        SELECT DISTINCT ON (c.meter) c.meter, low.at AS first_at, low.wh AS first_wh,
+               high.at AS last_at, high.wh AS last_wh
+        FROM vee.coverage AS c
+        JOIN LATERAL (
+            SELECT r.at, r.wh FROM ingest.register_reading AS r
+            WHERE r.meter = c.meter AND r.channel = 1 AND r.at >= c.first_start
+            ORDER BY r.at LIMIT 1
+        ) AS low ON true
+        JOIN LATERAL (
+            SELECT r.at, r.wh FROM ingest.register_reading AS r
+            WHERE r.meter = c.meter AND r.channel = 1
+              AND r.at <= c.newest_start + make_interval(secs => c.seconds)
+            ORDER BY r.at DESC LIMIT 1
+        ) AS high ON high.at > low.at
+        WHERE c.channel = 3
+    ) AS span
+    JOIN ingest.interval_reading AS i ON i.meter = span.meter AND i.channel = 3
+        AND i.start < span.last_at
+        AND i.start + make_interval(secs => i.seconds) > span.first_at
+    GROUP BY span.meter, span.last_wh, span.first_wh
+) AS seen
+-- each interval is a difference of whole Wh, so one watt-hour either way is rounding
+WHERE seen.intervals = seen.wanted
+  AND (seen.inside > seen.moved + 1 OR seen.touching + 1 < seen.moved)
+  AND NOT EXISTS (
+      SELECT 1 FROM ingest.event AS e WHERE e.meter = seen.meter AND e.code LIKE '%%clock%%set%%');
+
+-- r5_gaps_without_exception
+-- One text per violation, no locks: intervals absent between a meter's first and newest that no
+-- open exception covers.
+SELECT c.meter || ' channel ' || c.channel || ' at ' || wanted.start AS example
+FROM vee.coverage AS c
+CROSS JOIN LATERAL generate_series(
+    c.first_start, c.newest_start, make_interval(secs => c.seconds)) AS wanted (start)
+WHERE NOT EXISTS (
+    SELECT 1 FROM ingest.interval_reading AS i
+    WHERE i.meter = c.meter AND i.channel = c.channel AND i.start = wanted.start
+) AND NOT EXISTS (
+    SELECT 1 FROM vee.exception AS e
+    WHERE e.kind = 'gap' AND e.meter = c.meter AND e.channel = c.channel AND e.closed_at IS NULL
+      AND e.range_start <= wanted.start AND e.range_end > wanted.start
+);
+
+-- reading_counts
+-- One row, no locks: how much there is.
+SELECT (SELECT count(*) FROM ingest.batch) AS batches,
+       (SELECT count(*) FROM ingest.register_reading) AS registers,
+       (SELECT count(*) FROM ingest.interval_reading) AS intervals,
+       (SELECT count(*) FROM ingest.quarantine) AS quarantined,
+       (SELECT count(*) FROM vee.exception WHERE closed_at IS NULL) AS exceptions,
+       (SELECT count(*) FROM control.command) AS commands,
+       (SELECT count(*) FROM ledger.entry) AS entries,
+       (SELECT count(*) FROM payments.payment) AS payments;
