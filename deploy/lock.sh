@@ -1,0 +1,11 @@
+#!/usr/bin/env bash
+# Compile both lock files with hashes; they name no host: `lock.sh PYTHON`.
+set -eu
+python=$1
+"$python" -m pip install -q 'uv>=0.8'
+compile() {
+  "$python" -m uv pip compile --quiet --generate-hashes --no-emit-index-url --universal \
+    --python-version 3.11 --no-header "$@"
+}
+compile pyproject.toml --extra build -o requirements.lock
+compile pyproject.toml --extra build --extra dev -o requirements-dev.lock
