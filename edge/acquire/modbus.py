@@ -179,7 +179,7 @@ class ModbusDriver:
 
     def _check_plausible(self, answers: Answers) -> None:
         probe = self._map.probe
-        raw = decode(probe.type, words_of(probe, answers), probe.words, resolution=probe.scale)
+        raw = decode(probe.type, words_of(probe, answers), probe.words, resolution=probe.resolution)
         low, high = (bound * 10**-probe.scale for bound in probe.expect)
         if raw is None or not low <= raw <= high:
             raise self._fails("implausible", f"probe register says {raw}, not {low}..{high}")

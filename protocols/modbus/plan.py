@@ -110,7 +110,7 @@ def _joins(register_map: RegisterMap, last: ReadRequest, fc: int, start: int, en
 
 
 def _value(point: Point, answers: Answers) -> Value | None:
-    raw = decode(point.type, words_of(point, answers), point.words, resolution=point.scale)
+    raw = decode(point.type, words_of(point, answers), point.words, resolution=point.resolution)
     if raw is None or raw in point.nan:
         return None
     scaler = point.scale + UNIT_EXPONENT[point.unit]

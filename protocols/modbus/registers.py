@@ -38,12 +38,24 @@ class _Strict(BaseModel):
 
 
 class Located(_Strict):
-    """Where a value lies and how."""
+    """
+    Where a value lies and how. *Units*: value = raw * 10**scale.
+
+    A float is rounded once to `scale`; where its register counts in another power of ten than one
+    (tenths of a watt), that is `float_scale`.
+    """
 
     fc: Literal[3, 4]
     address: int = _Address
     type: WordType
     words: WordOrder = WordOrder.BIG
+    scale: int = _Exponent
+    float_scale: int = _Exponent
+
+    @property
+    def resolution(self) -> int:
+        """Return the power of ten of the register's own unit that a float is rounded to."""
+        return self.scale - self.float_scale
 
     @property
     def end(self) -> int:
@@ -52,6 +64,8 @@ class Located(_Strict):
 
     @model_validator(mode="after")
     def _inside(self) -> Self:
+        if self.float_scale and not is_float(self.type):
+            raise ValueError(f"float_scale says nothing about {self.type.value}; use scale")
         if self.end > 0x10000:
             raise ValueError(f"{self.type.value} at {self.address:#x} runs past the last register")
         return self
@@ -61,13 +75,11 @@ class Point(Located):
     """
     One quantity. *Units*: value = raw * 10**scale in `unit`, times `sign`.
 
-    For floats `scale` is the resolution that raw is rounded to. `scale_from` is the address of an
-    i16 power of ten beside the value (SunSpec) that is added to `scale`. Raw values in `nan` mean
-    that there is no value.
+    `scale_from` is the address of an i16 power of ten beside the value (SunSpec) that is added to
+    `scale`. Raw values in `nan` mean that there is no value.
     """
 
     obis: str
-    scale: int = _Exponent
     scale_from: int | None = Field(default=None, ge=0, le=0xFFFF)
     unit: str
     nan: tuple[int, ...] = ()
@@ -95,7 +107,12 @@ class Probe(Located):
     """A value that lies between two bounds in every healthy meter of the model."""
 
     expect: tuple[int, int]
-    scale: int = Field(default=0, ge=-MAX_EXPONENT, le=0)
+
+    @model_validator(mode="after")
+    def _fraction(self) -> Self:
+        if self.scale > 0:
+            raise ValueError("a probe is compared in whole units or fractions of them")
+        return self
 
 
 class SerialLine(_Strict):

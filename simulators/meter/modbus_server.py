@@ -79,10 +79,10 @@ class ModbusMeterServer:
         scaler = point.scale + UNIT_EXPONENT[point.unit]
         value = _present(snapshot).get(point.channel, 0)
         raw = value // 10**scaler if scaler >= 0 else value * 10**-scaler
-        words = encode(point.type, raw, point.words, resolution=point.scale)
+        words = encode(point.type, raw, point.words, resolution=point.resolution)
         if point.channel in REGISTERS:
             # f32 cannot tell every watt-hour: what counts is what a reader gets out of it
-            told = decode(point.type, words, point.words, resolution=point.scale)
+            told = decode(point.type, words, point.words, resolution=point.resolution)
             assert told is not None  # energy is never NaN
             self._meter.note_served(snapshot, point.channel, told, scaler)
         return words

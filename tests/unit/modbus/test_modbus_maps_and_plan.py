@@ -51,6 +51,8 @@ def test_at_least_two_makes_are_shipped():
         (HEAD + "points: [" + ENERGY.replace("address: 0", "address: 0xFFFF") + "]", "runs past"),
         (HEAD + "points: [" + ENERGY.replace("fc: 3", "fc: 6") + "]", "fc"),
         (HEAD + f"holes: [[1, 4]]\npoints: [{ENERGY}]", "declared hole"),
+        (HEAD + "points: [" + ENERGY.replace("scale: -2", "float_scale: -1") + "]", "float_scale"),
+        (HEAD.replace("u16, expect", "u16, scale: 1, expect") + f"points: [{ENERGY}]", "probe"),
         (HEAD + f"speed: 3\npoints: [{ENERGY}]", "speed"),
         ("- just\n- a list", "map"),
         ("{", "not YAML"),
