@@ -153,6 +153,16 @@ class DayCost:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """On which side of its lines an agreement stands, as last written."""
+
+    available_micros: int
+    below_reminder: bool
+    below_zero: bool
+    below_cut: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class OpenException:
     """A calculation exception that still stands."""
 

@@ -10,6 +10,7 @@ from billing.prepaid.service.views import (
     daily_costs,
     exceptions,
     explain,
+    standing,
 )
 
 __all__ = [
@@ -22,5 +23,6 @@ __all__ = [
     "exceptions",
     "explain",
     "settle",
+    "standing",
     "sweep",
 ]

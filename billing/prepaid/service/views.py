@@ -1,5 +1,6 @@
 """Telling and explaining: read-only, and with the same kernel that charges."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from itertools import pairwise
 
@@ -17,6 +18,7 @@ from billing.prepaid.model import (
     OpenException,
     Refusal,
     Segment,
+    Standing,
     States,
 )
 from billing.prepaid.service import registers
@@ -154,6 +156,20 @@ def crossings_after(conn: Connection, after: int) -> list[Crossing]:
 def crossings_of(conn: Connection, usage_point: str, *, limit: int = 20) -> list[Crossing]:
     """Return the newest lines passed at a usage point."""
     return store.crossings_of(conn, _agreement(conn, usage_point), limit)
+
+
+def standing(conn: Connection, agreements: Sequence[str]) -> dict[AgreementId, Standing]:
+    """Return on which side of their lines agreements stand; those not enrolled are absent."""
+    states = store.states(conn, agreements)
+    return {
+        agreement: Standing(
+            available_micros=int(states.available[n]),
+            below_reminder=bool(states.below_reminder[n]),
+            below_zero=bool(states.below_zero[n]),
+            below_cut=bool(states.below_cut[n]),
+        )
+        for n, agreement in enumerate(states.agreement)
+    }
 
 
 def exceptions(conn: Connection) -> list[OpenException]:

@@ -1,0 +1,145 @@
+"""
+The billing process: sweep, cases, rechecks, and live balances for people who watch.
+
+Database work runs in a thread; the broker is a rim that may be away: balances are retained and
+the next sweep after a reconnection publishes all of them again.
+"""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable, MutableMapping, Sequence
+from dataclasses import dataclass
+
+import aiomqtt
+
+from billing.collections import service as collections
+from billing.collections.model import Stepped
+from billing.prepaid import service as prepaid
+from billing.prepaid.model import Swept
+from cloud.store.clock import Clock
+from cloud.store.db import Database, TransientDatabaseError
+from protocols.mqtt.broker import BrokerAddress
+from protocols.mqtt.live import LiveBalance, live_to_bytes
+from protocols.mqtt.topics import Live, live
+from protocols.timeline import TimeScale
+
+_LOG = logging.getLogger(__name__)
+_BACKOFF_SECONDS = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BillingConfig:
+    """Where billing finds its database and broker. *Units*: wall seconds between sweeps."""
+
+    dsn: str
+    broker: BrokerAddress
+    scale: TimeScale
+    sweep_seconds: float = 0.5
+    user: str = "meterloop_billing"
+    client_id: str = "billing"
+
+
+async def run(
+    config: BillingConfig,
+    *,
+    stop: asyncio.Event,
+    ready: Callable[[], None],
+    status: MutableMapping[str, int | str],
+) -> None:
+    """Sweep until `stop` is set; ready after the first complete sweep."""
+    outgoing: asyncio.Queue[Sequence[LiveBalance]] = asyncio.Queue()
+    reconnected = asyncio.Event()
+    with Database(config.dsn, user=config.user, application="billing") as db:
+        publisher = asyncio.create_task(_publish(config, outgoing, reconnected, status))
+        try:
+            await _loop(
+                config, db, stop=stop, ready=ready, status=status, outgoing=outgoing,
+                reconnected=reconnected,
+            )  # fmt: skip
+        finally:
+            publisher.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await publisher
+
+
+async def _loop(
+    config: BillingConfig,
+    db: Database,
+    *,
+    stop: asyncio.Event,
+    ready: Callable[[], None],
+    status: MutableMapping[str, int | str],
+    outgoing: asyncio.Queue[Sequence[LiveBalance]],
+    reconnected: asyncio.Event,
+) -> None:
+    clock = Clock(scale=config.scale)
+    sweeps, first = 0, True
+    while not stop.is_set():
+        everything = first or reconnected.is_set()
+        reconnected.clear()
+        pause = config.sweep_seconds
+        try:
+            swept, stepped = await asyncio.to_thread(_once, db, clock, everything)
+        except TransientDatabaseError as error:
+            _LOG.warning("billing.database.away", extra={"fields": {"error": type(error).__name__}})
+            reconnected.set()
+            pause = _BACKOFF_SECONDS
+        else:
+            sweeps += 1
+            _note(status, sweeps, swept, stepped)
+            if swept.changed:
+                outgoing.put_nowait(swept.changed)
+            if first:
+                first = False
+                ready()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(stop.wait(), timeout=pause)
+
+
+def _once(db: Database, clock: Clock, everything: bool) -> tuple[Swept, Stepped]:
+    swept = prepaid.sweep(db, now=clock.now(), everything=everything)
+    return swept, collections.step(db, now=clock.now())
+
+
+def _note(
+    status: MutableMapping[str, int | str], sweeps: int, swept: Swept, stepped: Stepped
+) -> None:
+    status["sweeps"] = sweeps
+    status["points"] = swept.points
+    status["exceptions"] = swept.exceptions
+    for name, count in (
+        ("changed", len(swept.changed)),
+        ("crossings", swept.crossings),
+        ("drawdowns", swept.drawdowns),
+        ("cases_moved", stepped.moved),
+        ("rechecks", stepped.rechecked),
+    ):
+        status[name] = int(status.get(name, 0)) + count
+
+
+async def _publish(
+    config: BillingConfig,
+    outgoing: asyncio.Queue[Sequence[LiveBalance]],
+    reconnected: asyncio.Event,
+    status: MutableMapping[str, int | str],
+) -> None:
+    """Publish balances, retained; after a lost broker ask the sweep for all of them."""
+    while True:
+        try:
+            async with aiomqtt.Client(
+                config.broker.host, config.broker.port, identifier=config.client_id,
+                protocol=aiomqtt.ProtocolVersion.V5,
+            ) as client:  # fmt: skip
+                status["broker"] = "up"
+                reconnected.set()
+                while True:
+                    for balance in await outgoing.get():
+                        await client.publish(
+                            live(balance.usage_point, Live.BALANCE), live_to_bytes(balance),
+                            qos=0, retain=True,
+                        )  # fmt: skip
+        except aiomqtt.MqttError as error:
+            status["broker"] = "away"
+            _LOG.warning("billing.broker.away", extra={"fields": {"error": type(error).__name__}})
+            await asyncio.sleep(_BACKOFF_SECONDS)

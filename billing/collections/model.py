@@ -1,0 +1,182 @@
+"""
+Facts of collections, and the one state machine of a case.
+
+    (opened by a crossing)
+    reminder -> REMINDED -zero-> OVERDUE -notice-> NOTICE -still_due-> CUT_CANDIDATE
+                                   ^                 ^ <-held-             |
+                                   |                 +---------------------+
+                                   |                              requested|   protected
+                                   +--cancelled-- REQUESTED <--------------+--> PROTECTED
+                                   +--lifted----- PROTECTED
+    REQUESTED -cut-> CUT -paid-> RECONNECT_DUE -restored-> RESTORED
+    REQUESTED, CUT_CANDIDATE -failed-> FIELD -cut-> CUT
+    every state before CUT: -paid-> PAID
+
+| state / event | zero | notice | still_due | requested | held | protected | lifted | failed | cut | cancelled | paid | restored |
+|---------------|------|--------|-----------|-----------|------|-----------|--------|--------|-----|-----------|------|----------|
+| reminded      | overdue | | | | | | | | | | paid | |
+| overdue       | | notice | | | | | | | cut | | paid | |
+| notice        | | | cut_candidate | | | | | | cut | | paid | |
+| cut_candidate | | | | requested | notice | protected | | field | cut | | paid | |
+| requested     | | | | | | protected | | field | cut | overdue | paid | |
+| protected     | | | | | | | overdue | | | | paid | |
+| field         | | | | | | protected | | | cut | overdue | paid | |
+| cut           | | | | | | | | | | | reconnect_due | restored |
+| reconnect_due | | | | | | | | | | | | restored |
+
+PAID and RESTORED end a case. A pair that is not in the table changes nothing.
+Case never commands a switch: REQUESTED is a wish, which two people and control's gate judge.
+"""  # noqa: E501
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from billing.customers.model import AccountId, AgreementId
+from protocols.identity import UsagePointId
+
+RULE_VERSION = "collections.v1"
+"""Named in the figures of every request, so that one can say later by which rules it was made."""
+
+
+class Refusal(StrEnum):
+    """Why a step by hand was refused."""
+
+    NO_CASE = "collections.no_case"
+    NOT_OVERDUE = "collections.not_overdue"
+
+
+class CaseState(StrEnum):
+    """Where a case stands on the road to a cut."""
+
+    REMINDED = "reminded"
+    OVERDUE = "overdue"
+    NOTICE = "notice"
+    CUT_CANDIDATE = "cut_candidate"
+    REQUESTED = "requested"
+    PROTECTED = "protected"
+    FIELD = "field"
+    CUT = "cut"
+    RECONNECT_DUE = "reconnect_due"
+    PAID = "paid"
+    RESTORED = "restored"
+
+
+class CaseEvent(StrEnum):
+    """What happens to a case."""
+
+    REMINDER = "reminder"
+    """Only opens a case; it moves none."""
+    ZERO = "zero"
+    NOTICE = "notice"
+    STILL_DUE = "still_due"
+    REQUESTED = "requested"
+    HELD = "held"
+    PROTECTED = "protected"
+    LIFTED = "lifted"
+    FAILED = "failed"
+    CUT = "cut"
+    CANCELLED = "cancelled"
+    PAID = "paid"
+    RESTORED = "restored"
+
+
+ENDS = frozenset({CaseState.PAID, CaseState.RESTORED})
+
+_S, _E = CaseState, CaseEvent
+MOVES: Mapping[tuple[CaseState, CaseEvent], CaseState] = {
+    (_S.REMINDED, _E.ZERO): _S.OVERDUE,
+    (_S.REMINDED, _E.PAID): _S.PAID,
+    (_S.OVERDUE, _E.NOTICE): _S.NOTICE,
+    (_S.OVERDUE, _E.CUT): _S.CUT,
+    (_S.OVERDUE, _E.PAID): _S.PAID,
+    (_S.NOTICE, _E.STILL_DUE): _S.CUT_CANDIDATE,
+    (_S.NOTICE, _E.CUT): _S.CUT,
+    (_S.NOTICE, _E.PAID): _S.PAID,
+    (_S.CUT_CANDIDATE, _E.REQUESTED): _S.REQUESTED,
+    (_S.CUT_CANDIDATE, _E.HELD): _S.NOTICE,
+    (_S.CUT_CANDIDATE, _E.PROTECTED): _S.PROTECTED,
+    (_S.CUT_CANDIDATE, _E.FAILED): _S.FIELD,
+    (_S.CUT_CANDIDATE, _E.CUT): _S.CUT,
+    (_S.CUT_CANDIDATE, _E.PAID): _S.PAID,
+    (_S.REQUESTED, _E.PROTECTED): _S.PROTECTED,
+    (_S.REQUESTED, _E.FAILED): _S.FIELD,
+    (_S.REQUESTED, _E.CUT): _S.CUT,
+    (_S.REQUESTED, _E.CANCELLED): _S.OVERDUE,
+    (_S.REQUESTED, _E.PAID): _S.PAID,
+    (_S.PROTECTED, _E.LIFTED): _S.OVERDUE,
+    (_S.PROTECTED, _E.PAID): _S.PAID,
+    (_S.FIELD, _E.PROTECTED): _S.PROTECTED,
+    (_S.FIELD, _E.CUT): _S.CUT,
+    (_S.FIELD, _E.CANCELLED): _S.OVERDUE,
+    (_S.FIELD, _E.PAID): _S.PAID,
+    (_S.CUT, _E.PAID): _S.RECONNECT_DUE,
+    (_S.CUT, _E.RESTORED): _S.RESTORED,
+    (_S.RECONNECT_DUE, _E.RESTORED): _S.RESTORED,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Case:
+    """One open or ended walk of an agreement towards a cut."""
+
+    id: int
+    agreement: AgreementId
+    account: AccountId
+    usage_point: UsagePointId
+    state: CaseState
+    opened_at: datetime
+    dunned_at: datetime | None
+    notice_ends_at: datetime | None
+    request_id: str
+    reason: str
+    changed_at: datetime
+    closed_at: datetime | None
+    steps: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """A move to be written: what happened, who did it, and the figures it was decided on."""
+
+    event: CaseEvent
+    actor: str = "system:billing"
+    reason: str = ""
+    figures: Mapping[str, Any] = field(default_factory=dict)
+    dunned_at: datetime | None = None
+    notice_ends_at: datetime | None = None
+    request_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Transition:
+    """One written move of a case."""
+
+    at: datetime
+    was: str
+    event: str
+    became: str
+    actor: str
+    reason: str
+    figures: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Debtor:
+    """One line of the list of debtors (I2), by transformer area (I5)."""
+
+    case: Case
+    transformer: str
+    name: str
+    available_micros: int
+    currency: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stepped:
+    """How many cases moved and how many rechecks were answered in one step."""
+
+    moved: int
+    rechecked: int
