@@ -230,7 +230,7 @@ def quarantine_rows(
             **_key(id_), "digest": digest, "received_at": received_at,
             "cause": [cause for cause, _, _ in rows],
             "detail": [_text(detail) for _, detail, _ in rows],
-            "row": [_text(json.dumps(row)).replace("\\u0000", "") for _, _, row in rows],
+            "row": [json.dumps(_clean(row)) for _, _, row in rows],
         },
     )  # fmt: skip
 
@@ -315,6 +315,10 @@ def _item(row: Sequence[Any]) -> QuarantineItem:
         detail=detail, row=content, received_at=received_at, state=QuarantineState(state),
         octets=octets,
     )  # fmt: skip
+
+
+def _clean(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: _text(value) if isinstance(value, str) else value for name, value in row.items()}
 
 
 def _text(text: str) -> str:
