@@ -28,7 +28,7 @@ from protocols.mqtt.receipt import BatchReceipt, receipt_from_plain
 _SESSION_SECONDS = 3600
 _KEEPALIVE = 15
 _FIRST_PAUSE = 0.2
-_LONGEST_PAUSE = 5.0
+_LONGEST_PAUSE = 3.0
 _PRESENCE_SECONDS = 10.0
 
 _LOG = logging.getLogger(__name__)
