@@ -1,19 +1,19 @@
 """
 The association as two tables: what may happen when, on the client's side and on the server's.
 
-    client      open     accepted challenged rejected proven ask     block   answer  exception release   released
+    client      open     accepted challenged rejected proven   ask      block    answer   exception release  released
     IDLE        PENDING
     PENDING              READY    PROVING    IDLE
-    PROVING                                           READY                          IDLE
-    READY                                                    WAITING                           RELEASING
-    WAITING                                                          WAITING READY   READY
-    RELEASING                                                                        IDLE                IDLE
+    PROVING                                           READY                               IDLE
+    READY                                                      WAITING                              RELEASING
+    WAITING                                                             WAITING  READY    READY
+    RELEASING                                                                             IDLE               IDLE
     BROKEN
 
-    server      accept   challenge refuse  proven disproven request release
-    IDLE        READY    PROVING   IDLE                                  IDLE
-    PROVING     READY    PROVING   IDLE    READY  IDLE              IDLE
-    READY       READY    PROVING   IDLE                     READY   IDLE
+    server      accept   challenge refuse   proven   disproven request  release
+    IDLE        READY    PROVING   IDLE                                 IDLE
+    PROVING     READY    PROVING   IDLE     READY    IDLE               IDLE
+    READY       READY    PROVING   IDLE                        READY    IDLE
 
 A client's `fault` leads to BROKEN from every state and nothing leads out: close, connect anew.
 An exception-response to a request leaves the association usable. A new AARQ always ends what was.

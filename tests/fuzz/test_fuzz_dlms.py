@@ -1,0 +1,242 @@
+"""Totality: any octets at all parse or raise PeerError, quickly; nothing else ever comes out."""
+
+import itertools
+import time
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from protocols.dlms import acse, apdu, axdr, general_glo, initiate, security
+from protocols.dlms.association import Authentication
+from protocols.dlms.classes import clock, profile, register
+from protocols.dlms.client import ClientConnection, ClientSettings
+from protocols.dlms.obis import obis
+from protocols.dlms.security import Keys
+from protocols.dlms.server import ServerConnection, ServerProfile
+from protocols.dlms.values import array, integer, unsigned
+from protocols.dlms.wrapper import Unwrapper, pack
+from protocols.errors import PeerError
+
+KEYS = Keys(encryption=bytes(16), authentication=bytes(16))
+LAYOUT = profile.Layout.of((profile.CLOCK_COLUMN, profile.STATUS_COLUMN), 900)
+SLOWEST_SECONDS = 1.0  # two orders above the 50 ms goal: only a loop or a blow-up is this slow
+
+FRAMES = [
+    bytes.fromhex(text)
+    for text in (
+        "601DA109060760857405080101BE10040E01000000065F1F0400007E1F04B0",
+        "6036A1090607608574050801018A0207808B0760857405080201AC0A80083132333435363738"
+        "BE10040E01000000065F1F0400007E1F04B0",
+        "6142A109060760857405080101A203020100A305A10302010E88020780890760857405080205"
+        "AA0A8008503677524A323146BE10040E0800065F1F040000501F01F40007",
+        "C0010000080000010000FF0200",
+        "C003C10200010000800000FF020000010000800100FF0200",
+        "C001C100070100630100FF02010102040204120008090600000100 00FF0F02120000"
+        "090C07EA0304030000000000000009 0C07EA03040300000000000000010 0".replace(" ", "")
+        + "0100",
+        "C401C1000904 01020304".replace(" ", ""),
+        "C403C102000F050104",
+        "C402C10000000001000201 02".replace(" ", ""),
+        "C701C1000100090 3010203".replace(" ", ""),
+        "D80206000012 34".replace(" ", ""),
+        "DB084D4D4D0000BC614E1E3001234567411312FF935A47566827C467BC7D825C3BE4A77C3FCC056B6B",
+        "CC1E3001234567411312FF935A47566827C467BC7D825C3BE4A77C3FCC056B6B",
+        "0102020 20600000001110 5".replace(" ", "") + "02020600000001" + "1105",
+        "1302020611060600000001 05".replace(" ", ""),
+        "07EA0304FF0C000000FE2000",
+        "01000000065F1F0400007E1F04B0",
+        "0800065F1F040000501F01F40007",
+        "6203800100",
+    )
+    if len(text) % 2 == 0
+]
+
+
+@st.composite
+def spoilt(draw):
+    """A known frame with octets changed, cut out, doubled or put in."""
+    octets = bytearray(draw(st.sampled_from(FRAMES)))
+    for _ in range(draw(st.integers(0, 6))):
+        at = draw(st.integers(0, max(0, len(octets) - 1)))
+        how = draw(st.sampled_from(["set", "cut", "double", "insert", "end"]))
+        if how == "set" and octets:
+            octets[at] = draw(st.integers(0, 255))
+        elif how == "cut":
+            del octets[at : at + draw(st.integers(1, 8))]
+        elif how == "double":
+            octets[at:at] = octets[at : at + draw(st.integers(1, 16))]
+        elif how == "insert":
+            octets[at:at] = draw(st.binary(max_size=6))
+        else:
+            del octets[at:]
+    return bytes(octets)
+
+
+OCTETS = st.one_of(st.binary(max_size=400), spoilt())
+
+
+def outcome(decoder, octets):
+    """Return the code of the PeerError, or an empty text; anything else escapes and fails."""
+    try:
+        decoder(octets)
+    except PeerError as error:
+        return error.code
+    return ""
+
+
+def rows_of(octets):
+    value = axdr.decode_whole(octets)
+    profile.decode_rows(value, LAYOUT)
+
+
+def value_with(opener):
+    return lambda octets: opener(axdr.decode_whole(octets))
+
+
+DECODERS = {
+    "axdr": axdr.decode,
+    "request": apdu.decode_request,
+    "response": apdu.decode_response,
+    "aarq": acse.decode_aarq,
+    "aare": acse.decode_aare,
+    "rlrq": lambda octets: acse.decode_release(octets, acse.RLRQ),
+    "initiate-request": initiate.decode_request,
+    "initiate-response": initiate.decode_response,
+    "glo": lambda octets: general_glo.decode_ciphered(octets, 0xDB, 0xCC),
+    "unseal": lambda octets: security.unseal(KEYS, bytes(8), octets),
+    "gmac": lambda octets: security.check_gmac(KEYS, bytes(8), b"challenge", octets),
+    "wrapper": lambda octets: Unwrapper().feed(octets),
+    "moment": clock.decode_moment,
+    "rows": rows_of,
+    "range": value_with(profile.decode_range),
+    "entries": value_with(profile.decode_entries),
+    "capture-objects": value_with(profile.decode_capture_objects),
+    "scaler": value_with(register.decode_scaler_unit),
+}
+
+
+@pytest.mark.parametrize("name", DECODERS)
+@given(octets=OCTETS)
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_every_decoder_is_total(name, octets):
+    begun = time.perf_counter()
+    code = outcome(DECODERS[name], octets)
+    assert not code or code.startswith("dlms.")
+    assert time.perf_counter() - begun < SLOWEST_SECONDS
+
+
+@given(OCTETS)
+@settings(max_examples=300, deadline=None)
+def test_what_parses_as_a_request_is_written_the_same(octets):
+    """Not the same octets (a sender may spend more of them), but the same meaning."""
+    try:
+        request = apdu.decode_request(octets)
+    except PeerError:
+        return
+    if "nan" not in repr(request):
+        assert apdu.decode_request(apdu.encode_request(request)) == request
+
+
+class Echo:
+    """A device that answers anything with something."""
+
+    def get(self, attributes):
+        return tuple(array([unsigned(1), integer(-1)]) for _ in attributes)
+
+    def set(self, attribute, value):
+        pass
+
+    def act(self, method, parameter):
+        return parameter
+
+
+def server():
+    count = itertools.count()
+    return ServerConnection(
+        {
+            authentication: ServerProfile(
+                device=Echo(),
+                authentication=kind,
+                title=bytes(8),
+                keys=KEYS,
+                counter=lambda: next(count),
+                challenge=lambda: bytes(16),
+            )
+            for authentication, kind in ((1, Authentication.HLS5), (16, Authentication.NONE))
+        }
+    )
+
+
+@given(st.lists(st.tuples(st.sampled_from([1, 16, 99]), OCTETS), max_size=8))
+@settings(max_examples=300, deadline=None)
+def test_a_server_answers_every_frame_of_anyone(frames):
+    talker = server()
+    for source, octets in frames:
+        if octets:
+            answers = Unwrapper().feed(talker.receive(pack(source, 1, octets)))
+            assert len(answers) == 1
+            assert answers[0].destination == source
+
+
+@given(st.binary(max_size=300))
+@settings(max_examples=200, deadline=None)
+def test_a_server_takes_any_stream(octets):
+    assert outcome(server().receive, octets) in ("", "dlms.wrapper")
+
+
+def client(kind):
+    count = itertools.count()
+    return ClientConnection(
+        ClientSettings(
+            client_sap=1, server_sap=1, authentication=kind, title=b"CLIENT-1", keys=KEYS
+        ),
+        counter=lambda: next(count),
+        challenge=bytes(16),
+    )
+
+
+ASKED = apdu.Attribute(class_id=3, name=obis("1-0:1.8.0"), index=2)
+
+
+@pytest.mark.parametrize("kind", [Authentication.HLS5, Authentication.NONE])
+@given(answers=st.lists(OCTETS, min_size=1, max_size=4))
+@settings(max_examples=300, deadline=None)
+def test_a_client_survives_every_answer(kind, answers):
+    talker = client(kind)
+    if kind is Authentication.NONE:
+        aare = FRAMES[2].replace(bytes.fromhex("02010E"), bytes.fromhex("020100"))
+        talker.open()
+        assert talker.receive(pack(1, 1, aare)).answer is not None
+        talker.get(ASKED)
+    else:
+        talker.open()
+    for octets in answers:
+        if not octets:
+            continue
+        try:
+            turn = talker.receive(pack(1, 1, octets))
+        except PeerError:
+            return
+        if turn.answer is not None:
+            return
+
+
+@pytest.mark.parametrize(
+    "octets",
+    [
+        b"\x02\x01" * 30_000,
+        b"\x01\x82\xff\xf0" + b"\x00" * 65_520,
+        b"\x02\x7f" + b"\x01\x82\x01\xf0" + b"\x00" * 65_000,
+        b"\x13\x01\xff\xff\x01\xff\xff\x01\xff\xff\x00\x82\xff\xf0" + b"\x00" * 65_520,
+        b"\x13" + b"\x02\x08" * 8 + b"\x11" * 200 + b"\x82\xff\x00" + b"\x00" * 65_280,
+        b"\x09\x84\xff\xff\xff\xff" + b"\x00" * 65_000,
+        b"\x60\x82\xff\xf0" + b"\xa1\x00" * 32_000,
+    ],
+    ids=["deep", "nulls", "short-list", "compact-bomb", "compact-deep", "long", "acse"],
+)
+def test_the_worst_frames_are_quick(octets):
+    begun = time.perf_counter()
+    for decoder in (axdr.decode, acse.decode_aarq, apdu.decode_response):
+        outcome(decoder, octets)
+    assert time.perf_counter() - begun < SLOWEST_SECONDS
