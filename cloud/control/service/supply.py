@@ -310,7 +310,10 @@ def field_report(
         after={"relay_state": relay_state.value}, reason=ref,
     )  # fmt: skip
     if relay_state is RelayPosition.CONNECTED:
-        note_connected(conn, found, key=ref, now=now)
+        if found.restore_due_at is not None:
+            note_connected(conn, found, key=ref, now=now)
+        else:
+            rows.set_cut(conn, usage_point, cut=False, now=now)
         return
     rows.set_cut(conn, usage_point, cut=True, now=now)
     failed = next(iter(request_rows.requests_of(conn, usage_point)), None)

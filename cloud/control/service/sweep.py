@@ -221,7 +221,7 @@ def reconcile(db: Database, seen: Iterable[SeenRelay], *, now: datetime) -> int:
     cut stands, a stuck relay that says closed does not overrule it.
     """
     changed = 0
-    for usage_point, at, relay in seen:
+    for usage_point, at, relay in _news(db, list(seen)):
         with db.transaction() as conn:
             supply = supply_rows.supply(conn, usage_point, lock=True)
             if supply is None or (supply.state_at is not None and at <= supply.state_at):
@@ -246,6 +246,23 @@ def reconcile(db: Database, seen: Iterable[SeenRelay], *, now: datetime) -> int:
                 _closed_again(conn, supply, now=now)
             changed += 1
     return changed
+
+
+def _news(db: Database, seen: list[SeenRelay]) -> list[SeenRelay]:
+    """Return the reports that may change something, so that the many others take no lock."""
+    if not seen:
+        return []
+    with db.transaction() as conn:
+        known = supply_rows.relay_positions(conn, [item.usage_point for item in seen])
+    return [
+        item
+        for item in seen
+        if item.usage_point in known
+        and (
+            known[item.usage_point].busy
+            or known[item.usage_point].relay_state != position_of(item.relay)
+        )
+    ]
 
 
 def _closed_again(conn: Connection, supply: SupplyState, *, now: datetime) -> None:

@@ -114,6 +114,12 @@ WHERE s.restore_due_at < %(due_before)s AND s.restore_alarmed_at IS NULL
 ORDER BY s.restore_due_at
 LIMIT 200;
 
+-- relay_positions
+-- Where the switches of the supplies named stand; no locks.
+SELECT s.usage_point, s.relay_state, s.state_at, s.open_command IS NOT NULL AS busy
+FROM control.supply_state AS s
+WHERE s.usage_point = ANY (%(usage_points)s);
+
 -- unpublished_supplies
 -- Supplies whose live message is not the newest; no locks.
 SELECT s.usage_point, s.relay_state, s.state_at, s.open_command, s.version

@@ -32,6 +32,14 @@ class Unpublished(NamedTuple):
     version: int
 
 
+class KnownRelay(NamedTuple):
+    """Where a switch stands as we know it, and whether an order is under way."""
+
+    relay_state: str
+    state_at: datetime | None
+    busy: bool
+
+
 def open_supply(
     conn: Connection, usage_point: UsagePointId, *, transformer: str, now: datetime
 ) -> bool:
@@ -115,6 +123,14 @@ def restores_due(conn: Connection, *, tried_after: datetime) -> list[UsagePointI
 def restores_overdue(conn: Connection, *, due_before: datetime) -> list[UsagePointId]:
     """Return supplies that wait for power since before `due_before`, not yet told."""
     return _points(conn.execute(SQL["restores_overdue"], {"due_before": due_before}).fetchall())
+
+
+def relay_positions(
+    conn: Connection, usage_points: Sequence[UsagePointId]
+) -> dict[UsagePointId, KnownRelay]:
+    """Return where the switches of the supplies named stand, without a lock."""
+    rows = conn.execute(SQL["relay_positions"], {"usage_points": list(usage_points)}).fetchall()
+    return {UsagePointId(point): KnownRelay(*rest) for point, *rest in rows}
 
 
 def unpublished(conn: Connection) -> list[Unpublished]:

@@ -1,0 +1,73 @@
+"""What the signer looks at, gathered by itself from what others have written."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from protocols.identity import CommandId, ConcentratorId, MeterId, UsagePointId
+
+
+class Part(StrEnum):
+    """Which of the two payloads of a handshake is signed."""
+
+    COMMAND = "command"
+    GO = "go"
+
+
+class Cause(StrEnum):
+    """Why the signer will not sign; shown to operators."""
+
+    MALFORMED = "body_does_not_parse"
+    DIFFERS = "body_differs_from_order"
+    NOT_APPROVED = "not_approved_by_two"
+    PROTECTED = "protected"
+    EPOCH = "payment_registered"
+    HALTED = "halted"
+    EXPIRED = "expired"
+    TOO_LONG = "valid_for_too_long"
+    LIMIT = "signer_limit"
+    NO_NONCE = "nonce_differs"
+    NOT_SIGNED = "command_was_not_signed_here"
+    STATE = "not_waiting"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """A command (or its go) that waits for a signature, with the facts that speak against it."""
+
+    part: Part
+    id: CommandId
+    usage_point: UsagePointId
+    meter: MeterId
+    concentrator: ConcentratorId
+    verb: str
+    epoch: int
+    body: bytes
+    nonce: bytes
+    expires: datetime
+    open: bool
+    request_state: str
+    requested_by: str
+    approvers: Sequence[str]
+    protected: bool
+    supply_epoch: int
+    halted: bool
+    signed_before: bool
+    """Whether this signer signed the command of which this is the go."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """How many cuts this signer signs, whatever anybody else counts."""
+
+    max_cuts_per_hour: int
+    max_cuts_per_day: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counts:
+    """How many cuts this signer signed in the last hour and the last day."""
+
+    hour: int
+    day: int

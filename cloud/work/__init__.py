@@ -1,0 +1,1 @@
+"""Field jobs: raised, assigned, done, verified."""

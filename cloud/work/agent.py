@@ -1,0 +1,76 @@
+"""Follows control's outcomes and raises what crews have to do; runs beside control's agent."""
+
+import asyncio
+import logging
+from collections.abc import Callable, MutableMapping
+from dataclasses import dataclass, field
+
+from cloud.control import agent as control_agent
+from cloud.store.clock import Clock
+from cloud.store.db import Database, TransientDatabaseError
+from cloud.work import service
+from protocols.timeline import TimeScale
+
+_LOG = logging.getLogger(__name__)
+_POLL_SECONDS = 0.2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkConfig:
+    """Where the database is."""
+
+    dsn: str
+    scale: TimeScale = field(default_factory=TimeScale)
+    user: str = "meterloop_control"
+
+
+async def run(
+    config: WorkConfig,
+    *,
+    stop: asyncio.Event,
+    ready: Callable[[], None],
+    status: MutableMapping[str, int | str],
+) -> None:
+    """Follow until `stop`; a database that is away is tried again."""
+    clock = Clock(scale=config.scale)
+    with Database(config.dsn, user=config.user, application="meterloop-work", size=1) as db:
+        ready()
+        while not stop.is_set():
+            try:
+                raised = await asyncio.to_thread(service.follow_outcomes, db, now=clock.now())
+            except TransientDatabaseError as error:
+                cause = type(error).__name__
+                _LOG.warning("work.database.away", extra={"fields": {"cause": cause}})
+                raised = 0
+            if raised:
+                status["orders_raised"] = int(status.get("orders_raised", 0)) + raised
+                _LOG.info("work.orders.raised", extra={"fields": {"count": raised}})
+            try:
+                await asyncio.wait_for(stop.wait(), _POLL_SECONDS)
+            except TimeoutError:
+                continue
+
+
+async def run_with_control(
+    config: control_agent.ControlConfig,
+    *,
+    stop: asyncio.Event,
+    ready: Callable[[], None],
+    status: MutableMapping[str, int | str],
+) -> None:
+    """Run control's agent and this one in one process; the end of either ends both."""
+    follow = WorkConfig(dsn=config.dsn, scale=config.scale, user=config.user)
+    tasks = [
+        asyncio.ensure_future(control_agent.run(config, stop=stop, ready=ready, status=status)),
+        asyncio.ensure_future(run(follow, stop=stop, ready=lambda: None, status=status)),
+    ]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+        if stop.is_set():
+            await asyncio.wait(tasks, timeout=10)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
