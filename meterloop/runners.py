@@ -50,9 +50,10 @@ def _ingest() -> Program:
 
 
 def _control() -> Program:
-    from cloud.control.agent import ControlConfig, run
+    from cloud.control.agent import ControlConfig
+    from cloud.work.agent import run_with_control
 
-    return Program(config=ControlConfig, run=run)
+    return Program(config=ControlConfig, run=run_with_control)
 
 
 def _signer() -> Program:
