@@ -75,9 +75,8 @@ def _billing() -> Program:
 
 
 def _portal() -> Program:
-    from portal.run import run
-
     from portal.config import PortalConfig
+    from portal.run import run
 
     return Program(config=PortalConfig, run=run)
 

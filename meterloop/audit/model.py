@@ -73,26 +73,23 @@ class AuditReport:
     with_truth: bool
 
     @property
-    def violations(self) -> int:
-        """Return how many there are in all."""
+    def total(self) -> int:
+        """Return how many violations there are in all."""
         return sum(found.violations for found in self.findings)
 
     def as_json(self) -> dict[str, Any]:
         """Return the report as `meterloop audit --json` prints it."""
         return {
-            "ok": self.violations == 0,
-            "violations": self.violations,
-            "with_truth": self.with_truth,
-            "counts": dict(self.counts),
-            "invariants": {
-                found.invariant: {
-                    "title": TITLES[found.invariant],
-                    "violations": found.violations,
-                    "examples": list(found.examples),
-                    "compared": found.compared,
-                }
-                for found in self.findings
+            "ok": self.total == 0,
+            "violations": {found.invariant: found.violations for found in self.findings},
+            "examples": {
+                found.invariant: list(found.examples) for found in self.findings if found.examples
             },
+            "compared_with_truth": {
+                found.invariant: found.compared for found in self.findings if found.compared
+            },
+            "counts": dict(self.counts),
+            "with_truth": self.with_truth,
         }
 
     def as_text(self) -> str:

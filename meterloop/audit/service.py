@@ -19,13 +19,15 @@ _GRACE_WALL_SECONDS = 60.0
 """How late a command may end after its expiry, and a seal come after its act."""
 
 
-def evidence_of(installation: Installation, *, truth: Path | None = None) -> Evidence:
+def evidence_of(
+    installation: Installation, *, dsn: str = "", truth: Path | None = None
+) -> Evidence:
     """Return where the evidence of an installation lies; the truth file where its simulator ran."""
     if truth is None and installation.simulator is not None:
         named = Path(str(installation.simulator.get("truth", "")))
         truth = named if named.is_file() else None
     return Evidence(
-        dsn=address_of_database(installation),
+        dsn=dsn or address_of_database(installation),
         scale=TimeScale.parse(installation.time.scale),
         truth=truth,
         outboxes=tuple(
@@ -36,7 +38,14 @@ def evidence_of(installation: Installation, *, truth: Path | None = None) -> Evi
     )
 
 
-def audit(evidence: Evidence) -> AuditReport:
+def audit_installation(
+    installation: Installation, *, dsn: str = "", now: datetime | None = None
+) -> AuditReport:
+    """Count the violations in an installation; `now` is business time, else its clock's."""
+    return audit(evidence_of(installation, dsn=dsn), now=now)
+
+
+def audit(evidence: Evidence, *, now: datetime | None = None) -> AuditReport:
     """
     Count the violations of every invariant.
 
@@ -48,9 +57,9 @@ def audit(evidence: Evidence) -> AuditReport:
     db = Database(evidence.dsn, user="auditor", application="meterloop-audit", size=1)
     with db, db.transaction() as conn:
         store.freeze(conn)
-        now = clock.now()
+        at = now or clock.now()
         grace = clock.wall_span(_GRACE_WALL_SECONDS)
-        findings = [*_of_database(conn, outboxes, now=now, grace=grace)]
+        findings = [*_of_database(conn, outboxes, now=at, grace=grace)]
         if evidence.truth is not None:
             findings += _of_truth(conn, TruthFile(evidence.truth), outboxes)
         counts = store.counts(conn)

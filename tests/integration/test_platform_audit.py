@@ -26,7 +26,7 @@ def broken(dsn: str) -> dict[str, tuple[str, ...]]:
 def test_an_empty_installation_has_no_violation_of_any_invariant(database_dsn: str) -> None:
     report = report_of(database_dsn)
     assert [found.invariant for found in report.findings] == list(TITLES)
-    assert report.violations == 0
+    assert report.total == 0
     assert report.as_json()["ok"] is True
 
 
