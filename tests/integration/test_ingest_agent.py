@@ -1,0 +1,248 @@
+"""The whole ingest process: a real broker, a real PostgreSQL, batches in, receipts out."""
+
+import asyncio
+import contextlib
+import secrets
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import aiomqtt
+import pytest
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+
+from cloud.ingest import service as ingest
+from cloud.store.db import Database, TransientDatabaseError
+from cloud.usage import agent
+from cloud.usage.agent import IngestConfig
+from protocols.identity import ConcentratorId
+from protocols.mqtt import envelope, topics
+from protocols.mqtt.broker import BrokerAddress
+from protocols.mqtt.live import LiveReading, live_from_bytes
+from protocols.mqtt.receipt import BatchReceipt, Custody, receipt_from_plain
+from protocols.mqtt.topics import Live
+from protocols.mqtt.uplink import DataBatch
+from protocols.timeline import TimeScale
+from tests.integration.ingest_kit import (
+    C1,
+    M1,
+    ORIGIN,
+    READINGS,
+    UP1,
+    a_batch,
+    build_network,
+    payload_of,
+    registers,
+    tables,
+)
+
+DEADLINE = 20.0
+SCALE = TimeScale(wall_origin=datetime.now(UTC), origin=ORIGIN + timedelta(days=2), speed=60)
+
+
+class Edge:
+    """A concentrator at the broker: sends octets, hears receipts and live readings."""
+
+    def __init__(self, client: aiomqtt.Client) -> None:
+        self._client = client
+        self.receipts: asyncio.Queue[BatchReceipt] = asyncio.Queue()
+        self.live: asyncio.Queue[LiveReading] = asyncio.Queue()
+
+    async def send(self, payload: bytes, *, boot: int, seq: int) -> None:
+        properties = Properties(PacketTypes.PUBLISH)
+        properties.ContentType = envelope.CBOR_ZSTD
+        properties.UserProperty = [("boot", str(boot)), ("seq", str(seq))]
+        await self._client.publish(topics.up_data(C1), payload, qos=1, properties=properties)
+
+    async def send_batch(self, batch: DataBatch) -> None:
+        await self.send(payload_of(batch), boot=batch.id.boot, seq=batch.id.seq)
+
+    async def receipt(self) -> BatchReceipt:
+        return await asyncio.wait_for(self.receipts.get(), DEADLINE)
+
+    async def listen(self) -> None:
+        async for message in self._client.messages:
+            assert isinstance(message.payload, bytes)
+            if str(message.topic) == topics.down_receipt(C1):
+                content_type = message.properties.ContentType
+                plain = envelope.decode(message.payload, content_type)
+                receipt = receipt_from_plain(plain)
+                assert isinstance(receipt, BatchReceipt)
+                self.receipts.put_nowait(receipt)
+            else:
+                reading = live_from_bytes(Live.READING, message.payload)
+                assert isinstance(reading, LiveReading)
+                self.live.put_nowait(reading)
+
+
+@contextlib.asynccontextmanager
+async def an_edge(broker: BrokerAddress) -> AsyncIterator[Edge]:
+    async with aiomqtt.Client(
+        broker.host, broker.port, identifier=f"edge-{secrets.token_hex(4)}",
+        protocol=aiomqtt.ProtocolVersion.V5,
+    ) as client:  # fmt: skip
+        await client.subscribe(topics.down_receipt(C1), qos=1)
+        await client.subscribe(topics.live(UP1, Live.READING), qos=0)
+        edge = Edge(client)
+        listening = asyncio.create_task(edge.listen())
+        try:
+            yield edge
+        finally:
+            listening.cancel()
+            await asyncio.gather(listening, return_exceptions=True)
+
+
+@contextlib.asynccontextmanager
+async def the_process(
+    dsn: str, broker: BrokerAddress, status: dict[str, int | str]
+) -> AsyncIterator[None]:
+    stop, up = asyncio.Event(), asyncio.Event()
+    config = IngestConfig(
+        dsn=dsn, broker=broker, scale=SCALE, client_id=f"ingest-{secrets.token_hex(4)}",
+        silent_after_wall_seconds=0.2, sweep_wall_seconds=0.1,
+    )  # fmt: skip
+    task = asyncio.create_task(agent.run(config, stop=stop, ready=up.set, status=status))
+    waiting = asyncio.create_task(up.wait())
+    await asyncio.wait((task, waiting), timeout=DEADLINE, return_when=asyncio.FIRST_COMPLETED)
+    assert up.is_set()
+    try:
+        yield
+    finally:
+        stop.set()
+        await asyncio.wait_for(task, DEADLINE)
+
+
+@pytest.mark.req("A1")
+def test_batch_in_receipt_and_live_reading_out(
+    database_dsn: str, mqtt_broker: BrokerAddress, db: Database
+) -> None:
+    build_network(db)
+    status: dict[str, int | str] = {}
+
+    async def story() -> None:
+        async with the_process(database_dsn, mqtt_broker, status), an_edge(mqtt_broker) as edge:
+            batch = a_batch(1, registers(M1, {1: 1000, 2: 1400}))
+            await edge.send_batch(batch)
+            assert await edge.receipt() == BatchReceipt(boot=1, seq=1, custody=Custody.STORED)
+            # the receipt came after the commit: the rows are there
+            assert len(tables(db, READINGS[0])[0]) == 2
+            live = await asyncio.wait_for(edge.live.get(), DEADLINE)
+            assert (live.usage_point, live.register_wh) == (UP1, 1400)
+            await edge.send_batch(batch)
+            assert await edge.receipt() == BatchReceipt(boot=1, seq=1, custody=Custody.STORED)
+            await edge.send(b"\x00garbage", boot=1, seq=2)
+            assert await edge.receipt() == BatchReceipt(boot=1, seq=2, custody=Custody.QUARANTINED)
+
+    asyncio.run(story())
+    assert (status["batches"], status["repeats"], status["payloads_quarantined"]) == (2, 1, 1)
+    assert status["receipts"] == 3
+    with db.transaction() as conn:
+        assert [item.cause for item in ingest.quarantined(conn)] == ["payload.compression"]
+
+
+def test_while_the_database_is_away_nothing_is_receipted_and_nothing_lost(
+    database_dsn: str, mqtt_broker: BrokerAddress, db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build_network(db)
+    status: dict[str, int | str] = {}
+    real, away = ingest.store_batch, asyncio.Event()
+
+    def store(*args: Any, **named: Any) -> Any:
+        if away.is_set():
+            raise TransientDatabaseError("the server is away")
+        return real(*args, **named)
+
+    monkeypatch.setattr(ingest, "store_batch", store)
+
+    async def story() -> None:
+        away.set()
+        async with the_process(database_dsn, mqtt_broker, status), an_edge(mqtt_broker) as edge:
+            batch = a_batch(1, registers(M1, {1: 1000}))
+            for _ in range(3):
+                await edge.send_batch(batch)
+            async with asyncio.timeout(DEADLINE):
+                while status.get("waiting_repeats") != 2 or status.get("database") != "away":
+                    await asyncio.sleep(0.02)
+            assert edge.receipts.empty()
+            away.clear()
+            assert await edge.receipt() == BatchReceipt(boot=1, seq=1)
+
+    asyncio.run(story())
+    assert status["batches"] == 1
+    assert len(tables(db, READINGS[0])[0]) == 1
+
+
+def test_a_batch_that_breaks_the_code_is_kept_and_the_next_one_stored(
+    database_dsn: str, mqtt_broker: BrokerAddress, db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build_network(db)
+    status: dict[str, int | str] = {}
+    real = ingest.store_batch
+
+    def store(db: Database, arrival: Any, **named: Any) -> Any:
+        if arrival.hint.seq == 1:
+            raise ZeroDivisionError("a bug of ours")
+        return real(db, arrival, **named)
+
+    monkeypatch.setattr(ingest, "store_batch", store)
+
+    async def story() -> None:
+        async with the_process(database_dsn, mqtt_broker, status), an_edge(mqtt_broker) as edge:
+            await edge.send_batch(a_batch(1, registers(M1, {1: 1000})))
+            await edge.send_batch(a_batch(2, registers(M1, {2: 1100})))
+            assert await edge.receipt() == BatchReceipt(boot=1, seq=1, custody=Custody.QUARANTINED)
+            assert await edge.receipt() == BatchReceipt(boot=1, seq=2, custody=Custody.STORED)
+
+    asyncio.run(story())
+    with db.transaction() as conn:
+        (item,) = ingest.quarantined(conn)
+    assert (item.cause, item.seq) == ("ingest.poisoned", 1)
+    assert item.octets == len(payload_of(a_batch(1, registers(M1, {1: 1000}))))
+
+
+def test_the_watch_finds_meters_that_never_spoke(
+    database_dsn: str, mqtt_broker: BrokerAddress, db: Database
+) -> None:
+    build_network(db)
+    status: dict[str, int | str] = {}
+
+    async def story() -> None:
+        async with the_process(database_dsn, mqtt_broker, status):
+            async with asyncio.timeout(DEADLINE):
+                while int(status.get("sweeps", 0)) < 2:
+                    await asyncio.sleep(0.02)
+
+    asyncio.run(story())
+    (found,) = tables(
+        db, "SELECT kind, count(*) FROM vee.exception WHERE closed_at IS NULL GROUP BY 1"
+    )
+    assert found == [("silent", 3)]
+
+
+def test_speed_1_stop_is_soon_when_the_broker_is_away(database_dsn: str) -> None:
+    status: dict[str, int | str] = {}
+    config = IngestConfig(dsn=database_dsn, broker=BrokerAddress(host="127.0.0.1", port=1))
+
+    async def story() -> None:
+        stop = asyncio.Event()
+        task = asyncio.create_task(agent.run(config, stop=stop, ready=lambda: None, status=status))
+        async with asyncio.timeout(DEADLINE):
+            while status.get("broker") != "away":
+                await asyncio.sleep(0.02)
+            stop.set()
+            await task
+
+    asyncio.run(story())
+
+
+def test_the_batch_number_beside_the_payload_must_be_a_number() -> None:
+    from cloud.ingest.agent import _hint
+
+    topic = topics.up_data(ConcentratorId("C-01"))
+    assert _hint(topic, [("boot", "1"), ("seq", "x")]) is None
+    assert _hint(topic, [("boot", "1")]) is None
+    assert _hint(topic, [("boot", "1"), ("seq", str(2**63))]) is None
+    found = _hint(topic, [("boot", "1"), ("seq", "2")])
+    assert found is not None
+    assert (found.boot, found.seq) == (1, 2)
