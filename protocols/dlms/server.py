@@ -125,6 +125,8 @@ class ServerProfile:
     counter: Callable[[], int] | None = None
     challenge: Callable[[], bytes] | None = None
     max_pdu: int = 1024
+    conformance: Conformance = OURS
+    """What this meter can do at most; a plain one takes no lists and no ranges."""
     service_glo: bool = False
     """Answer in the service specific ciphered form instead of general-glo."""
 
@@ -238,7 +240,7 @@ class ServerAssociation:
         self._client_max_pdu = asked.max_pdu or MAX_APDU
         if self._client_max_pdu < MIN_PDU:
             raise PeerError("dlms.conformance", "a client that takes so little cannot be answered")
-        granted = Conformance(asked.conformance & OURS)
+        granted = Conformance(asked.conformance & OURS & self._profile.conformance)
         return InitiateResponse(conformance=granted, max_pdu=self._profile.max_pdu)
 
     def _keys(self) -> Keys:
