@@ -26,6 +26,10 @@ def _scale(value: Any) -> Any:
     return TimeScale.parse(value) if isinstance(value, str) else value
 
 
+def _or_zero(value: Any) -> Any:
+    return 0 if value is None else value
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MeterConfig:
     """One meter behind this concentrator; `unit`, `model`, `serial` only for Modbus."""
@@ -42,8 +46,8 @@ class MeterConfig:
     client_sap: int = 1
     server_sap: int = 1
     authentication: Literal["none", "lls", "hls5"] = "none"
-    interval_seconds: Annotated[int, Field(ge=0, le=86_400)] = 0
-    """Length of a profile interval; 0 where the meter keeps no profile."""
+    interval_seconds: Annotated[int, BeforeValidator(_or_zero), Field(ge=0, le=86_400)] = 0
+    """Length of a profile interval; 0 (or null) where the meter keeps no profile."""
     has_relay: bool = False
     unit: Annotated[int, Field(ge=0, le=255)] = 1
     model: str = ""
