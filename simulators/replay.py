@@ -26,6 +26,8 @@ ZONE = timedelta(hours=10)
 
 _NAMES = {"customer": ("customer", "customer_id"), "start": ("start", "t"), "kwh": ("kwh",)}
 _MAX_SLOTS = 2_000_000
+RING_SLOTS = 2 * _MAX_SLOTS
+"""The profile of a replaying meter never forgets: time may run on for as long again."""
 _WHOLE_WH = 1e-6
 
 
@@ -79,8 +81,8 @@ class Replay:
 
     @property
     def slots(self) -> int:
-        """Return how many slots a profile must hold to keep everything."""
-        return (self.last_ms - self.first_ms) // _SLOT_MS + 1
+        """Return how many slots lie between the first and the last, known or not."""
+        return (self.last_ms - self.first_ms) // _SLOT_MS
 
     @property
     def origin(self) -> datetime:

@@ -23,7 +23,7 @@ from simulators.meter.dlms_server import DlmsMeterServer
 from simulators.meter.modbus_server import ModbusMeterServer
 from simulators.meter.state import SimulatedMeter
 from simulators.peers.sms_centre import SmsStore, create_sms_app
-from simulators.replay import Replay, load_replay, replay_curves, replay_fleet
+from simulators.replay import RING_SLOTS, Replay, load_replay, replay_curves, replay_fleet
 from simulators.truth import TruthLedger
 from simulators.web import served
 from simulators.world import World
@@ -31,7 +31,7 @@ from simulators.world import World
 __all__ = ["MeterServer", "SimulatorConfig", "allocate", "fleet_of", "run", "server_of"]
 
 _LOG = logging.getLogger(__name__)
-_FLUSH_SECONDS = 0.5
+_CLOSE_SECONDS = 0.5
 _LOOPBACK = "127.0.0.1"
 
 
@@ -109,10 +109,10 @@ async def run(
             ledger,
             now_ms=clock.now_ms,
             curve=replay_curves(replay) if replay is not None else None,
-            profile_slots=replay.slots if replay is not None else None,
+            profile_slots=RING_SLOTS if replay is not None else None,
         )
         status["meters"] = len(world.meters)
-        status["truth_rows"] = ledger.flush(world.closed_intervals())
+        status["intervals_closed"] = world.close_intervals()
         async with AsyncExitStack() as serving:
             await serving.enter_async_context(_meters_served(world.meters, endpoints))
             if config.sms_port:
@@ -123,7 +123,7 @@ async def run(
                 await serving.enter_async_context(served(hands, _LOOPBACK, config.hands_port))
             _LOG.info("simulator.serving", extra={"fields": {"meters": len(world.meters)}})
             ready()
-            await _keep_truth(world, ledger, stop, status)
+            await _keep_truth(world, stop, status)
     finally:
         ledger.close()
         messages.close()
@@ -160,17 +160,14 @@ async def _meters_served(
 
 
 async def _keep_truth(
-    world: World,
-    ledger: TruthLedger,
-    stop: asyncio.Event,
-    status: MutableMapping[str, int | str],
+    world: World, stop: asyncio.Event, status: MutableMapping[str, int | str]
 ) -> None:
-    rows = int(status["truth_rows"])
+    closed = int(status["intervals_closed"])
     while not stop.is_set():
         try:
-            async with asyncio.timeout(_FLUSH_SECONDS):
+            async with asyncio.timeout(_CLOSE_SECONDS):
                 await stop.wait()
         except TimeoutError:
             pass
-        rows += ledger.flush(world.closed_intervals())
-        status["truth_rows"] = rows
+        closed += world.close_intervals()
+        status["intervals_closed"] = closed

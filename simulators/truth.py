@@ -1,17 +1,18 @@
 """
 The ledger of what truly happened, the oracle of every journey: one SQLite file.
 
-Meters write into it through `simulators.meter.state.Ledger`. Relay moves, clock sets, faults and
-counter blocks are committed before the meter answers; served values and closed intervals follow
-in batches. After a kill the simulator reads its moves back and goes on where it was.
+Meters write into it through `simulators.meter.state.Ledger`, and what an answer tells is committed
+before the answer leaves: what somebody stored is never missing here. Relay moves, clock sets,
+faults and counters survive a power cut as well. After a kill the simulator reads them back and
+goes on where it was.
 
 *Units*: every `*_ms` is milliseconds since 1970; `interval.start_ms` and `served.at_ms` are
 device time, all others true (business) time.
 """
 
 import sqlite3
-from collections.abc import Iterable, Iterator
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -70,12 +71,7 @@ class RelayMove:
 
 
 class TruthLedger:
-    """
-    Writes the truth file; one writer, the simulator. Satisfies `state.Ledger`.
-
-    Call `flush` about once a second. A kill may lose the notes of values served since the last
-    flush, never a move, a set, a fault or a counter; intervals are closed again from `progress`.
-    """
+    """Writes the truth file; one writer, the simulator. Satisfies `state.Ledger`."""
 
     def __init__(self, path: Path, fleet: Fleet) -> None:
         """
@@ -86,9 +82,7 @@ class TruthLedger:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         self._connection.execute("PRAGMA journal_mode=WAL")
-        self._connection.execute("PRAGMA synchronous=FULL")
         self._connection.executescript(_SCHEMA)
-        self._served: list[tuple[str, int, int, int, int]] = []
         self._bind(path, fleet)
         with self._transaction():
             self._connection.executemany(
@@ -108,7 +102,7 @@ class TruthLedger:
         self, meter: str, at_ms: int, *, output: bool, control_state: int, cause: str
     ) -> None:
         """Keep a relay move; durable when this returns."""
-        with self._transaction():
+        with self._transaction(durable=True):
             self._connection.execute(
                 "INSERT INTO relay VALUES (?, ?, ?, ?, ?)",
                 (meter, at_ms, int(output), control_state, cause),
@@ -116,25 +110,45 @@ class TruthLedger:
 
     def clock_set(self, meter: str, at_ms: int, device_ms: int) -> None:
         """Keep a clock set; durable when this returns."""
-        with self._transaction():
+        with self._transaction(durable=True):
             self._connection.execute(
                 "INSERT INTO clock VALUES (?, ?, ?)", (meter, at_ms, device_ms)
             )
 
     def fault(self, meter: str, at_ms: int, name: str, *, on: bool) -> None:
         """Keep the start or the end of a fault; durable when this returns."""
-        with self._transaction():
+        with self._transaction(durable=True):
             self._connection.execute(
                 "INSERT INTO fault VALUES (?, ?, ?, ?)", (meter, at_ms, name, int(on))
             )
 
     def served(self, meter: str, at_ms: int, channel: int, raw: int, scaler: int) -> None:
-        """Note an energy register value that is being answered; `flush` writes it."""
-        self._served.append((meter, at_ms, channel, raw, scaler))
+        """Keep an energy register value that is about to be answered."""
+        self._connection.execute(
+            "INSERT INTO served VALUES (?, ?, ?, ?, ?)", (meter, at_ms, channel, raw, scaler)
+        )
+
+    def intervals(
+        self, meter: str, seconds: int, starts_ms: NDArray[np.int64], wh: NDArray[np.int64]
+    ) -> None:
+        """Keep intervals that closed, in order; each comes once, or it is a bug that shows."""
+        starts = starts_ms.tolist()
+        with self._transaction():
+            self._connection.executemany(
+                "INSERT INTO interval VALUES (?, ?, ?, ?)",
+                [
+                    (meter, start, seconds, amount)
+                    for start, amount in zip(starts, wh.tolist(), strict=True)
+                ],
+            )
+            self._connection.execute(
+                "INSERT OR REPLACE INTO progress VALUES (?, ?)",
+                (meter, starts[-1] + seconds * 1000),
+            )
 
     def reserve_counters(self, meter: str, block: int) -> range:
         """Return the next `block` frame counters, never given before; durable on return."""
-        with self._transaction():
+        with self._transaction(durable=True):
             row = self._connection.execute(
                 "INSERT INTO counter VALUES (?, ?) "
                 "ON CONFLICT (meter) DO UPDATE SET next = next + ? RETURNING next",
@@ -146,29 +160,11 @@ class TruthLedger:
         """Return up to which device time the intervals of each meter are written."""
         return dict(self._connection.execute("SELECT meter, closed_until_ms FROM progress"))
 
-    def flush(self, closed: Iterable["ClosedIntervals"] = ()) -> int:
-        """Write what was served and the intervals closed since; return how many rows."""
-        served, self._served = self._served, []
-        rows = len(served)
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """Commit all that is written within the block at once."""
         with self._transaction():
-            self._connection.executemany("INSERT INTO served VALUES (?, ?, ?, ?, ?)", served)
-            for batch in closed:
-                rows += len(batch.starts_ms)
-                # no OR IGNORE: an interval that closes twice is a bug of ours and must show
-                self._connection.executemany(
-                    "INSERT INTO interval VALUES (?, ?, ?, ?)",
-                    [
-                        (batch.meter, start, batch.seconds, wh)
-                        for start, wh in zip(
-                            batch.starts_ms.tolist(), batch.wh.tolist(), strict=True
-                        )
-                    ],
-                )
-                self._connection.execute(
-                    "INSERT OR REPLACE INTO progress VALUES (?, ?)",
-                    (batch.meter, batch.closed_until_ms),
-                )
-        return rows
+            yield
 
     def relay_moves(self) -> Iterator[RelayMove]:
         """Yield every relay move in the order it happened."""
@@ -192,8 +188,7 @@ class TruthLedger:
         ).fetchall()
 
     def close(self) -> None:
-        """Write what is pending and close the file."""
-        self.flush()
+        """Close the file."""
         self._connection.close()
 
     def _bind(self, path: Path, fleet: Fleet) -> None:
@@ -208,30 +203,21 @@ class TruthLedger:
                     "give another truth file or remove this one"
                 )
 
-    def _transaction(self) -> "_Transaction":
-        return _Transaction(self._connection)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ClosedIntervals:
-    """Intervals of one meter that closed, named by start in device time."""
-
-    meter: str
-    seconds: int
-    starts_ms: NDArray[np.int64]
-    wh: NDArray[np.int64]
-    closed_until_ms: int
-
-
-@dataclass(frozen=True, slots=True)
-class _Transaction:
-    connection: sqlite3.Connection
-
-    def __enter__(self) -> None:
-        self.connection.execute("BEGIN IMMEDIATE")
-
-    def __exit__(self, kind: object, *_: object) -> None:
-        self.connection.execute("COMMIT" if kind is None else "ROLLBACK")
+    @contextmanager
+    def _transaction(self, *, durable: bool = False) -> Iterator[None]:
+        connection = self._connection
+        if connection.in_transaction:
+            yield
+            return
+        # NORMAL outlives a killed process at no cost, FULL a power cut at the price of an fsync
+        connection.execute(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        except BaseException:
+            connection.execute("ROLLBACK")
+            raise
+        connection.execute("COMMIT")
 
 
 class TruthFile:

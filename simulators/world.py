@@ -1,13 +1,13 @@
-"""All simulated meters of a fleet, as they were left, and what their profiles closed since."""
+"""All simulated meters of a fleet, as they were left."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 
 from protocols.timeline import to_ms
 from simulators.energy import LoadCurve, SummedEnergy, SwitchedEnergy, household_curve
 from simulators.faults import Fault
 from simulators.fleet import HEAD_LOSS_PERMILLE, Fleet, SimMeter
 from simulators.meter.state import SimulatedMeter
-from simulators.truth import ClosedIntervals, TruthLedger
+from simulators.truth import TruthLedger
 
 
 class World:
@@ -32,29 +32,12 @@ class World:
         self._since_ms = to_ms(fleet.history_from)
         self._profile_slots = profile_slots
         self.meters: Mapping[str, SimulatedMeter] = self._hang(fleet, curve or self._made_up(fleet))
-        self._closed_until = ledger.closed_until()
         self._restore()
 
-    def closed_intervals(self) -> Iterator[ClosedIntervals]:
-        """Yield what profiles closed since the last call (or the last run); each row once."""
-        now = self._now_ms()
-        for name, meter in self.meters.items():
-            seconds = meter.spec.interval_seconds
-            if seconds is None:
-                continue
-            done = self._closed_until.get(name)
-            rows = meter.profile_at(now, first_end_ms=None if done is None else done + 1)
-            if not len(rows):
-                continue
-            newest = int(rows.ends_ms[-1])
-            self._closed_until[name] = newest
-            yield ClosedIntervals(
-                meter=name,
-                seconds=seconds,
-                starts_ms=rows.ends_ms - seconds * 1000,
-                wh=rows.wh,
-                closed_until_ms=newest,
-            )
+    def close_intervals(self) -> int:
+        """Write into the ledger what all profiles closed since; return how many intervals."""
+        with self._ledger.together():
+            return sum(meter.close_intervals() for meter in self.meters.values())
 
     def _made_up(self, fleet: Fleet) -> Callable[[SimMeter], LoadCurve]:
         def curve(meter: SimMeter) -> LoadCurve:
@@ -91,6 +74,8 @@ class World:
         )
 
     def _restore(self) -> None:
+        for meter, closed_until_ms in self._ledger.closed_until().items():
+            self.meters[meter].restore_profile(closed_until_ms)
         for move in self._ledger.relay_moves():
             self.meters[move.meter].restore_relay(
                 move.at_ms, output=move.output, control_state=move.control_state

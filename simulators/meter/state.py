@@ -45,7 +45,13 @@ class Ledger(Protocol):
         ...
 
     def served(self, meter: str, at_ms: int, channel: int, raw: int, scaler: int) -> None:
-        """Note an energy register value that is being answered; written within a second."""
+        """Keep an energy register value that is about to be answered."""
+        ...
+
+    def intervals(
+        self, meter: str, seconds: int, starts_ms: NDArray[np.int64], wh: NDArray[np.int64]
+    ) -> None:
+        """Keep profile intervals that closed, in order of time; each comes once."""
         ...
 
     def reserve_counters(self, meter: str, block: int) -> range:
@@ -124,6 +130,7 @@ class SimulatedMeter:
         self._since_ms = since_ms
         seconds = spec.interval_seconds or _DAY_SECONDS
         self.profile_slots = profile_slots or PROFILE_DAYS * _DAY_SECONDS // seconds
+        self._closed_until_ms: int | None = None
         self._line_key = key_of(0, spec.transformer, "line")
 
     @property
@@ -164,7 +171,7 @@ class SimulatedMeter:
         )
 
     def note_served(self, snapshot: Snapshot, channel: Channel, raw: int, scaler: int) -> None:
-        """Tell the ledger that an energy register is being answered."""
+        """Keep in the ledger that an energy register is about to be answered."""
         self._ledger.served(self.spec.meter, snapshot.device_ms, int(channel), raw, scaler)
 
     def reserve_counters(self, block: int) -> range:
@@ -184,7 +191,33 @@ class SimulatedMeter:
     def profile_at(
         self, now_ms: int, *, first_end_ms: int | None = None, last_end_ms: int | None = None
     ) -> ProfileRows:
-        """Return `profile` as it stands at the true instant `now_ms`."""
+        """Return `profile` as it stands at the true instant `now_ms` of a snapshot."""
+        self._close_until(now_ms)
+        return self._rows_at(now_ms, first_end_ms, last_end_ms)
+
+    def close_intervals(self) -> int:
+        """Write what the profile closed since the last time into the ledger; return how many."""
+        return self._close_until(self._now_ms())
+
+    def _close_until(self, now_ms: int) -> int:
+        # before anybody can read them: a stored interval must never be missing in the ledger
+        seconds = self.spec.interval_seconds
+        if seconds is None:
+            return 0
+        done = self._closed_until_ms
+        newest = self.clock.furthest(now_ms) // (seconds * 1000) * seconds * 1000
+        if done is not None and newest <= done:
+            return 0
+        rows = self._rows_at(now_ms, None if done is None else done + 1, None)
+        if len(rows):
+            starts = rows.ends_ms - seconds * 1000
+            self._ledger.intervals(self.spec.meter, seconds, starts, rows.wh)
+        self._closed_until_ms = newest
+        return len(rows)
+
+    def _rows_at(
+        self, now_ms: int, first_end_ms: int | None, last_end_ms: int | None
+    ) -> ProfileRows:
         seconds = self.spec.interval_seconds
         if seconds is None:
             return _rows(_DAY_SECONDS, np.zeros(1, dtype=np.int64), np.zeros(0, dtype=np.int64))
@@ -251,6 +284,10 @@ class SimulatedMeter:
             self.faults.add(fault)
         else:
             self.faults.discard(fault)
+
+    def restore_profile(self, closed_until_ms: int) -> None:
+        """Take up how far the ledger holds the profile's intervals."""
+        self._closed_until_ms = closed_until_ms
 
     def restore_relay(self, at_ms: int, *, output: bool, control_state: int) -> None:
         """Take up a relay move that the ledger remembers; call in order of time."""

@@ -91,7 +91,6 @@ def test_what_is_read_is_what_the_meter_measures(model, tmp_path):
                 assert read.identity == at.meter.spec.serial
                 assert read.relay is None
                 assert read.clock is None
-            at.ledger.flush()
             served = TruthFile(at.path).rows("SELECT raw, scaler FROM served WHERE channel = 1")
             assert (served[-1][0] * 10 ** served[-1][1]) == values[Channel.IMPORT_WH]
             assert sum(s.channel in REGISTERS for s in read.samples) == 2

@@ -28,7 +28,7 @@ class Notes:
     """A ledger that keeps what it is told."""
 
     def __init__(self):
-        self.moves, self.sets, self.values, self.faults = [], [], [], []
+        self.moves, self.sets, self.values, self.faults, self.closed = [], [], [], [], []
 
     def relay(self, meter, at_ms, *, output, control_state, cause):
         self.moves.append((meter, at_ms, output, control_state, cause))
@@ -41,6 +41,9 @@ class Notes:
 
     def served(self, meter, at_ms, channel, raw, scaler):
         self.values.append((meter, at_ms, channel, raw, scaler))
+
+    def intervals(self, meter, seconds, starts_ms, wh):
+        self.closed += starts_ms.tolist()
 
     def reserve_counters(self, meter, block):
         return range(1, 1 + block)

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from protocols.timeline import to_ms
-from simulators.replay import ReplayError, load_replay, replay_curves, replay_fleet
+from simulators.replay import RING_SLOTS, ReplayError, load_replay, replay_curves, replay_fleet
 from simulators.truth import TruthFile, TruthLedger
 from simulators.world import World
 
@@ -26,14 +26,13 @@ def write(path, rows, names=("customer_id", "t", "kwh")):
     return path
 
 
-def world_of(replay, truth):
+def world_of(replay, truth, later=timedelta(0)):
     fleet = replay_fleet(replay, seed=1)
-    now = to_ms(replay.origin)
+    now = to_ms(replay.origin + later)
     ledger = TruthLedger(truth, fleet)
-    world = World(
-        fleet, ledger, now_ms=lambda: now, curve=replay_curves(replay), profile_slots=replay.slots
+    return World(
+        fleet, ledger, now_ms=lambda: now, curve=replay_curves(replay), profile_slots=RING_SLOTS
     )
-    return world, ledger
 
 
 def test_a_profile_holds_the_series_with_its_gaps_and_zeros(tmp_path):
@@ -41,7 +40,7 @@ def test_a_profile_holds_the_series_with_its_gaps_and_zeros(tmp_path):
     rows = [("a", START + n * HALF, 0.1 * n) for n in kept]
     rows += [("b", START + n * HALF, 0.25) for n in range(10)]
     replay = load_replay(write(tmp_path / "two.parquet", rows[::-1]))
-    world, _ = world_of(replay, tmp_path / "truth")
+    world = world_of(replay, tmp_path / "truth")
     meter = world.meters["M-000001"]
     profile = meter.profile()
     first = to_ms((START - timedelta(hours=10)).replace(tzinfo=UTC))
@@ -49,6 +48,17 @@ def test_a_profile_holds_the_series_with_its_gaps_and_zeros(tmp_path):
     assert profile.wh.tolist() == [100 * n for n in kept]
     register = meter.snapshot().register_wh - meter.spec.opening_register_wh
     assert register == sum(100 * n for n in kept)
+
+
+def test_a_replay_forgets_nothing_however_long_time_runs_on(tmp_path):
+    rows = [("a", START + n * HALF, 0.1) for n in range(10)]
+    replay = load_replay(write(tmp_path / "one.parquet", rows))
+    at_once = world_of(replay, tmp_path / "truth")
+    late = world_of(replay, tmp_path / "other", later=timedelta(days=700))
+    kept = [world.meters["M-000001"].profile().ends_ms.tolist() for world in (at_once, late)]
+    assert kept[0] == kept[1]
+    assert len(kept[0]) == 10
+    assert late.meters["M-000001"].snapshot().power_w == 0
 
 
 def test_zoned_stamps_and_the_other_column_names_are_taken(tmp_path):
@@ -92,8 +102,8 @@ def test_ten_real_homes_are_in_profile_and_truth_to_the_watt_hour(tmp_path):
     customers = np.array(table["customer_id"].to_pylist())
     starts = table["t"].to_numpy().astype("datetime64[ms]").astype(np.int64) - 36_000_000
     wh = np.rint(table["kwh"].to_numpy() * 1000).astype(np.int64)
-    world, ledger = world_of(load_replay(RECORDED), tmp_path / "truth")
-    assert ledger.flush(world.closed_intervals()) == table.num_rows == 293_874
+    world = world_of(load_replay(RECORDED), tmp_path / "truth")
+    assert world.close_intervals() == table.num_rows == 293_874
     truth = TruthFile(tmp_path / "truth")
     for name, meter in world.meters.items():
         mine = customers == meter.spec.source
