@@ -10,6 +10,7 @@ import contextlib
 import logging
 from collections.abc import Callable, MutableMapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import aiomqtt
 
@@ -127,10 +128,7 @@ async def _publish(
     """Publish balances, retained; after a lost broker ask the sweep for all of them."""
     while True:
         try:
-            async with aiomqtt.Client(
-                config.broker.host, config.broker.port, identifier=config.client_id,
-                protocol=aiomqtt.ProtocolVersion.V5,
-            ) as client:  # fmt: skip
+            async with _client_of(config) as client:
                 status["broker"] = "up"
                 reconnected.set()
                 while True:
@@ -143,3 +141,20 @@ async def _publish(
             status["broker"] = "away"
             _LOG.warning("billing.broker.away", extra={"fields": {"error": type(error).__name__}})
             await asyncio.sleep(_BACKOFF_SECONDS)
+
+
+def _client_of(config: BillingConfig) -> aiomqtt.Client:
+    broker = config.broker
+    password = Path(broker.password_file).read_text().strip() if broker.password_file else None
+    return aiomqtt.Client(
+        broker.host, broker.port, identifier=config.client_id,
+        protocol=aiomqtt.ProtocolVersion.V5, username=broker.username or None, password=password,
+        tls_params=(
+            aiomqtt.TLSParameters(
+                ca_certs=broker.tls_ca, certfile=broker.tls_cert or None,
+                keyfile=broker.tls_key or None,
+            )
+            if broker.tls_ca
+            else None
+        ),
+    )  # fmt: skip

@@ -287,7 +287,7 @@ def _notice(conn: Connection, case: Case, *, actor: str, now: datetime) -> None:
         subject=case.usage_point,
         phone="" if terms.notification is Notification.PAPER else None,
         variables={
-            "balance_micros": balance.available_micros, "currency": balance.currency,
+            "available_micros": balance.available_micros, "currency": balance.currency,
             "deadline_at": ends.astimezone(zone),
         },
         now=now,

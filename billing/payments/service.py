@@ -280,7 +280,7 @@ def _thank(conn: Connection, payment: Payment, card: CustomerCard, now: datetime
         phone="" if terms.notification is Notification.PAPER else None,
         variables={
             "amount_micros": payment.amount_micros,
-            "balance_micros": payment.available_micros or 0,
+            "available_micros": payment.available_micros or 0,
             "currency": payment.currency,
             "receipt": payment.receipt_no,
         },

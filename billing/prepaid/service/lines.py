@@ -7,7 +7,7 @@ writers can never see the same fall; `crossing_once` in the database says so a s
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 import numpy as np
@@ -169,26 +169,21 @@ def _tell(
     for crossing in crossings:
         n = index[crossing.agreement]
         terms, currency = lines.terms[n], states.currency[n]
-        money = {"balance_micros": crossing.available_micros, "currency": currency}
+        money = {"available_micros": crossing.available_micros, "currency": currency}
         if crossing.kind is CrossingKind.REMINDER and terms.auto_remind:
             # a balance that fell through zero at once is dunned, not reminded
             if crossing.available_micros >= 0:
-                _enqueue(
-                    conn, crossing, Kind.REMINDER, terms, now=now,
-                    variables={**money, "threshold_micros": terms.reminder_micros},
-                )  # fmt: skip
+                _enqueue(conn, crossing, Kind.REMINDER, terms, variables=money, now=now)
         elif crossing.kind is CrossingKind.ZERO and terms.auto_dun:
-            zone = tariffs[crossing.tariff_hash].zone
-            deadline = crossing.at + timedelta(hours=terms.notice_hours)
-            _enqueue(
-                conn, crossing, Kind.DUNNING, terms, now=now,
-                variables={**money, "deadline_at": deadline.astimezone(zone)},
-            )  # fmt: skip
+            _enqueue(conn, crossing, Kind.DUNNING, terms, variables=money, now=now)
         elif crossing.kind is CrossingKind.TIER:
-            _enqueue(
-                conn, crossing, Kind.TIER_REACHED, terms, now=now,
-                variables={"tier": crossing.level, "used_wh": int(figures.year_wh[n])},
-            )  # fmt: skip
+            reached = {
+                "tier": crossing.level, "year_wh": int(figures.year_wh[n]), "currency": currency,
+                "price_micros": int(
+                    tariffs[crossing.tariff_hash].ladder.price[crossing.level - 1]
+                ),
+            }  # fmt: skip
+            _enqueue(conn, crossing, Kind.TIER_REACHED, terms, variables=reached, now=now)
 
 
 def _enqueue(
