@@ -20,6 +20,7 @@ from protocols.errors import PeerError
 
 _DEPTH = 8
 _MAX_MEMBERS = 256
+_MAX_VALUES = 32_768
 _LISTS = frozenset({int(Tag.ARRAY), int(Tag.STRUCTURE)})
 
 
@@ -98,7 +99,7 @@ def decode_compact(octets: bytes, offset: int, *, elements: int) -> tuple[Value,
     shape, offset = _read_shape(octets, offset, 0, [_MAX_MEMBERS])
     packed, end = read_octets(octets, offset)
     # Nulls and structures take no octets: without this bound a few octets could build millions.
-    contents = _Contents(packed, min(elements, 4 * len(packed) + _MAX_MEMBERS))
+    contents = _Contents(packed, min(elements, 2 * len(packed) + _MAX_MEMBERS, _MAX_VALUES))
     items: list[Value] = []
     while contents.more():
         before = contents.offset
