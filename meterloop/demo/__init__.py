@@ -1,1 +1,1 @@
-"""The demo: a small town of simulated meters, and the story of one cut that everything must pass."""
+"""The demo: a small town of simulated meters, and the story of a cut that all must pass."""
