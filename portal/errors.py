@@ -6,7 +6,7 @@ a database that is away -> 503, a bug -> 500. Pages get a page, the API gets RFC
 import logging
 import secrets
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -16,7 +16,7 @@ from starlette.exceptions import HTTPException
 from cloud.store.db import TransientDatabaseError
 from portal.auth.guard import sign_in_path
 from portal.auth.model import AccessRefusal
-from portal.site import is_part, language_of, page, safe_next
+from portal.site import is_part, page, safe_next
 from protocols.errors import PeerError, RefusedError
 
 _LOG = logging.getLogger(__name__)
@@ -31,13 +31,14 @@ _ACCESS_STATUS: dict[str, int] = {
     AccessRefusal.KEY_REUSED: 422,
     AccessRefusal.KEY_MISSING: 428,
     AccessRefusal.BAD_INPUT: 422,
+    AccessRefusal.BAD_AMOUNT: 422,
+    AccessRefusal.NO_VOLTAGE_UNCONFIRMED: 422,
     AccessRefusal.NOT_FOUND: 404,
 }
 _INPUT_AT_FAULT = frozenset(
     {
-        "zero_amount", "negative_amount", "amount_zero", "amount_negative", "not_positive",
-        "wrong_currency", "unknown_account", "unknown_usage_point", "unknown_meter",
-        "unknown_request", "unknown_order", "bad_amount", "amount_not_positive", "reason_missing",
+        "payments.amount", "payments.currency", "payments.account_unknown", "payments.peer_id",
+        "unknown_request", "unknown_supply",
     }
 )  # fmt: skip
 """Refusals of what was sent (422); every other refusal is one of the present state (409)."""
@@ -90,7 +91,7 @@ def install(app: FastAPI) -> None:
             if error.refusal is AccessRefusal.NOT_SIGNED_IN:
                 return RedirectResponse(sign_in_path(request), status_code=303)
             if error.refusal is AccessRefusal.STEP_UP_NEEDED:
-                back = safe_next(request.headers.get("x-back", "") or _back(request))
+                back = safe_next(_back(request))
                 return RedirectResponse(f"/confirm?next={quote(back)}", status_code=303)
         _LOG.info("portal.refused", extra={"fields": {"code": code, "path": request.url.path}})
         return _said(
@@ -136,10 +137,5 @@ def install(app: FastAPI) -> None:
 
 def _back(request: Request) -> str:
     """Return the page that held the form: browsers name it in Referer, same origin only."""
-    from urllib.parse import urlsplit
-
     referer = urlsplit(request.headers.get("referer", ""))
     return referer.path if referer.netloc == request.headers.get("host", "") else "/"
-
-
-__all__ = ["install", "is_api", "language_of", "problem", "status_of"]

@@ -117,7 +117,8 @@ def page(
     wall_now = site.clock.wall_now()
     body = site.environment.get_template(template).render(
         t=words, fmt=reader, person=person, path=request.url.path, demo=site.config.demo,
-        asset=f"/static/{site.version}", languages=LANGUAGES, flash=_flash(request, reader),
+        asset=f"/static/{site.version}", zoned=bool(zone), languages=LANGUAGES,
+        flash=_flash(request, reader),
         now=site.clock.now(), wall_ms=to_ms(wall_now), speed=site.clock.scale.speed,
         wall_ms_of=lambda instant: to_ms(site.clock.scale.wall_at(instant)), to_ms=to_ms,
         age_of=lambda wall: age_of(wall, wall_now), **context,

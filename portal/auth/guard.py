@@ -64,9 +64,7 @@ def same_site(request: Request) -> None:
         raise RefusedError(AccessRefusal.FORM_EXPIRED, "this form was sent by another site")
 
 
-def own_form(
-    request: Request, person: Person, form_token: Annotated[str, Form()] = ""
-) -> SignedIn:
+def own_form(request: Request, person: Person, form_token: Annotated[str, Form()] = "") -> SignedIn:
     """Return who sends a form of our own. Raises: RefusedError `form_expired`."""
     same_site(request)
     if form_token != person.form_token:

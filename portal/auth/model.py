@@ -58,8 +58,7 @@ PERMISSIONS: dict[Role, frozenset[Permission]] = {
         Permission.WORK_ASSIGN,
         Permission.WORK_VERIFY,
     },
-    Role.APPROVER: _OFFICE
-    | {Permission.CUT_APPROVE, Permission.CUT_WITHDRAW, Permission.CUT_HALT},
+    Role.APPROVER: _OFFICE | {Permission.CUT_APPROVE, Permission.CUT_WITHDRAW, Permission.CUT_HALT},
     Role.CREW: frozenset({Permission.WORK_REPORT}),
     Role.TELLER: frozenset({Permission.CUSTOMER_VIEW, Permission.PAYMENT_TAKE}),
     Role.MANAGER: _OFFICE | {Permission.CUT_HALT},
@@ -88,6 +87,8 @@ class AccessRefusal(StrEnum):
     KEY_REUSED = "key_reused"
     KEY_MISSING = "key_missing"
     BAD_INPUT = "bad_input"
+    BAD_AMOUNT = "bad_amount"
+    NO_VOLTAGE_UNCONFIRMED = "no_voltage_unconfirmed"
     NOT_FOUND = "not_found"
 
 

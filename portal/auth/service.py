@@ -148,9 +148,7 @@ def step_up(
         raise RefusedError(refusal, "too many failed tries", fix="wait a quarter of an hour")
     success = known is not None and _fits(known.password_hash, password)
     with db.transaction() as conn:
-        store.put_attempt(
-            conn, login=person.login, address=address, wall=wall_now, success=success
-        )
+        store.put_attempt(conn, login=person.login, address=address, wall=wall_now, success=success)
         if success:
             store.step_up(conn, digest(secret), wall_now)
             audit.record(

@@ -159,9 +159,7 @@ def end(conn: Connection, token_hash: bytes, wall: datetime) -> None:
 
 def set_language(conn: Connection, login: str, *, language: str, calendar: str) -> None:
     """Keep how a person reads."""
-    conn.execute(
-        _SQL["set_language"], {"login": login, "language": language, "calendar": calendar}
-    )
+    conn.execute(_SQL["set_language"], {"login": login, "language": language, "calendar": calendar})
 
 
 def put_api_key(

@@ -29,7 +29,7 @@ def persian_of(day: date) -> PersianDate:
     if not 1800 <= day.year <= 2254:
         raise ValueError(f"no Persian date is known for {day.isoformat()}")
     year = day.year - 621
-    leap, new_year = _year(year)
+    _, new_year = _year(year)
     passed = day.toordinal() - new_year.toordinal()
     if passed < 0:
         year -= 1

@@ -42,5 +42,5 @@ class Words:
         return key in self._texts
 
     def of_code(self, family: str, code: str, otherwise: str = "") -> str:
-        """Return the text of a code such as a refusal; unknown ones show `otherwise` or the code."""
+        """Return the text of a code such as a refusal; unknown: `otherwise`, or the code."""
         return self._texts.get(f"{family}.{code}", otherwise or code)

@@ -81,7 +81,9 @@ def event_of(message: LiveMessage, seat: Seat, clock: Clock) -> bytes:
                 "wall": to_ms(clock.scale.wall_at(from_ms(message.at_ms))),
                 "text": {"supply": reader.words.of_code("supply", message.state)},
             }  # fmt: skip
-    return b"data: " + json.dumps(shown, ensure_ascii=False, separators=(",", ":")).encode() + b"\n\n"
+    return (
+        b"data: " + json.dumps(shown, ensure_ascii=False, separators=(",", ":")).encode() + b"\n\n"
+    )
 
 
 class LiveStream:

@@ -159,9 +159,10 @@
       measured: row.dataset.quality !== "estimated",
     })).reverse();
   }
-  function decimal(value) {
-    const text = value >= 10 ? value.toFixed(0) : value >= 1 ? value.toFixed(1) : value.toFixed(2);
-    return own(text.replace(".", body.mark || "."));
+  function decimals(places) {
+    const most = Math.max(...places);
+    const count = most >= 10 ? 0 : most >= 2 ? 1 : 2;
+    return places.map((value) => own(value.toFixed(count).replace(".", body.mark)));
   }
   function drawChart(place) {
     const table = document.getElementById(place.dataset.rows);
@@ -192,7 +193,7 @@
           },
           values: (_, places) => places.map((index) => (rows[index] ? rows[index].label : "")) },
         { stroke: ink, font, size: 46, grid: { stroke: line, width: 1 }, ticks: { show: false },
-          values: (_, places) => places.map(decimal) },
+          values: (_, places) => decimals(places) },
       ],
       series: [{},
         { stroke: colour("--chart"), fill: colour("--chart"), width: 0, paths: bars, points: { show: false } },

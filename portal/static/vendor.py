@@ -32,7 +32,8 @@ def fetch(package: dict[str, Any], folder: Path) -> bytes:
         ["npm", "pack", "--json", "--pack-destination", str(folder), name],
         check=True, capture_output=True, text=True,
     ).stdout  # fmt: skip
-    return (folder / json.loads(listing)[0]["filename"].replace("/", "-")).read_bytes()
+    filename = str(json.loads(listing)[0]["filename"])
+    return (folder / filename.replace("/", "-")).read_bytes()
 
 
 def main(arguments: list[str]) -> int:
