@@ -14,8 +14,10 @@ from paho.mqtt.properties import Properties
 
 from cloud.ingest import service as ingest
 from cloud.store.db import Database, TransientDatabaseError
+from cloud.store.migrate import migrate
 from cloud.usage import agent
 from cloud.usage.agent import IngestConfig
+from meterloop.embedded.postgres import Cluster, EmbeddedPostgres
 from protocols.identity import ConcentratorId
 from protocols.mqtt import envelope, topics
 from protocols.mqtt.broker import BrokerAddress
@@ -246,3 +248,34 @@ def test_the_batch_number_beside_the_payload_must_be_a_number() -> None:
     found = _hint(topic, [("boot", "1"), ("seq", "2")])
     assert found is not None
     assert (found.boot, found.seq) == (1, 2)
+
+
+def test_a_batch_sent_while_postgresql_is_down_is_stored_when_it_is_back(
+    tmp_path_factory: pytest.TempPathFactory, mqtt_broker: BrokerAddress
+) -> None:
+    cluster = Cluster(folder=tmp_path_factory.mktemp("pg"), durable=False)
+    status: dict[str, int | str] = {}
+
+    async def story() -> None:
+        first = EmbeddedPostgres(cluster)
+        await asyncio.to_thread(first.start)
+        await asyncio.to_thread(migrate, first.dsn)
+        with Database(first.dsn) as db:
+            await asyncio.to_thread(build_network, db)
+        async with the_process(first.dsn, mqtt_broker, status), an_edge(mqtt_broker) as edge:
+            await edge.send_batch(a_batch(1, registers(M1, {1: 1000})))
+            assert await edge.receipt() == BatchReceipt(boot=1, seq=1)
+            await asyncio.to_thread(first.stop)
+            await edge.send_batch(a_batch(2, registers(M1, {2: 1100})))
+            async with asyncio.timeout(DEADLINE):
+                while status["database"] != "away":
+                    await asyncio.sleep(0.05)
+            assert edge.receipts.empty()
+            second = EmbeddedPostgres(cluster)
+            await asyncio.to_thread(second.start)
+            assert await edge.receipt() == BatchReceipt(boot=1, seq=2)
+        with Database(second.dsn) as db:
+            assert [row[-1] for row in tables(db, READINGS[0])[0]] == [1000, 1100]
+        await asyncio.to_thread(second.stop)
+
+    asyncio.run(story())
