@@ -7,6 +7,7 @@ with an embedded PostgreSQL and broker in its data folder. Secrets stand in file
 
 import json
 import os
+import tempfile
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -262,8 +263,9 @@ def _toml(value: Any) -> str:
 def write_private(file: Path, text: str) -> None:
     """Write `text` whole or not at all, readable for this user alone."""
     file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    partial = file.with_name(f".{file.name}.partial")
-    partial.touch(mode=0o600)
-    partial.chmod(0o600)
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(file)
+    number, name = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")  # mode 0600
+    with os.fdopen(number, "w", encoding="utf-8") as partial:
+        partial.write(text)
+        partial.flush()
+        os.fsync(partial.fileno())
+    Path(name).replace(file)

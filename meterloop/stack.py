@@ -160,6 +160,7 @@ class Stack:
         self.installation.data.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._lock.acquire()
         try:
+            signer_public_key(self.installation.key_file)
             await self.supervisor.__aenter__()
             await asyncio.gather(self._start_database(), self._start_broker())
         except BaseException:
@@ -219,7 +220,6 @@ class Stack:
 
     async def start_services(self) -> None:
         """Start the services of the cloud, billing and portal, all at once."""
-        await asyncio.to_thread(signer_public_key, self.installation.key_file)
         children = [
             self._child(kind, kind, self._service_settings(kind))
             for kind in self.installation.services

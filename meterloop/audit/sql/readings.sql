@@ -97,11 +97,11 @@ FROM (
                  AND i.start + make_interval(secs => i.seconds) <= span.last_at), 0) AS inside,
            coalesce(sum(i.wh), 0) AS touching,
            count(*) AS intervals,
-           (extract(epoch FROM max(i.start) - min(i.start)) / min(i.seconds))::bigint + 1
-               AS wanted
+           ceil(extract(epoch FROM span.last_at - span.grid) / span.seconds)
+               - floor(extract(epoch FROM span.first_at - span.grid) / span.seconds) AS wanted
     FROM (
-        SELECT DISTINCT ON (c.meter) c.meter, low.at AS first_at, low.wh AS first_wh,
-               high.at AS last_at, high.wh AS last_wh
+        SELECT c.meter, c.first_start AS grid, c.seconds, low.at AS first_at,
+               low.wh AS first_wh, high.at AS last_at, high.wh AS last_wh
         FROM vee.coverage AS c
         JOIN LATERAL (
             SELECT r.at, r.wh FROM ingest.register_reading AS r
@@ -119,7 +119,8 @@ FROM (
     JOIN ingest.interval_reading AS i ON i.meter = span.meter AND i.channel = 3
         AND i.start < span.last_at
         AND i.start + make_interval(secs => i.seconds) > span.first_at
-    GROUP BY span.meter, span.last_wh, span.first_wh
+    GROUP BY span.meter, span.grid, span.seconds, span.first_at, span.last_at, span.first_wh,
+             span.last_wh
 ) AS seen
 -- each interval is a difference of whole Wh, so one watt-hour either way is rounding
 WHERE seen.intervals = seen.wanted
