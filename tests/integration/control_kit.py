@@ -96,7 +96,7 @@ def build(db: Database, *numbers: int, transformer: str = "T-01", closes: bool =
             )
     control.set_policy(
         db, actor="user:lin", now=NOW, zone="UTC", window_start_hour=0, window_end_hour=24,
-        weekdays=(1, 2, 3, 4, 5, 6, 7), max_cuts_per_transformer_day=100,
+        weekdays=(1, 2, 3, 4, 5, 6, 7), max_cuts_per_transformer_day=10_000,
         max_cuts_per_day=10_000, max_cuts_per_hour=10_000,
     )  # fmt: skip
 
@@ -152,9 +152,7 @@ def ack(
     )  # fmt: skip
 
 
-def challenged(
-    db: Database, number: int, clock: Clock, key: Ed25519PrivateKey
-) -> CommandId:
+def challenged(db: Database, number: int, clock: Clock, key: Ed25519PrivateKey) -> CommandId:
     """Bring a cut as far as the edge's challenge, answered and signed."""
     command = ordered(db, number, clock)
     signer.sign_waiting(db, key, clock)
@@ -209,5 +207,3 @@ def audited(db: Database, now: datetime) -> dict[str, int]:
     with db.transaction() as conn:
         found = control.audit_violations(conn, now=now)
     return {name: count for name, count in found.items() if count}
-
-

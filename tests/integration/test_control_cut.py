@@ -124,7 +124,7 @@ def test_payment_after_the_cut_brings_power_back_in_its_own_transaction(street: 
         assert (newest.verb, newest.state.value) == ("reconnect", "issued")
     control.prepare(street, clock)
     signer.sign_waiting(street, KEY, clock)
-    [sent] = control.outgoing(street, clock)
+    assert [item.key for item in control.outgoing(street, clock)] == [newest.id]
     ack(street, newest.id, 1, Stage.ACCEPTED, at=clock.now())
     ack(street, newest.id, 1, Stage.DONE, at=clock.move(seconds=1))
     assert relay_of(street, 1) is RelayPosition.CONNECTED
@@ -160,9 +160,7 @@ def test_armed_tells_the_customer_to_press_and_the_report_shows_the_press(
     ack(street, command, 1, Stage.ARMED, at=clock.move(seconds=1))
     assert relay_of(street, 1) is RelayPosition.ARMED
     assert texts(street, point(1))[0] == "supply_armed"
-    closed = RelayReading(
-        output_closed=True, control_state=RelayState.CONNECTED, control_mode=3
-    )
+    closed = RelayReading(output_closed=True, control_state=RelayState.CONNECTED, control_mode=3)
     pressed = SeenRelay(point(1), clock.move(seconds=30), closed)
     assert control.reconcile(street, [pressed], now=clock.now()) == 1
     assert relay_of(street, 1) is RelayPosition.CONNECTED
@@ -294,9 +292,7 @@ def test_protection_holds_at_each_level_and_for_supplies_opened_later(
     street: Database, level: str
 ) -> None:
     target = "T-01" if level == "transformer" else point(4)
-    control.protect(
-        street, level=level, target=target, reason="winter", actor="user:lin", now=NOW
-    )
+    control.protect(street, level=level, target=target, reason="winter", actor="user:lin", now=NOW)
     build(street, 4)
     assert refusal_of(lambda: ask(street, 4)) is Refusal.PROTECTED_CUSTOMER
     if level == "usage_point":
@@ -569,9 +565,7 @@ def test_an_operator_orders_power_back(street: Database) -> None:
 def test_a_switch_closed_without_payment_is_for_inspection(street: Database) -> None:
     clock = StillClock()
     cut(street, 1, clock, KEY)
-    closed = RelayReading(
-        output_closed=True, control_state=RelayState.CONNECTED, control_mode=4
-    )
+    closed = RelayReading(output_closed=True, control_state=RelayState.CONNECTED, control_mode=4)
     seen = SeenRelay(point(1), clock.move(hours=1), closed)
     assert control.reconcile(street, [seen], now=clock.now()) == 1
     assert jobs(street) == ["exception"]
