@@ -57,7 +57,7 @@ def street(db: Database, *people: NewCustomer, relay: bool = True) -> None:
             meters=tuple(
                 things.Meter(
                     id=_meter(each), model="sim", protocol="dlms", has_relay=relay,
-                    can_close_remotely=True,
+                    can_close_remotely=relay,
                 )
                 for each in people
             ),

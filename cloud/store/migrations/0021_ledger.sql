@@ -92,10 +92,11 @@ BEGIN
         RAISE EXCEPTION 'ledger_currency: entry % posts a currency its account does not hold', bad
             USING ERRCODE = 'integrity_constraint_violation';
     END IF;
-    -- one order of locks for everybody: by account id
+    -- one order of locks for everybody: by account id; NO KEY, because the foreign keys of rivals'
+    -- postings hold KEY SHARE on the same rows and would deadlock with a full FOR UPDATE
     PERFORM 1 FROM ledger.account AS a
     WHERE a.kept AND a.id IN (SELECT p.ledger_account_id FROM fresh AS p)
-    ORDER BY a.id FOR UPDATE;
+    ORDER BY a.id FOR NO KEY UPDATE;
     UPDATE ledger.account AS a
     SET posted_dr = a.posted_dr + moved.dr, posted_cr = a.posted_cr + moved.cr,
         version = moved.newest
