@@ -5,6 +5,7 @@ import contextlib
 import json
 import time
 from collections.abc import AsyncIterator
+from datetime import datetime
 from typing import Any
 
 from billing.prepaid import service as prepaid
@@ -67,9 +68,10 @@ async def begin_paid_up(cast: Cast, who: Supply, micros: int) -> str:
     return f"{_yuan(micros)} (adjusted by {_yuan(change)}, two people)"
 
 
-async def fall_to_request(cast: Cast, track: Track, who: Supply, *, reminded: bool) -> RequestId:
+async def fall_to_request(
+    cast: Cast, track: Track, who: Supply, *, since: datetime, reminded: bool
+) -> RequestId:
     """Follow a balance through its lines until billing asks for a cut; return the request."""
-    since = cast.clock.now()
     earlier = {ask.id for ask in await cast.requests(who)}
 
     async def told(kind: str) -> str:

@@ -91,7 +91,7 @@ class Track:
             if isinstance(error, StepFailedError):
                 raise
             raise StepFailedError(line.detail) from error
-        self._end(line, Mark.DONE, str(seen) if seen is not None else "")
+        self._end(line, Mark.DONE, str(getattr(seen, "id", seen)) if seen is not None else "")
         return seen
 
     def _end(self, line: Line, mark: Mark, detail: str) -> None:

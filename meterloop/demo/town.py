@@ -139,7 +139,7 @@ def fill(db: Database, town: Town, *, clock: Clock) -> None:
         name="demo bank",
         channel=BANK_CHANNEL,
         secret=town.bank_key,
-        scopes=["payments.write"],
+        scopes=["payments"],
         now=now,
     )
 

@@ -75,10 +75,13 @@ WHERE chained.previous_wh IS NOT NULL AND chained.previous_wh <> chained.from_re
 
 -- s2_cuts_without_names
 -- One text per violation, no locks: a command or payment that no line of the audit log names.
-SELECT acted.id AS example
-FROM (
-    SELECT c.id FROM control.command AS c
-    UNION ALL
-    SELECT y.receipt_no FROM payments.payment AS y
-) AS acted (id)
-WHERE NOT EXISTS (SELECT 1 FROM audit.event AS e WHERE e.entity_id = acted.id);
+SELECT c.id AS example
+FROM control.command AS c
+WHERE NOT EXISTS (SELECT 1 FROM audit.event AS e WHERE e.entity_id = c.id)
+UNION ALL
+SELECT y.receipt_no
+FROM payments.payment AS y
+WHERE NOT EXISTS (
+    SELECT 1 FROM audit.event AS e
+    WHERE e.entity_id = y.account AND e.after ->> 'receipt' = y.receipt_no
+);
