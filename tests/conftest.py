@@ -2,11 +2,13 @@
 
 import secrets
 import tempfile
-from collections.abc import Iterator
+import tomllib
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import psycopg
 import pytest
+from _pytest.terminal import TerminalReporter
 
 from cloud.store.db import Database
 from cloud.store.migrate import migrate
@@ -15,6 +17,46 @@ from meterloop.embedded.postgres import Cluster, EmbeddedPostgres
 from protocols.mqtt.broker import BrokerAddress
 
 _TEMPLATE = "migrated"
+_WORKING = Path(__file__).parents[1] / "docs" / "requirements.toml"
+_shown: set[str] = set()
+"""Requirement ids of tests that passed in this run, or were skipped for want of a program."""
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Note the requirements that a passed test shows."""
+    report = yield
+    if (report.when == "call" and report.passed) or report.skipped:
+        for marker in item.iter_markers("req"):
+            _shown.update(str(id_) for id_ in marker.args)
+    return report
+
+
+def _unshown(config: pytest.Config) -> list[str]:
+    """Return the ids called working that no test of a full run has shown; none of a partial run."""
+    chosen = config.option.keyword or config.option.markexpr or config.option.collectonly
+    full = [str(path) for path in config.args] == [str(path) for path in config.getini("testpaths")]
+    if chosen or not full or config.option.lf or not _WORKING.exists():
+        return []
+    domains = tomllib.loads(_WORKING.read_text(encoding="utf-8")).values()
+    rows = {id_: row for domain in domains for id_, row in domain.items() if id_ != "title"}
+    return [id_ for id_, row in rows.items() if row[1] == "working" and id_ not in _shown]
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Fail a full run in which a requirement called working was shown by no passing test."""
+    if session.exitstatus == pytest.ExitCode.OK and _unshown(session.config):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(terminalreporter: TerminalReporter, config: pytest.Config) -> None:
+    """Say which requirements a full run left unshown."""
+    unshown = _unshown(config)
+    if unshown:
+        terminalreporter.section("requirements called working without a passing test")
+        terminalreporter.line(" ".join(unshown))
 
 
 @pytest.fixture(scope="session")
