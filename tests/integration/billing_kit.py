@@ -16,8 +16,8 @@ from billing.customers.model import (
 from billing.payments.model import PaymentOrder
 from billing.rating import service as rating
 from billing.tariffs import service as tariffs
-from cloud.assets import service as assets
 from cloud.assets import model as things
+from cloud.assets import service as assets
 from cloud.store.db import Database
 from protocols.identity import ConcentratorId, MeterId, TransformerId, UsagePointId
 
@@ -75,9 +75,7 @@ def street(db: Database, *people: NewCustomer, relay: bool = True) -> None:
     customers.register(db, Registration(customers=people, actor="user:reza"), now=ORIGIN)
 
 
-def read(
-    db: Database, usage_point: str, at: datetime, wh: int, quality: str = "valid"
-) -> None:
+def read(db: Database, usage_point: str, at: datetime, wh: int, quality: str = "valid") -> None:
     """Put a validated register where usage keeps them."""
     with db.transaction() as conn:
         conn.execute(
@@ -87,7 +85,7 @@ def read(
         )
 
 
-def order(number: int, txn: str, yuan: float | int, **changes: Any) -> PaymentOrder:
+def order(number: int, txn: str, yuan: float, **changes: Any) -> PaymentOrder:
     """Return a payment of the bank for customer `number`."""
     base = PaymentOrder(
         channel="bank", peer_txn_id=txn, account=AccountId(f"AC-{number:06}"),

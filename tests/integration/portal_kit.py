@@ -3,6 +3,7 @@
 import asyncio
 import json
 import re
+import secrets
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import httpx
 import numpy as np
+import psycopg
 
 from billing.collections import service as collections
 from billing.customers import service as customers
@@ -38,6 +40,7 @@ from cloud.usage import service as usage
 from cloud.work import service as work
 from cloud.work.model import OrderKind
 from meterloop.embedded.broker import free_port
+from meterloop.embedded.postgres import EmbeddedPostgres
 from portal.auth import service as access
 from portal.auth.model import Role, UserSpec
 from portal.config import PortalConfig
@@ -73,6 +76,8 @@ STAFF = (
     UserSpec(login="aziz", name="Aziz Nazarov", roles=(Role.CREW,), language="uz",
              password=PASSWORD),
     UserSpec(login="tina", name="Tina Teller", roles=(Role.TELLER,), language="en",
+             password=PASSWORD),
+    UserSpec(login="nina", name="Nina Orlova", roles=(Role.OPERATOR,), language="ru",
              password=PASSWORD),
     UserSpec(login="mona", name="Mona Manager", roles=(Role.MANAGER,), language="en",
              password=PASSWORD),
@@ -305,6 +310,20 @@ def serving(dsn: str, broker: BrokerAddress, folder: Path, *, demo: bool = True)
             loop.call_soon_threadsafe(stop.set)
             thread.join(10)
             assert not thread.is_alive(), "the portal did not end"
+
+
+@contextmanager
+def fresh_town(
+    postgres: EmbeddedPostgres, template: str, broker: BrokerAddress, folder: Path
+) -> Iterator[Town]:
+    """Serve a town on a database of its own, for all tests of one module."""
+    name = f"town_{secrets.token_hex(5)}"
+    with psycopg.connect(postgres.dsn, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
+    with serving(postgres.cluster.dsn(database=name), broker, folder) as town:
+        yield town
+    with psycopg.connect(postgres.dsn, autocommit=True) as connection:
+        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
 
 def browser(town: Town) -> httpx.Client:

@@ -81,9 +81,7 @@ def test_it_has_the_rights_to_dun_notice_and_request(
             dsn=database_dsn, broker=mqtt_broker, sweep_seconds=0.05, client_id="billing-test-2",
             scale=TimeScale(wall_origin=datetime.now(UTC), origin=ORIGIN + HOUR, speed=36_000),
         )  # fmt: skip
-        running = asyncio.create_task(
-            agent.run(config, stop=stop, ready=lambda: None, status={})
-        )
+        running = asyncio.create_task(agent.run(config, stop=stop, ready=lambda: None, status={}))
         async with asyncio.timeout(30):
             while not await asyncio.to_thread(
                 rows, db, "SELECT 1 FROM collections.dunning_case WHERE state = 'requested'"

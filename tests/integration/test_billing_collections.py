@@ -2,6 +2,7 @@
 
 from datetime import timedelta
 
+import psycopg
 import pytest
 
 from billing.collections import service as collections
@@ -201,3 +202,15 @@ def test_killed_at_any_point_a_step_repeats_without_doing_twice(db: Database) ->
         assert len(collections.cases_of(conn, UP)) == 1
         kinds = [message.kind.value for message in messages.messages_of(conn, UP)]
     assert sorted(kinds) == ["cut_notice", "dunning"]
+
+
+@pytest.mark.req("I6")
+def test_the_portal_may_give_a_notice_but_not_rewrite_a_case(
+    db: Database, database_dsn: str
+) -> None:
+    at = fall(db)
+    with Database(database_dsn, user="meterloop_portal") as portal:
+        with pytest.raises(RefusedError, match="not_overdue"):
+            collections.give_notice(portal, UP, actor="user:lin", now=at)
+        with pytest.raises(psycopg.errors.InsufficientPrivilege), portal.transaction() as conn:
+            conn.execute("DELETE FROM collections.transition")

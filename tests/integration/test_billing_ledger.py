@@ -69,10 +69,15 @@ def test_the_database_refuses_what_does_not_sum_to_zero(
     db: Database, values: str, says: str
 ) -> None:
     customer, bank = accounts(db)
-    with pytest.raises(psycopg.IntegrityError, match=says), db.transaction() as conn:
+    with pytest.raises(psycopg.IntegrityError, match=says):
+        _book_raw(db, values, customer, bank)
+    assert rows(db, "SELECT count(*) FROM ledger.entry") == [(1,)]
+
+
+def _book_raw(db: Database, values: str, customer: int, bank: int) -> None:
+    with db.transaction() as conn:
         entry = conn.execute(ENTRY, ("raw",)).fetchone()[0]
         conn.execute(POSTING + values, {"e": entry, "c": customer, "b": bank})
-    assert rows(db, "SELECT count(*) FROM ledger.entry") == [(1,)]
 
 
 def test_an_entry_without_postings_does_not_survive_its_commit(db: Database) -> None:
@@ -128,9 +133,7 @@ def test_an_entry_is_reversed_once_and_a_reversal_never(db: Database) -> None:
     with pytest.raises(psycopg.IntegrityError, match="reversed_once"), db.transaction() as conn:
         ledger.reverse(conn, entry, key="r2", actor="user:lin", reason="slip", now=ORIGIN)
     with pytest.raises(psycopg.IntegrityError, match="ledger_reversal"), db.transaction() as conn:
-        ledger.reverse(
-            conn, back.entry_id, key="r3", actor="user:lin", reason="slip", now=ORIGIN
-        )
+        ledger.reverse(conn, back.entry_id, key="r3", actor="user:lin", reason="slip", now=ORIGIN)
     with db.transaction() as conn, pytest.raises(RefusedError, match="no entry"):
         ledger.reverse(conn, 999, key="r4", actor="user:lin", reason="slip", now=ORIGIN)
 

@@ -130,7 +130,9 @@ def test_the_ladder_starts_again_with_the_year_in_the_tariffs_zone(db: Database)
     started = datetime(2026, 12, 31, 12, 0, tzinfo=UTC)
     street(
         db,
-        customer(1, started_at=started, opening_year_wh=5_000_000, opening_balance_micros=90 * YUAN),
+        customer(
+            1, started_at=started, opening_year_wh=5_000_000, opening_balance_micros=90 * YUAN
+        ),
     )
     read(db, UP, started + HOUR, 1_001_000)  # 21:00 of 31 December there: third step
     prepaid.sweep(db, now=started + HOUR)

@@ -1,4 +1,4 @@
-"""The road of a cut on a real database: from the wish to the open switch and back, and its exits."""
+"""The road of a cut on a real database, from the wish to the open switch, and its exits."""
 
 from collections.abc import Callable
 

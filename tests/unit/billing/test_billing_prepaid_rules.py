@@ -98,9 +98,7 @@ def test_the_next_day_is_the_registers_or_the_one_after() -> None:
 
 def test_quality_and_the_largest_use_behind_silence() -> None:
     def quality(hours: int, *, trusted: bool = True) -> BalanceQuality:
-        return rules.quality_of(
-            trusted=trusted, register_at=NOW, now=NOW + timedelta(hours=hours)
-        )
+        return rules.quality_of(trusted=trusted, register_at=NOW, now=NOW + timedelta(hours=hours))
 
     assert quality(24) is BalanceQuality.ACTUAL
     assert quality(24, trusted=False) is BalanceQuality.ESTIMATED

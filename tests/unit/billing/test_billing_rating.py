@@ -2,6 +2,7 @@
 
 import copy
 import json
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -53,7 +54,7 @@ def tariffs(draw) -> Tariff:
     body = json.loads(SHIPPED)
     body["lines"][0]["steps"] = [
         {"over_kwh": str(low), "upto_kwh": str(high) if high else None, "price": draw(price)}
-        for low, high in zip(bounds, bounds[1:], strict=False)
+        for low, high in pairwise(bounds)
     ]
     body["lines"][0]["round"] = draw(rounding)
     if draw(st.booleans()):
@@ -87,10 +88,7 @@ def test_more_use_never_costs_less(tariff: Tariff, first: int, second: int) -> N
 def test_splitting_a_period_anywhere_changes_nothing(tariff: Tariff, cuts: list[int]) -> None:
     compiled = {"x": compile_tariff(tariff, "x")}
     points = sorted(cuts)
-    parts = [
-        Use(digest="x", from_wh=low, to_wh=high)
-        for low, high in zip(points, points[1:], strict=False)
-    ]
+    parts = [Use(digest="x", from_wh=low, to_wh=high) for low, high in pairwise(points)]
     whole = Use(digest="x", from_wh=points[0], to_wh=points[-1])
     assert kernel.bill(compiled, parts) == kernel.bill(compiled, [whole])
 
@@ -202,7 +200,8 @@ def test_parts_of_a_micro_need_a_stated_rounding() -> None:
 def test_a_share_of_a_line_that_does_not_stand_before_it_is_refused() -> None:
     body = json.loads(SHIPPED)
     tax = {"kind": "percent", "id": "tax", "label": {}, "base": ["levy"], "percent": "13",
-           "ledger_code": "revenue_energy", "round": {"step": "0.01", "mode": "half_up"}}  # fmt: skip
+           "ledger_code": "revenue_energy",
+           "round": {"step": "0.01", "mode": "half_up"}}  # fmt: skip
     body["lines"].append(tax)
     with pytest.raises(RefusedError, match="no earlier line"):
         prove(json.dumps(body).encode())
