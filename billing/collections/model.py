@@ -8,7 +8,7 @@ Facts of collections, and the one state machine of a case.
                                    |                              requested|   protected
                                    +--cancelled-- REQUESTED <--------------+--> PROTECTED
                                    +--lifted----- PROTECTED
-    REQUESTED -cut-> CUT -paid-> RECONNECT_DUE -restored-> RESTORED
+    REQUESTED -cut-> CUT -paid-> RECONNECT_DUE -restored-> RESTORED   (zero again: OVERDUE)
     REQUESTED, CUT_CANDIDATE -failed-> FIELD -cut-> CUT
     every state before CUT: -paid-> PAID
 
@@ -22,7 +22,7 @@ Facts of collections, and the one state machine of a case.
 | protected     | | | | | | | overdue | | | | paid | |
 | field         | | | | | | protected | | | cut | overdue | paid | |
 | cut           | | | | | | | | | | | reconnect_due | restored |
-| reconnect_due | | | | | | | | | | | | restored |
+| reconnect_due | overdue | | | | | | | | | | | restored |
 
 PAID and RESTORED end a case. A pair that is not in the table changes nothing.
 Case never commands a switch: REQUESTED is a wish, which two people and control's gate judge.
@@ -114,6 +114,7 @@ MOVES: Mapping[tuple[CaseState, CaseEvent], CaseState] = {
     (_S.FIELD, _E.PAID): _S.PAID,
     (_S.CUT, _E.PAID): _S.RECONNECT_DUE,
     (_S.CUT, _E.RESTORED): _S.RESTORED,
+    (_S.RECONNECT_DUE, _E.ZERO): _S.OVERDUE,
     (_S.RECONNECT_DUE, _E.RESTORED): _S.RESTORED,
 }
 

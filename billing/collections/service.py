@@ -26,7 +26,7 @@ from billing.prepaid.model import Balance, Crossing, CrossingKind
 from billing.rating import service as rating
 from cloud.assets import service as assets
 from cloud.control import service as control
-from cloud.control.model import OPEN_REQUEST, RequestId
+from cloud.control.model import OPEN_REQUEST, RelayPosition, RequestId
 from cloud.messages import service as messages
 from cloud.messages.model import Kind
 from cloud.store.db import Connection, Database
@@ -177,6 +177,17 @@ def _advance(db: Database, case: Case, now: datetime) -> int:
             return _advance_locked(conn, case.id, now)
     if case.state is CaseState.CUT_CANDIDATE:
         return _ask_control(db, case, now)
+    if case.state is CaseState.FIELD and case.request_id:
+        # a crew's report ends our request by hand, after its outcome was read
+        with db.transaction() as conn:
+            return _by_request(conn, case, RequestId(case.request_id), now)
+    if case.state is CaseState.RECONNECT_DUE:
+        # a switch closed by hand or by a crew has no outcome of a command, only a position
+        with db.transaction() as conn:
+            position = control.supply_of(conn, case.usage_point).relay_state
+            if position in {RelayPosition.CONNECTED, RelayPosition.ARMED}:
+                restored = Step(event=CaseEvent.RESTORED, reason=position.value)
+                return _move(conn, case.id, restored, now)
     return 0
 
 

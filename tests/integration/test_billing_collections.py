@@ -12,7 +12,7 @@ from billing.customers.model import Threshold, ThresholdLevel
 from billing.payments import service as payments
 from billing.prepaid import service as prepaid
 from cloud.control import service as control
-from cloud.control.model import RequestState
+from cloud.control.model import RelayPosition, RequestState
 from cloud.messages import service as messages
 from cloud.store.db import Database
 from protocols.errors import RefusedError
@@ -214,3 +214,35 @@ def test_the_portal_may_give_a_notice_but_not_rewrite_a_case(
             collections.give_notice(portal, UP, actor="user:lin", now=at)
         with pytest.raises(psycopg.errors.InsufficientPrivilege), portal.transaction() as conn:
             conn.execute("DELETE FROM collections.transition")
+
+
+@pytest.mark.req("D20")
+def test_a_crew_that_cut_by_hand_moves_the_case_and_paying_lifts_it(db: Database) -> None:
+    later = due(db, fall(db))
+    turn(db, later)
+    request = case_of(db).request_id
+    with db.transaction() as conn:
+        conn.execute("UPDATE control.request SET state = 'failed' WHERE id = %s", (request,))
+        conn.execute(
+            "INSERT INTO control.outcome (usage_point, request, verb, result, cause, at)"
+            " VALUES (%s, %s, 'disconnect', 'failed', 'stuck', %s)",
+            (UP, request, later),
+        )
+    turn(db, later)
+    assert case_of(db).state is CaseState.FIELD
+    with db.transaction() as conn:
+        control.field_report(
+            conn, UP, relay_state=RelayPosition.DISCONNECTED, actor="user:aziz", ref="W-1",
+            now=later,
+        )  # fmt: skip
+    turn(db, later)
+    assert case_of(db).state is CaseState.CUT
+    payments.pay(db, order(1, "t", 30), now=later)
+    turn(db, later)
+    assert case_of(db).state is CaseState.RECONNECT_DUE
+    with db.transaction() as conn:
+        control.field_report(
+            conn, UP, relay_state=RelayPosition.ARMED, actor="user:aziz", ref="W-1", now=later
+        )
+    turn(db, later)
+    assert (case_of(db).state, case_of(db).reason) == (CaseState.RESTORED, "armed")
