@@ -108,7 +108,9 @@ async def _run(name: str, parts: Sequence[Part], told: dict[str, Any]) -> int:
         loop.add_signal_handler(number, stop.set)
     state = _State(process=name, waiting={part.name for part in parts})
     server = await asyncio.start_server(
-        lambda reader, writer: _answer(state, reader, writer), _HOST, 0
+        lambda reader, writer: _answer(state, reader, writer),
+        _HOST,
+        int(os.environ.get("METERLOOP_HEALTHZ_PORT", "0")),
     )
     port = server.sockets[0].getsockname()[1]
 

@@ -1,0 +1,90 @@
+"""The command line as people and scripts meet it: answers, JSON, exit codes, fix lines."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from meterloop.demo import town as demo_town
+
+ROOT = Path(__file__).parents[2]
+
+
+def run(*words: str, data: Path, timeout: float = 90) -> subprocess.CompletedProcess[str]:
+    environment = os.environ | {"METERLOOP_DATA": str(data), "PYTHONPATH": str(ROOT)}
+    return subprocess.run(
+        [sys.executable, "-m", "meterloop.cli", *words],
+        env=environment, capture_output=True, text=True, check=False, timeout=timeout,
+        cwd=data.parent,
+    )  # fmt: skip
+
+
+def answer(result: subprocess.CompletedProcess[str]) -> dict[str, object]:
+    return json.loads(result.stdout.splitlines()[-1])  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["audit"], ["migrate"], ["read", "M-1"], ["control", "halt", "--reason", "x"],
+     ["up"], ["billing"], ["cloud", "signer"], ["portal"]],
+)  # fmt: skip
+def test_without_an_installation_every_verb_says_how_to_name_one(
+    tmp_path: Path, words: list[str]
+) -> None:
+    result = run(*words, "--json", data=tmp_path / "none")
+    assert result.returncode == 2
+    told = answer(result)
+    assert told["ok"] is False
+    assert "--config FILE" in str(told["error"])
+    plain = run(*words, data=tmp_path / "none")
+    assert plain.returncode == 2
+    assert plain.stderr.startswith("meterloop: ")
+    assert "Traceback" not in plain.stderr
+
+
+def test_migrate_then_audit_on_an_installation_at_rest(tmp_path: Path) -> None:
+    data = tmp_path / "town"
+    demo_town.prepare(data, seed_number=1, speed=60, port=0)
+    first = answer(run("migrate", "--json", data=data))
+    assert "0001_roles" in first["applied"]  # type: ignore[operator]
+    assert answer(run("migrate", "--json", data=data))["applied"] == []
+    away = run("audit", "--json", data=data)
+    assert away.returncode == 1
+    assert "meterloop up" in str(answer(away)["error"])
+
+
+def test_doctor_looks_at_everything_and_fails_on_what_is_wrong(tmp_path: Path) -> None:
+    fine = run("doctor", "--json", data=tmp_path / "town")
+    checks = {row["check"]: row for row in answer(fine)["findings"]}  # type: ignore[attr-defined]
+    assert {"disk", "clock", "database", "broker", "time zones"} <= set(checks)
+    wrong = tmp_path / "wrong.toml"
+    wrong.write_text('[database]\ndsn = "host=/nowhere dbname=x"\n[billing]\nsweep = 1\n')
+    result = run("doctor", "--config", str(wrong), "--json", data=tmp_path / "town")
+    assert result.returncode == 1
+    findings = {row["check"]: row for row in answer(result)["findings"]}  # type: ignore[attr-defined]
+    assert findings["database"]["verdict"] == findings["settings billing"]["verdict"] == "fail"
+    assert findings["database"]["fix"]
+    assert "billing.sweep: no such key" in findings["settings billing"]["found"]
+
+
+def test_clean_removes_our_folder_and_no_other(tmp_path: Path) -> None:
+    ours, foreign = tmp_path / "ours", tmp_path / "foreign"
+    demo_town.prepare(ours, seed_number=1, speed=60, port=0)
+    assert answer(run("demo", "--clean", "--json", data=ours))["removed"] is True
+    assert not ours.exists()
+    assert answer(run("demo", "--clean", "--json", data=ours))["removed"] is False
+    foreign.mkdir()
+    (foreign / "letter.txt").write_text("mine")
+    refused = run("demo", "--clean", "--data", str(foreign), data=ours)
+    assert refused.returncode == 1
+    assert "no data folder of Meterloop" in refused.stderr
+    assert (foreign / "letter.txt").exists()
+
+
+def test_an_unknown_part_of_the_cloud_is_refused(tmp_path: Path) -> None:
+    result = run("cloud", "ingset", data=tmp_path / "x")
+    assert result.returncode == 2
+    assert "choose ingest, control, signer, messages" in result.stderr
