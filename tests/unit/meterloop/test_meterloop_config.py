@@ -52,7 +52,7 @@ def test_relative_paths_start_at_the_file() -> None:
         ("[broker]\nprot = 1", "broker.prot: no such key"),
         ('[time]\nscale = "fast"', "time.scale: time scale must be WALL,ORIGIN,SPEED"),
         ('services = ["ingset"]', "services: unknown ingset; known are ingest, control"),
-        ('[[concentrator]]\nid = "C-01"\nkeys_file = "k"', "concentrator.0.meters_file: is missing"),
+        ('[[concentrator]]\nid = "C-01"\nkeys_file = "k"', "meters_file: is missing"),
         ('[[concentrator]]\nid = "C 1"\nmeters_file = "m"\nkeys_file = "k"', "concentrator.0.id"),
         ("name = ", "is not TOML"),
         (
