@@ -19,7 +19,7 @@ from cloud.store.db import Database
 from portal.auth.model import SignedIn
 from portal.config import PortalConfig
 from portal.fmt import Reader
-from portal.i18n import LANGUAGES
+from portal.i18n import LANGUAGES, Words
 from portal.live.hub import Hub
 from protocols.timeline import to_ms
 
@@ -121,7 +121,7 @@ def page(
         flash=_flash(request, reader),
         now=site.clock.now(), wall_ms=to_ms(wall_now), speed=site.clock.scale.speed,
         wall_ms_of=lambda instant: to_ms(site.clock.scale.wall_at(instant)), to_ms=to_ms,
-        age_of=lambda wall: age_of(wall, wall_now), **context,
+        who=lambda actor: who(actor, words), **context,
     )  # fmt: skip
     answer = HTMLResponse(body, status_code=status)
     if _FLASH in request.cookies:
@@ -144,6 +144,12 @@ def age_of(wall: datetime | None, wall_now: datetime) -> Age | None:
     seconds = max(0, int((wall_now - wall).total_seconds()))
     shade = "fresh" if seconds <= 30 else "late" if seconds <= 300 else "old"
     return Age(seconds=seconds, shade=shade)
+
+
+def who(actor: str, words: Words) -> str:
+    """Return an actor as people call them: the login, or the part of the system that acted."""
+    kind, _, name = actor.partition(":")
+    return name if kind == "user" else words.of_code("actor", actor)
 
 
 def go(path: str, *, flash: str = "", tone: str = "good", **filled: str) -> RedirectResponse:

@@ -28,6 +28,7 @@ from protocols.timeline import Interval
 
 _RECENT = timedelta(hours=24)
 _HORIZON_DAYS = 400
+_REQUESTS = 3
 
 
 def card_of(conn: Connection, usage_point: str) -> CustomerCard:
@@ -136,12 +137,15 @@ def _protection(conn: Connection, point: UsagePointId) -> str:
 
 
 def _history(conn: Connection, card: CustomerCard) -> list[audit.AuditEvent]:
+    point = UsagePointId(card.usage_point)
+    things = [
+        ("supply", card.usage_point), ("usage_point", card.usage_point),
+        ("account", card.account), ("agreement", card.agreement),
+        *(("request", request.id) for request in control.requests_of(conn, point)[:_REQUESTS]),
+    ]  # fmt: skip
     events = [
         event
-        for entity, id_ in (
-            ("supply", card.usage_point), ("account", card.account),
-            ("agreement", card.agreement),
-        )
+        for entity, id_ in things
         for event in audit.history(conn, entity=entity, entity_id=id_, limit=12)
-    ]  # fmt: skip
+    ]
     return sorted(events, key=lambda event: (event.at, event.id), reverse=True)[:12]

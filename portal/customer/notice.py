@@ -23,10 +23,9 @@ def notice_of(conn: Connection, card: CustomerCard, supply: SupplyState) -> Noti
     """Return what to tell; a supply that stands open is told of even without a case."""
     for case in collections.cases_of(conn, card.usage_point):
         if case.closed_at is None and case.state in _STAGES:
-            stage, hard = _STAGES[case.state]
-            ends = (
-                case.notice_ends_at if case.state in {CaseState.OVERDUE, CaseState.NOTICE} else None
-            )
+            stage, hard = ("overdue", False) if supply.protected else _STAGES[case.state]
+            timed = case.state in {CaseState.OVERDUE, CaseState.NOTICE} and not supply.protected
+            ends = case.notice_ends_at if timed else None
             return NoticeView(stage=stage, ends_at=ends, hard=hard)
     if supply.relay_state is RelayPosition.DISCONNECTED:
         return NoticeView(stage="cut", ends_at=None, hard=True)

@@ -70,10 +70,7 @@ class Reader:
             decimals = decimals[:-1]
         mark, group = _SEPARATORS[self.language]
         text = f"{whole:,}".replace(",", group) + (mark + decimals if decimals else "")
-        sign = "\u2212" if shown < 0 else ""
-        if sign and self.language in RTL:
-            sign = "\u200e" + sign
-        return self.digits(sign + text)
+        return self.digits((self._sign() if shown < 0 else "") + text)
 
     def kwh(self, wh: int, places: int = 2) -> str:
         """Return energy with its unit, rounded to `places`."""
@@ -97,18 +94,23 @@ class Reader:
 
     def money(self, micros: int, currency: str) -> str:
         """Return an amount as on a purse: rounded to the currency's daily decimals."""
-        places = _PLACES.get(currency, 2)
-        return self._priced(self.number(micros, scale=6, least=places, most=places), currency)
+        return self._priced(micros, currency, most=0)
 
     def money_exact(self, micros: int, currency: str) -> str:
         """Return an amount to the micro-unit, so that printed lines add up to the printed sum."""
-        places = _PLACES.get(currency, 2)
-        return self._priced(self.number(micros, scale=6, least=places, most=6), currency)
+        return self._priced(micros, currency, most=6)
 
-    def _priced(self, number: str, currency: str) -> str:
+    def _priced(self, micros: int, currency: str, *, most: int) -> str:
+        places, words = _PLACES.get(currency, 2), self.words
+        number = self.number(abs(micros), scale=6, least=places, most=max(places, most))
         key = f"currency.{currency}"
-        words = self.words
-        return words(key, n=number) if words.has(key) else f"{number} {currency}"
+        text = words(key, n=number) if words.has(key) else f"{number} {currency}"
+        # nothing that rounds to zero is shown as owed
+        shows = any(mark in number for mark in self.digits("123456789"))
+        return self._sign() + text if micros < 0 and shows else text
+
+    def _sign(self) -> str:
+        return "\u200e\u2212" if self.language in RTL else "\u2212"
 
     def local(self, instant: datetime) -> datetime:
         """Return the instant on the wall of the supply's zone."""

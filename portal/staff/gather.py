@@ -119,9 +119,7 @@ def inbox(conn: Connection) -> Inbox:
     orders = [order for order in work.orders(conn) if order.state is not OrderState.VERIFIED]
     return Inbox(
         approvals=waiting[:_SHOWN],
-        orders=[order for order in work.orders(conn) if order.state is not OrderState.VERIFIED][
-            :_SHOWN
-        ],
+        orders=orders[:_SHOWN],
         exceptions=found[:_SHOWN],
         quarantined=sum(n for (_, state), n in counts.items() if state == "open"),
     )

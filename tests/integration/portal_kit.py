@@ -338,13 +338,14 @@ def door_of(page: str, name: str = "door") -> str:
     return found.group(1)
 
 
-def sign_in(town: Town, login: str) -> httpx.Client:
-    """Return a client signed in with the password."""
-    client = browser(town)
-    door = door_of(client.get("/sign-in").text)
-    answer = client.post("/sign-in", data={"login": login, "password": PASSWORD, "door": door})
-    assert answer.status_code == 303, answer.text
-    return client
+@contextmanager
+def sign_in(town: Town, login: str) -> Iterator[httpx.Client]:
+    """Yield a client signed in with the password."""
+    with browser(town) as client:
+        door = door_of(client.get("/sign-in").text)
+        answer = client.post("/sign-in", data={"login": login, "password": PASSWORD, "door": door})
+        assert answer.status_code == 303, answer.text
+        yield client
 
 
 def send(client: httpx.Client, page: str, path: str, **fields: str) -> httpx.Response:
