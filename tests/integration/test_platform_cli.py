@@ -88,3 +88,32 @@ def test_an_unknown_part_of_the_cloud_is_refused(tmp_path: Path) -> None:
     result = run("cloud", "ingset", data=tmp_path / "x")
     assert result.returncode == 2
     assert "choose ingest, control, signer, messages" in result.stderr
+
+
+@pytest.mark.req("A1", "A9")
+def test_one_meter_of_each_protocol_is_read_from_the_command_line(tmp_path: Path) -> None:
+    data = tmp_path / "town"
+    town = demo_town.prepare(data, seed_number=1, speed=60, port=0)
+    settings = town.installation.simulator
+    assert settings is not None
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", "meterloop.cli", "simulate", "--truth", settings["truth"],
+               "--fleet-file", settings["fleet_file"], "--scale", str(town.scale)]  # fmt: skip
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as simulator:
+        try:
+            assert simulator.stdout is not None
+            assert json.loads(simulator.stdout.readline())["event"] == "ready"
+            modbus = next(meter.meter for meter in town.fleet.meters if meter.protocol == "modbus")
+            for meter in ("M-000042", "M-000060", modbus):
+                told = answer(run("read", meter, "--json", data=data))
+                assert told["ok"] is True, told
+                assert told["meter"] == meter
+                assert len(told["registers"]) >= 3  # type: ignore[arg-type]
+            foreign = run("read", "M-999999", "--json", data=data)
+            assert foreign.returncode == 2
+            assert "no concentrator's meters_file lists M-999999" in str(answer(foreign))
+        finally:
+            simulator.terminate()
+    gone = run("read", "M-000042", "--json", data=data)
+    assert gone.returncode == 1
+    assert answer(gone)["ok"] is False
