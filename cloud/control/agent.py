@@ -50,7 +50,7 @@ class ControlConfig:
     broker: BrokerAddress
     scale: TimeScale = field(default_factory=TimeScale)
     user: str = "meterloop_control"
-    poll_seconds: float = 0.1
+    poll_seconds: float = 0.2
     slow_seconds: float = 1.0
     repeat_seconds: float = 3.0
     client_id: str = "control"
