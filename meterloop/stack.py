@@ -158,7 +158,8 @@ class Stack:
         Raises: EmbeddedError, ConfigError, ChildFailedError, MigrationError.
         """
         self.installation.data.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._lock.acquire()
+        await asyncio.to_thread(self._lock.acquire)
+        self.supervisor.keeps_open = (self._lock.fileno,)
         try:
             signer_public_key(self.installation.key_file)
             await self.supervisor.__aenter__()

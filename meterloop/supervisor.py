@@ -109,6 +109,8 @@ class Supervisor:
         self._drains: set[asyncio.Task[None]] = set()
         self._watch: asyncio.Task[None] | None = None
         self._ending = False
+        self.keeps_open: tuple[int, ...] = ()
+        """Files that every child holds open: the lock of the folder."""
 
     async def __aenter__(self) -> Self:
         """Make the folders and begin to watch."""
@@ -210,6 +212,7 @@ class Supervisor:
                 stderr=output,
                 env=os.environ | child.environment,
                 start_new_session=True,
+                pass_fds=self.keeps_open,
                 limit=1 << 20,
             )
         self._processes[child.name] = process

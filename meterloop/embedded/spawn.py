@@ -3,11 +3,13 @@
 import fcntl
 import os
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
 
+_LINGER = 20.0
 _TETHER = Path(__file__).with_name("tether.py")
 
 
@@ -40,7 +42,8 @@ class FolderLock:
     """
     One owner per folder, held by the kernel until the owner ends, even by `kill -9`.
 
-    Raises: EmbeddedError `folder.in_use` naming the owner when another process holds it.
+    Children that are given `fileno` hold it too: a run that was killed counts as running until
+    the last of its children has ended, so two runs never touch the same files or ports.
     """
 
     def __init__(self, file: Path) -> None:
@@ -48,21 +51,36 @@ class FolderLock:
         self._file = file
         self._open: IO[str] | None = None
 
+    @property
+    def fileno(self) -> int:
+        """Return the open file that holds the lock."""
+        assert self._open is not None, "the lock is not held"
+        return self._open.fileno()
+
     def acquire(self) -> None:
-        """Take the lock or raise at once."""
+        """
+        Take the lock; wait a moment for what a killed owner left behind.
+
+        Raises: EmbeddedError `folder.in_use`, at once when its owner lives.
+        """
         self._file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         handle = self._file.open("a+", encoding="ascii")
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            handle.seek(0)
-            owner = handle.read().strip() or "unknown"
-            handle.close()
-            raise EmbeddedError(
-                "folder.in_use",
-                f"{self._file.parent} is in use by process {owner}.",
-                fix=f"end process {owner}, or choose another folder with --data DIR",
-            ) from None
+        deadline = time.monotonic() + _LINGER
+        while True:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                handle.seek(0)
+                owner = handle.read().strip() or "unknown"
+                if _lives(owner) or time.monotonic() > deadline:
+                    handle.close()
+                    raise EmbeddedError(
+                        "folder.in_use",
+                        f"{self._file.parent} is in use by process {owner}.",
+                        fix=f"end process {owner}, or choose another folder with --data DIR",
+                    ) from None
+            time.sleep(0.05)
         handle.truncate(0)
         handle.write(f"{os.getpid()}\n")
         handle.flush()
@@ -87,3 +105,7 @@ class FolderLock:
     ) -> None:
         """Release."""
         self.release()
+
+
+def _lives(owner: str) -> bool:
+    return owner.isdigit() and Path(f"/proc/{owner}").exists()

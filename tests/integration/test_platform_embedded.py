@@ -123,6 +123,24 @@ def test_the_server_ends_when_its_parent_is_killed(tmp_path: Path) -> None:
         time.sleep(0.05)
 
 
+def test_a_killed_owners_children_hold_the_lock_until_they_end(tmp_path: Path) -> None:
+    program = textwrap.dedent(
+        f"""
+        import os, subprocess
+        from pathlib import Path
+        from meterloop.embedded.spawn import FolderLock
+        lock = FolderLock(Path({str(tmp_path / "lock")!r}))
+        lock.acquire()
+        subprocess.Popen(["sleep", "1.5"], pass_fds=[lock.fileno])
+        os.kill(os.getpid(), 9)
+        """
+    )
+    subprocess.run([sys.executable, "-c", program], check=False)
+    began = time.monotonic()
+    with FolderLock(tmp_path / "lock"):
+        assert time.monotonic() - began > 0.5
+
+
 def test_a_lock_says_who_holds_it(tmp_path: Path) -> None:
     with FolderLock(tmp_path / "lock"), pytest.raises(EmbeddedError, match="in_use"):
         FolderLock(tmp_path / "lock").acquire()

@@ -141,3 +141,12 @@ def test_the_signing_key_is_made_once_private_and_checked(tmp_path: Path) -> Non
         signer_public_key(file)
     assert "64 hex digits" in str(wrong.value)
     assert "not a key" not in str(wrong.value)
+
+
+def test_the_example_of_the_documentation_is_an_installation() -> None:
+    text = (Path(__file__).parents[3] / "docs" / "installation.md").read_text(encoding="utf-8")
+    example = text.split("```toml\n")[1].split("```")[0]
+    found = parse(example)
+    assert found.concentrator[0].poll_seconds == 10.0
+    for kind in found.services:
+        settings_of(found, kind, dsn="host=/x", broker=broker_of(found))
