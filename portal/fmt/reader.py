@@ -70,7 +70,7 @@ class Reader:
             decimals = decimals[:-1]
         mark, group = _SEPARATORS[self.language]
         text = f"{whole:,}".replace(",", group) + (mark + decimals if decimals else "")
-        return self.digits((self._sign() if shown < 0 else "") + text)
+        return self.digits(self._negative(text) if shown < 0 else text)
 
     def kwh(self, wh: int, places: int = 2) -> str:
         """Return energy with its unit, rounded to `places`."""
@@ -104,13 +104,16 @@ class Reader:
         places, words = _PLACES.get(currency, 2), self.words
         number = self.number(abs(micros), scale=6, least=places, most=max(places, most))
         key = f"currency.{currency}"
-        text = words(key, n=number) if words.has(key) else f"{number} {currency}"
         # nothing that rounds to zero is shown as owed
-        shows = any(mark in number for mark in self.digits("123456789"))
-        return self._sign() + text if micros < 0 and shows else text
+        owed = micros < 0 and any(mark in number for mark in self.digits("123456789"))
+        if owed and self.language in RTL:
+            number, owed = self._negative(number), False
+        text = words(key, n=number) if words.has(key) else f"{number} {currency}"
+        return self._negative(text) if owed else text
 
-    def _sign(self) -> str:
-        return "\u200e\u2212" if self.language in RTL else "\u2212"
+    def _negative(self, text: str) -> str:
+        """Put the minus where it is read; among right-to-left words it needs an isolate."""
+        return f"\u2066\u2212{text}\u2069" if self.language in RTL else f"\u2212{text}"
 
     def local(self, instant: datetime) -> datetime:
         """Return the instant on the wall of the supply's zone."""

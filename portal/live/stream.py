@@ -15,6 +15,7 @@ from typing import Any
 from urllib.parse import parse_qs
 
 from cloud.store.clock import Clock
+from cloud.store.db import TransientDatabaseError
 from portal.fmt import Reader
 from portal.live.hub import Hub, Mailbox
 from protocols.identity import UsagePointId
@@ -41,7 +42,9 @@ class Seat:
 
 
 Authorise = Callable[[Scope, UsagePointId], Seat | None]
-"""Blocking; runs in a thread. None: this browser may not see that usage point."""
+"""Blocking; runs in a thread. None: this browser may not see that usage point.
+
+Raises: TransientDatabaseError when nobody can tell."""
 
 
 def event_of(message: LiveMessage, seat: Seat, clock: Clock) -> bytes:
@@ -97,9 +100,13 @@ class LiveStream:
         """Serve one browser until it leaves, loses its right, or the process ends."""
         query = parse_qs(scope.get("query_string", b"").decode("latin-1"))
         point = UsagePointId(query.get("point", [""])[0][:64])
-        seat = await asyncio.to_thread(self._authorise, scope, point)
+        try:
+            seat = await asyncio.to_thread(self._authorise, scope, point)
+        except TransientDatabaseError:
+            await _refuse(send, 503, b"the database is away")
+            return
         if seat is None:
-            await _refuse(send)
+            await _refuse(send, 403, b"forbidden")
             return
         headers = [
             (b"content-type", b"text/event-stream; charset=utf-8"),
@@ -137,7 +144,12 @@ class LiveStream:
     async def _unwelcome(self, scope: Scope, seat: Seat) -> None:
         while True:
             await asyncio.sleep(_REAUTHORISE)
-            if await asyncio.to_thread(self._authorise, scope, seat.usage_point) is None:
+            try:
+                still = await asyncio.to_thread(self._authorise, scope, seat.usage_point)
+            except TransientDatabaseError:
+                # who was welcome a minute ago stays until somebody can say otherwise
+                continue
+            if still is None:
                 return
 
 
@@ -154,9 +166,7 @@ async def _stopped(stop: asyncio.Event) -> None:
     await stop.wait()
 
 
-async def _refuse(send: Send) -> None:
-    await send(
-        {"type": "http.response.start", "status": 403,
-         "headers": [(b"content-type", b"text/plain; charset=utf-8")]}
-    )  # fmt: skip
-    await send({"type": "http.response.body", "body": b"forbidden", "more_body": False})
+async def _refuse(send: Send, status: int, said: bytes) -> None:
+    headers = [(b"content-type", b"text/plain; charset=utf-8")]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": said, "more_body": False})

@@ -97,14 +97,24 @@
       const control = new AbortController();
       cancel = () => { control.abort(); cancel = null; };
       navigator.locks.request(`live:${point}`, { signal: control.signal }, () => new Promise((release) => {
-        const source = new EventSource(`/live?point=${encodeURIComponent(point)}`);
-        source.onmessage = (message) => {
-          const event = JSON.parse(message.data);
-          draw(event);
-          channel.postMessage(event);
-        };
-        control.signal.addEventListener("abort", () => { source.close(); release(); });
-        cancel = () => { source.close(); release(); cancel = null; };
+        let source = null, again = 0, wait = 2000;
+        function open() {
+          source = new EventSource(`/live?point=${encodeURIComponent(point)}`);
+          source.onopen = () => { wait = 2000; };
+          source.onmessage = (message) => {
+            const event = JSON.parse(message.data);
+            draw(event);
+            channel.postMessage(event);
+          };
+          // the browser reconnects a broken stream by itself, but gives up on a refused one
+          source.onerror = () => {
+            if (source.readyState !== EventSource.CLOSED) return;
+            again = setTimeout(open, wait * (0.75 + Math.random() / 2));
+            wait = Math.min(wait * 2, 60000);
+          };
+        }
+        open();
+        cancel = () => { clearTimeout(again); source.close(); release(); cancel = null; };
       })).catch(() => {});
     }
     setInterval(() => {

@@ -239,7 +239,7 @@ def test_live_figures_reach_the_page_with_their_age_and_the_meter_is_hurried(
         assert 0 <= int(lag) < 5_000
         live.balance(town, -3_210_000)
         until(page, "!!document.querySelector('.balance .figure.negative')")
-        assert text(page, "balance") == "\u200e\u2212۳٫۲۱ یوان"
+        assert text(page, "balance") == "\u2066\u2212۳٫۲۱\u2069 یوان"
         assert page.locator(".hero .age").get_attribute("data-shade") == "fresh"
         assert "ami/v1/C-01/down/watch" in live.watched, "the meter is read faster while watched"
         assert not look.faults

@@ -66,8 +66,11 @@ _PEOPLE = {
     60: ("Aziza Karimova", "uz", -4, CustomerKind.HOUSEHOLD, ""),
     61: ("Борис Соколов", "ru", 240, CustomerKind.HOUSEHOLD, ""),
     88: ("渝北医院", "zh", -30, CustomerKind.LEGAL, "hospital"),
+    99: ("Ulugʻbek Saidov", "uz", 10, CustomerKind.HOUSEHOLD, ""),
 }
 """Number: name, language, yuan left after two days of use, kind, protection."""
+_NEWCOMER = 99
+"""Joined a minute ago: nothing was ever read."""
 
 STAFF = (
     UserSpec(login="reza", name="Reza Ahmadi", roles=(Role.OPERATOR,), language="en",
@@ -130,7 +133,9 @@ def _switches_and_work(owner: Database, now: datetime) -> None:
     """Tell control where the switches stand; leave one request, one order, one bad payload."""
     closed = RelayReading(output_closed=True, control_state=RelayState.CONNECTED, control_mode=4)
     control.reconcile(
-        owner, [SeenRelay(point(number), now, closed) for number in _PEOPLE], now=now
+        owner,
+        [SeenRelay(point(number), now, closed) for number in _PEOPLE if number != _NEWCOMER],
+        now=now,
     )
     control.request_disconnect(
         owner, usage_point=point(60), requested_by="user:mona", reason="three months of debt",
@@ -195,6 +200,9 @@ def _readings(owner: Database, begin: datetime, now: datetime) -> dict[int, int]
     """Send one batch per customer as an agent would; return how much each used."""
     used = {}
     for seq, number in enumerate(_PEOPLE, start=1):
+        used[number] = 0
+        if number == _NEWCOMER:
+            continue
         meter, lists = MeterId(f"M-{number:06}"), _Rows()
         wh, at, slot = 1_000_000 + number * 1000, begin, 0
         while at + timedelta(seconds=1800) <= now:

@@ -1,10 +1,13 @@
 """Doors: sign-in, throttle, forged forms, roles, other people's pages, step-up."""
 
+import asyncio
 from collections.abc import Iterator
 
 import pytest
 
 from meterloop.embedded.postgres import EmbeddedPostgres
+from portal.config import PortalConfig
+from portal.run import run
 from protocols.mqtt.broker import BrokerAddress
 from tests.integration.portal_kit import (
     PASSWORD,
@@ -197,3 +200,19 @@ def test_the_language_is_kept_with_the_person(town: Town) -> None:
 def _rows(town: Town, query: str) -> list[tuple[object, ...]]:
     with town.owner.transaction() as conn:
         return conn.execute(query).fetchall()  # type: ignore[arg-type]
+
+
+@pytest.mark.req("Q6")
+def test_a_newcomer_without_a_single_reading_has_pages_too(town: Town) -> None:
+    with sign_in(town, "c99") as client:
+        for path in ("/home", "/home?part=activity", "/home/usage", "/home/pay", "/home/usage.csv"):
+            assert client.get(path).status_code == 200, path
+        assert 'data-state="unknown"' in client.get("/home").text
+    with sign_in(town, "reza") as client:
+        assert client.get("/customers/UP-000099").status_code == 200
+
+
+def test_a_taken_port_is_refused_with_the_setting_to_change(town: Town) -> None:
+    config = PortalConfig(dsn="", broker=town.broker, port=int(town.url.rsplit(":", maxsplit=1)[1]))
+    with pytest.raises(OSError, match="set the portal's port"):
+        asyncio.run(run(config, stop=asyncio.Event(), ready=lambda: None, status={}))

@@ -55,7 +55,7 @@ def test_digits_marks_and_units_follow_the_language() -> None:
     assert UZ.kwh(11_234_567) == "11\u00a0234,57 kVt·soat"
     assert EN.money(12_400_000, "CNY") == "¥12.40"
     assert EN.money(-12_400_000, "CNY") == "\u2212¥12.40"
-    assert FA.money(-12_400_000, "CNY") == "\u200e\u2212۱۲٫۴۰ یوان"
+    assert FA.money(-12_400_000, "CNY") == "\u2066\u2212۱۲٫۴۰\u2069 یوان"
     assert EN.money(-1, "CNY") == "¥0.00", "what rounds to nothing is not shown as owed"
     assert EN.volts(229_449) == "229.4 V"
 
