@@ -181,8 +181,8 @@ MONEY = (
     "INSERT INTO payments.payment (receipt_no, channel, peer_txn_id, body_hash, state, account,"
     " amount_micros, currency, peer_time, received_at, actor, entry_id) VALUES ('R-1', 'bank',"
     f" 't1', '\\x00', 'posted', 'AC-1', 50, 'CNY', '{AT}', '{AT}', 'peer:bank', 1)",
-    "INSERT INTO audit.event (at, actor, action, entity, entity_id) VALUES"
-    f" ('{AT}', 'peer:bank', 'payment.posted', 'payment', 'R-1')",
+    "INSERT INTO audit.event (at, actor, action, entity, entity_id, after) VALUES"
+    f" ('{AT}', 'peer:bank', 'payment.posted', 'account', 'AC-1', '{{\"receipt\": \"R-1\"}}')",
 )
 
 
