@@ -310,7 +310,10 @@ def serving(dsn: str, broker: BrokerAddress, folder: Path, *, demo: bool = True)
         assert ready.wait(20), "the portal did not become ready"
         try:
             yield Town(
-                url=f"http://127.0.0.1:{config.port}", owner=owner, clock=clock, broker=broker,
+                url=f"http://127.0.0.1:{config.port}",
+                owner=owner,
+                clock=clock,
+                broker=broker,
                 status=status,
             )
         finally:
