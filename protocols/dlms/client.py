@@ -69,7 +69,7 @@ from protocols.dlms.security import (
     unseal,
 )
 from protocols.dlms.values import Value, as_octets, octet_string
-from protocols.dlms.wrapper import Unwrapper, pack
+from protocols.dlms.wrapper import Framing, WrapperFraming
 from protocols.errors import PeerError
 
 
@@ -131,8 +131,9 @@ class ClientConnection:
         challenge: bytes = b"",
         server_title: bytes = b"",
         server_counter: int = -1,
+        framing: Framing | None = None,
     ) -> None:
-        """Begin unassociated."""
+        """Begin unassociated; octets stand in the TCP wrapper unless `framing` says otherwise."""
         self.state = ClientState.IDLE
         self.server_title = server_title
         self.server_counter = server_counter
@@ -140,7 +141,9 @@ class ClientConnection:
         self._settings = settings
         self._counter = counter
         self._challenge = challenge
-        self._unwrapper = Unwrapper()
+        self._framing = framing or WrapperFraming(
+            client_sap=settings.client_sap, server_sap=settings.server_sap
+        )
         self._request: Request | None = None
         self._invoke = 0
         self._blocks: list[bytes] = []
@@ -198,15 +201,10 @@ class ClientConnection:
         """
         try:
             turn = _NOTHING
-            for wpdu in self._unwrapper.feed(octets):
+            for apdu in self._framing.feed(octets):
                 if turn.answer is not None or turn.send:
                     raise PeerError("dlms.unexpected", "an answer to nothing that was asked")
-                if (wpdu.source, wpdu.destination) != (
-                    self._settings.server_sap,
-                    self._settings.client_sap,
-                ):
-                    raise PeerError("dlms.address", f"an answer from access point {wpdu.source}")
-                turn = self._on_apdu(wpdu.apdu)
+                turn = self._on_apdu(apdu)
         except PeerError:
             self.state = client_step(self.state, ClientEvent.FAULT)
             raise
@@ -222,7 +220,7 @@ class ClientConnection:
         return keys
 
     def _pack(self, apdu: bytes) -> bytes:
-        return pack(self._settings.client_sap, self._settings.server_sap, apdu)
+        return self._framing.pack(apdu)
 
     def _next_invoke(self) -> int:
         self._invoke = (self._invoke + 1) & 0x0F

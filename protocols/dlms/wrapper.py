@@ -6,6 +6,7 @@ The TCP wrapper: version, source, destination, length, then one APDU.
 
 import struct
 from dataclasses import dataclass
+from typing import Protocol
 
 from protocols.errors import PeerError
 
@@ -70,3 +71,50 @@ class Unwrapper:
         if at:
             del buffer[:at]
         return frames
+
+
+class Framing(Protocol):
+    """How APDUs of one association stand on the line that a connection is given."""
+
+    def pack(self, apdu: bytes, /) -> bytes:
+        """Return the octets that carry one APDU."""
+        ...
+
+    def feed(self, octets: bytes, /) -> list[bytes]:
+        """Take received octets, return the APDUs they complete. Raises: PeerError."""
+        ...
+
+
+class WrapperFraming:
+    """The client's side of the wrapper: frames to and from one server access point."""
+
+    def __init__(self, *, client_sap: int, server_sap: int) -> None:
+        """Speak as `client_sap` to `server_sap`."""
+        self._client_sap = client_sap
+        self._server_sap = server_sap
+        self._unwrapper = Unwrapper()
+
+    def pack(self, apdu: bytes, /) -> bytes:
+        """Return the octets that carry one APDU."""
+        return pack(self._client_sap, self._server_sap, apdu)
+
+    def feed(self, octets: bytes, /) -> list[bytes]:
+        """Return the APDUs completed. Raises: PeerError `dlms.wrapper`, `dlms.address`."""
+        apdus: list[bytes] = []
+        for wpdu in self._unwrapper.feed(octets):
+            if (wpdu.source, wpdu.destination) != (self._server_sap, self._client_sap):
+                raise PeerError("dlms.address", f"an answer from access point {wpdu.source}")
+            apdus.append(wpdu.apdu)
+        return apdus
+
+
+class BareFraming:
+    """No framing here: whoever owns the line below brings whole APDUs, as HDLC does."""
+
+    def pack(self, apdu: bytes, /) -> bytes:
+        """Return the APDU."""
+        return apdu
+
+    def feed(self, octets: bytes, /) -> list[bytes]:
+        """Return the APDU, if there is one."""
+        return [octets] if octets else []
