@@ -8,6 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
 
+from edge.acquire.clock_rules import ClockRules
 from protocols.identity import ConcentratorId, MeterId, UsagePointId
 from protocols.mqtt.broker import BrokerAddress
 from protocols.mqtt.envelope import CBOR_ZSTD
@@ -15,6 +16,7 @@ from protocols.timeline import TimeScale
 
 KEY_OCTETS = 16
 _IDENTITY = TimeScale()
+_CLOCK = ClockRules()
 _NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"
 
 
@@ -32,15 +34,20 @@ def _or_zero(value: Any) -> Any:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MeterConfig:
-    """One meter behind this concentrator; `unit`, `model`, `serial` only for Modbus."""
+    """
+    One meter behind this concentrator; `unit`, `model`, `serial` only for Modbus.
+
+    A meter is reached at `host` and `port`, or on `serial_port` (a path; `serial` is the number
+    on the meter's plate). `link`, `hdlc_*` and `mode_e` are for DLMS.
+    """
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
 
     meter: Annotated[MeterId, Field(pattern=_NAME_PATTERN)]
     usage_point: Annotated[UsagePointId, Field(pattern=_NAME_PATTERN)]
     protocol: Literal["dlms", "modbus"]
-    host: str
-    port: Annotated[int, Field(ge=1, le=65535)]
+    host: str = ""
+    port: Annotated[int, Field(ge=0, le=65535)] = 0
     history_from: datetime
     """Start of what the meter's profile is asked for."""
     client_sap: int = 1
@@ -53,9 +60,29 @@ class MeterConfig:
     model: str = ""
     serial: str = ""
     timeout_seconds: Annotated[float, Field(gt=0, le=120)] = 3.0
+    clock: ClockRules | None = None
+    """How this meter's clock is kept, where it is to differ from the rules of the agent."""
+    serial_port: str = ""
+    baud: Annotated[int, Field(ge=50, le=4_000_000)] = 9600
+    data_bits: Literal[7, 8] = 8
+    parity: Literal["N", "E", "O"] = "N"
+    stop_bits: Literal[1, 2] = 1
+    link: Literal["wrapper", "hdlc-tcp", "hdlc-serial"] = "wrapper"
+    hdlc_physical: Annotated[int, Field(ge=0, le=16383)] | None = None
+    """Lower HDLC address, often from the serial number; the upper one is `server_sap`."""
+    hdlc_address_octets: Literal[1, 2, 4] | None = None
+    """Length of the server's address on the line; None is the shortest that holds it."""
+    hdlc_info_octets: Annotated[int, Field(ge=32, le=2030)] = 128
+    """Most octets of one segment that is asked for; the meter may grant fewer."""
+    mode_e: bool = False
+    """Sign on at 300 7E1 by IEC 62056-21 and hand over to HDLC, as optical ports want."""
 
     def __post_init__(self) -> None:
-        """Refuse an instant without zone: it has no place on the time line."""
+        """Refuse an instant without zone, for it has no place on the time line, and no address."""
+        if not self.serial_port and not (self.host and self.port):
+            raise ValueError("a meter needs host and port, or serial_port")
+        if self.link == "hdlc-serial" and not self.serial_port:
+            raise ValueError("link hdlc-serial needs serial_port, for example /dev/ttyUSB0")
         if self.history_from.tzinfo is None:
             raise ValueError("history_from needs a zone, for example 2026-01-01T00:00:00Z")
 
@@ -87,6 +114,9 @@ class EdgeConfig:
     backfill_pause_seconds: Annotated[float, Field(ge=0)] = 0.1
     clock_limit_seconds: Annotated[int, Field(ge=1)] = 120
     """Business seconds by which a meter's clock may differ before it is an event."""
+    clock: ClockRules = _CLOCK
+    clock_set: bool | None = None
+    """Whether meters' clocks are set; null: yes, unless business time runs faster than the wall."""
     sync_file: str = ""
     content_type: str = CBOR_ZSTD
 
@@ -96,6 +126,11 @@ class EdgeConfig:
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise ValueError(f"meters are listed twice: {', '.join(twice)}")
+
+    def clock_rules_of(self, meter: MeterConfig) -> ClockRules | None:
+        """Return how a meter's clock is kept; None where it is only looked at."""
+        allowed = self.time_scale.speed == 1 if self.clock_set is None else self.clock_set
+        return (meter.clock or self.clock) if allowed else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
