@@ -16,6 +16,7 @@ NAMES = frozenset(
         "edge.after_outbox",
         "edge.after_publish",
         "edge.before_delete",
+        "edge.before_clock_set",
         "edge.before_operate",
         "edge.after_operate",
     }

@@ -195,11 +195,13 @@ class _Agent:
                     history_from=item.history_from,
                     cadence=cadence,
                     clock_limit=timedelta(seconds=config.clock_limit_seconds),
+                    clock_rules=config.clock_rules_of(item),
                 ),
                 clock=self._clock,
                 sink=self._collector,
                 turns=turns,
                 coverage=self._outbox.coverage.of(item.meter),
+                clock_book=self._outbox.clock_sets,
                 status=self._status,
             )
             for item in config.meters

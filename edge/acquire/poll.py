@@ -11,7 +11,9 @@ from collections.abc import MutableMapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from edge.acquire.driver import ClockReading, ReadOut, Sample
+from edge.acquire.clock_keeper import ClockBook, ClockKeeper
+from edge.acquire.clock_rules import ClockRules
+from edge.acquire.driver import ReadOut, Sample
 from edge.acquire.piece import Piece, Sink
 from edge.acquire.plan import (
     Agenda,
@@ -41,12 +43,18 @@ _LOG = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MeterPlan:
-    """What one meter's poller is told. `interval_seconds` is 0 where there is no profile."""
+    """
+    What one meter's poller is told. `interval_seconds` is 0 where there is no profile.
+
+    `clock_limit` is how far its clock may be off before that is an event; without `clock_rules`
+    the clock is never set.
+    """
 
     interval_seconds: int
     history_from: datetime
     cadence: Cadence
     clock_limit: timedelta
+    clock_rules: ClockRules | None = None
 
 
 class MeterPoller:
@@ -61,6 +69,7 @@ class MeterPoller:
         sink: Sink,
         turns: asyncio.Semaphore,
         coverage: Coverage | None,
+        clock_book: ClockBook | None = None,
         status: MutableMapping[str, int | str] | None = None,
     ) -> None:
         """Continue from `coverage`; None is a meter never read before."""
@@ -74,6 +83,14 @@ class MeterPoller:
         interval = plan.interval_seconds if has_profile else 0
         first = floor_to_grid(plan.history_from, interval) if interval else plan.history_from
         self.coverage = coverage or Coverage(mark=first)
+        self._keeper = ClockKeeper(
+            port.driver,
+            clock=clock,
+            limit=plan.clock_limit,
+            rules=plan.clock_rules,
+            interval_seconds=interval,
+            book=clock_book,
+        )
         self._breaker = Breaker(name=port.meter)
         offset = jitter(port.meter)
         start = clock.monotonic()
@@ -150,16 +167,21 @@ class MeterPoller:
         reach("edge.after_read")
         self._count("reads")
         piece = self._port.piece(readout, received=received)
-        if readout.clock is not None:
-            piece = replace(piece, events=(*piece.events, *self._drift(readout.clock, received)))
-        self._sink.add(piece)
+        if readout.clock is None:
+            self._sink.add(piece)
+            return
+        drift = self._keeper.drift(readout.clock, received)
+        self._sink.add(replace(piece, events=(*piece.events, *drift)))
+        events = await self._keeper.keep(readout.clock)
+        if events:
+            self._sink.add(Piece(meter=self._port.meter, received=received, events=events))
 
     async def _read_profile(self, kind: StepKind, span: Interval) -> None:
         samples: tuple[Sample, ...] = await self._port.driver.read_profile(span)
         received = self._clock.now()
         reach("edge.after_read")
         self._count("reads")
-        asked = tuple(sample for sample in samples if sample.at in span)
+        asked = tuple(self._keeper.marked(sample) for sample in samples if sample.at in span)
         after = after_backfill if kind is StepKind.BACKFILL else after_newest
         self.coverage = after(
             self.coverage,
@@ -175,18 +197,6 @@ class MeterPoller:
                 coverage=self.coverage,
             )
         )
-
-    def _drift(self, clock: ClockReading, at: datetime) -> tuple[EndDeviceEvent, ...]:
-        """Return the event of a clock that is off, once until it has come back."""
-        surely = abs(clock.offset_ms) - clock.uncertainty_ms
-        if surely <= self._plan.clock_limit / timedelta(milliseconds=1):
-            self._told.discard(EventCode.CLOCK_DRIFT)
-            return ()
-        if EventCode.CLOCK_DRIFT in self._told:
-            return ()
-        self._told.add(EventCode.CLOCK_DRIFT)
-        detail = f"offset {clock.offset_ms} ms, uncertain by {clock.uncertainty_ms} ms"
-        return (self._event(EventCode.CLOCK_DRIFT, at, detail),)
 
     def _failed(self, error: PeerError) -> None:
         was = self._breaker.state

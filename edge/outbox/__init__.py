@@ -9,6 +9,7 @@ from pathlib import Path
 
 from edge.outbox.acks import AckQueue
 from edge.outbox.batches import BatchQueue
+from edge.outbox.clock_sets import ClockSets
 from edge.outbox.commands import CommandBook
 from edge.outbox.counters import Counters
 from edge.outbox.coverage import CoverageBook
@@ -18,7 +19,7 @@ __all__ = ["Outbox", "OutboxError"]
 
 
 class Outbox:
-    """One file, five books in it."""
+    """One file, six books in it."""
 
     def __init__(self, path: Path, *, wall_ms: int) -> None:
         """Open or make the file; `wall_ms` numbers the boot. Raises: OutboxError."""
@@ -28,6 +29,7 @@ class Outbox:
         self.commands = CommandBook(self._database)
         self.counters = Counters(self._database)
         self.coverage = CoverageBook(self._database)
+        self.clock_sets = ClockSets(self._database)
 
     def close(self) -> None:
         """Close the file; what was returned is on disk already."""

@@ -51,6 +51,12 @@ CREATE TABLE IF NOT EXISTS ack (
     UNIQUE (id, stage)
 );
 CREATE INDEX IF NOT EXISTS ack_waiting ON ack (n) WHERE receipted = 0;
+CREATE TABLE IF NOT EXISTS clock_set (
+    meter TEXT NOT NULL,
+    start_ms INTEGER NOT NULL,
+    end_ms INTEGER NOT NULL CHECK (end_ms > start_ms),
+    PRIMARY KEY (meter, start_ms)
+) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS counter (
     system_title BLOB NOT NULL,
     key_id TEXT NOT NULL,

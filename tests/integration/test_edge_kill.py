@@ -17,10 +17,11 @@ from tests.integration.edge_orders import go_for, order
 
 READING = ["edge.after_read", "edge.after_outbox", "edge.after_publish", "edge.before_delete"]
 SWITCHING = ["edge.before_operate", "edge.after_operate"]
+SETTING = ["edge.before_clock_set"]
 
 
 def test_the_failpoints_are_these() -> None:
-    assert {*READING, *SWITCHING} == NAMES
+    assert {*READING, *SWITCHING, *SETTING} == NAMES
 
 
 @pytest.mark.req("A8")
