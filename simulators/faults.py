@@ -1,7 +1,8 @@
 """
 What goes wrong at a meter: it is silent, its relay sticks, its octets arrive spoilt.
 
-`spoil` is pure: the caller brings the draw, so a test can ask for one certain damage.
+`spoil` is pure: the caller brings the draw, so a test can ask for one certain damage. What goes
+wrong on the line between, whatever the protocol, is in `simulators.line_faults`.
 """
 
 from enum import StrEnum
@@ -22,10 +23,20 @@ class Fault(StrEnum):
     """Answers correctly, but as another meter would."""
     DARK = "dark"
     """Refuses connections: no power at the modem."""
+    POWER_CUT = "power_cut"
+    """No power at all: the line is dead (DARK comes with it), nothing flows, nothing is counted."""
+    ROLLOVER = "rollover"
+    """The import register has `ROLLOVER_WH` states and begins again at zero."""
+    CLOCK_JUMP = "clock_jump"
+    """At its start the clock jumps ahead by `CLOCK_JUMP_MS`; only a clock set mends it."""
 
 
 PLANTED_FAULTS = {"silent": Fault.SILENT, "stuck_relay": Fault.STUCK_RELAY}
 """Faults that a planted meter has from its first day."""
+
+ROLLOVER_WH = 10_000_000
+"""A register of four digits of kWh: behind 9999.999 kWh comes zero."""
+CLOCK_JUMP_MS = 3_600_000
 
 FOREIGN_NAME = "M-999999"
 FOREIGN_SERIAL = 99_999_999

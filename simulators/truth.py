@@ -181,10 +181,10 @@ class TruthLedger:
             "SELECT meter, at_ms, device_ms FROM clock ORDER BY rowid"
         ).fetchall()
 
-    def faults(self) -> list[tuple[str, str, int]]:
-        """Return (meter, name, begins) of every fault change, in order."""
+    def faults(self) -> list[tuple[str, int, str, int]]:
+        """Return (meter, at_ms, name, begins) of every fault change, in order."""
         return self._connection.execute(
-            "SELECT meter, name, begins FROM fault ORDER BY rowid"
+            "SELECT meter, at_ms, name, begins FROM fault ORDER BY rowid"
         ).fetchall()
 
     def close(self) -> None:

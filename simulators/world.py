@@ -1,6 +1,7 @@
 """All simulated meters of a fleet, as they were left."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 
 from protocols.timeline import to_ms
 from simulators.energy import LoadCurve, SummedEnergy, SwitchedEnergy, household_curve
@@ -76,11 +77,23 @@ class World:
     def _restore(self) -> None:
         for meter, closed_until_ms in self._ledger.closed_until().items():
             self.meters[meter].restore_profile(closed_until_ms)
-        for move in self._ledger.relay_moves():
-            self.meters[move.meter].restore_relay(
-                move.at_ms, output=move.output, control_state=move.control_state
-            )
+        for _, step in sorted(self._steps(), key=lambda item: item[0]):
+            step()
         for meter, at_ms, device_ms in self._ledger.clock_sets():
             self.meters[meter].clock.set(at_ms, device_ms)
-        for meter, name, begins in self._ledger.faults():
-            self.meters[meter].restore_fault(Fault(name), on=bool(begins))
+
+    def _steps(self) -> Iterator[tuple[int, Callable[[], None]]]:
+        """Yield when and how each switch moved and each fault came or went."""
+        for move in self._ledger.relay_moves():
+            yield (
+                move.at_ms,
+                partial(
+                    self.meters[move.meter].restore_relay,
+                    move.at_ms,
+                    output=move.output,
+                    control_state=move.control_state,
+                ),
+            )
+        for meter, at_ms, name, begins in self._ledger.faults():
+            found = self.meters[meter]
+            yield at_ms, partial(found.restore_fault, Fault(name), at_ms, on=bool(begins))

@@ -17,13 +17,21 @@ from protocols.dlms.classes.disconnect import Trigger, output_closed, step
 from protocols.reading import Channel, RelayReading, RelayState, Status
 from simulators.clock import TICK_MS
 from simulators.energy import Energy, SwitchedEnergy
-from simulators.faults import FOREIGN_NAME, FOREIGN_SERIAL, PLANTED_FAULTS, Fault
+from simulators.faults import (
+    CLOCK_JUMP_MS,
+    FOREIGN_NAME,
+    FOREIGN_SERIAL,
+    PLANTED_FAULTS,
+    ROLLOVER_WH,
+    Fault,
+)
 from simulators.fleet import SimMeter
 from simulators.load import key_of, mix
 from simulators.meter.device_clock import DeviceClock
 
 PROFILE_DAYS = 62
 _DAY_SECONDS = 86_400
+_LASTS_MS = 2**62
 _FIELD = "field"
 
 
@@ -125,6 +133,8 @@ class SimulatedMeter:
         )
         self.control_state = RelayState.CONNECTED
         self._output = True
+        self._cuts: list[tuple[int, int]] = []
+        """Power cuts as true [begin, end); the last one's end is far away while it lasts."""
         self._now_ms = now_ms
         self._ledger = ledger
         self._since_ms = since_ms
@@ -149,10 +159,13 @@ class SimulatedMeter:
         voltage = self._voltages(now)
         power = self.energy.power_w(now)
         share = power // len(voltage)
+        register_wh = self.energy.register_wh(now)
+        if Fault.ROLLOVER in self.faults:
+            register_wh %= ROLLOVER_WH
         return Snapshot(
             true_ms=now,
             device_ms=self.clock.show(now),
-            register_wh=self.energy.register_wh(now),
+            register_wh=register_wh,
             power_w=power,
             voltage_mv=voltage,
             current_ma=tuple(share * 1_000_000 // mv for mv in voltage),
@@ -228,8 +241,10 @@ class SimulatedMeter:
         first = oldest if first_end_ms is None else max(oldest, -(-first_end_ms // grid))
         last = newest if last_end_ms is None else min(newest, last_end_ms // grid)
         marks = np.arange(first - 1, max(last, first - 1) + 1, dtype=np.int64) * grid
-        registers = self.energy.registers_wh(self.clock.first_reached(marks))
-        rows = _rows(seconds, marks, np.diff(registers))
+        reached = self.clock.first_reached(marks)
+        rows = _rows(seconds, marks, np.diff(self.energy.registers_wh(reached)))
+        for begin, end in self._cuts:
+            rows.status[(reached[:-1] < end) & (reached[1:] > begin)] |= int(Status.POWER_DOWN)
         for before, after in self.clock.jumps():
             begins = rows.ends_ms - grid
             touched = ((begins <= before) & (before <= rows.ends_ms)) | (
@@ -275,11 +290,18 @@ class SimulatedMeter:
 
     def switch_fault(self, fault: Fault, *, on: bool) -> None:
         """Let a fault begin or end."""
-        self._ledger.fault(self.spec.meter, self._now_ms(), fault.value, on=on)
-        self.restore_fault(fault, on=on)
+        now = self._now_ms()
+        if fault is Fault.CLOCK_JUMP and on and fault not in self.faults:
+            device_ms = self.clock.show(now) + CLOCK_JUMP_MS
+            self._ledger.clock_set(self.spec.meter, now, device_ms)
+            self.clock.set(now, device_ms)
+        self._ledger.fault(self.spec.meter, now, fault.value, on=on)
+        self.restore_fault(fault, now, on=on)
 
-    def restore_fault(self, fault: Fault, *, on: bool) -> None:
-        """Take up a fault that the ledger remembers."""
+    def restore_fault(self, fault: Fault, at_ms: int, *, on: bool) -> None:
+        """Take up a fault that the ledger remembers; call in order of time with relay moves."""
+        if fault is Fault.POWER_CUT and on != (fault in self.faults):
+            self._cut_power(at_ms, on=on)
         if on:
             self.faults.add(fault)
         else:
@@ -294,7 +316,18 @@ class SimulatedMeter:
         self._output = output
         self.control_state = RelayState(control_state)
         if isinstance(self.energy, SwitchedEnergy):
-            self.energy.switch(at_ms, closed=output)
+            self.energy.switch(at_ms, closed=output and Fault.POWER_CUT not in self.faults)
+
+    def _cut_power(self, at_ms: int, *, on: bool) -> None:
+        if on:
+            self._cuts.append((at_ms, _LASTS_MS))
+            self.faults.add(Fault.DARK)
+        else:
+            begun, _ = self._cuts.pop()
+            self._cuts.append((begun, at_ms))
+            self.faults.discard(Fault.DARK)
+        if isinstance(self.energy, SwitchedEnergy):
+            self.energy.switch(at_ms, closed=self._output and not on)
 
     def _by_crew(self, state: RelayState) -> bool:
         if self.spec.control_mode is None or self.control_state is state:
