@@ -7,10 +7,12 @@ device name is read with every visit, because an LLS answer carries no proof of 
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Protocol, TypeVar
+
+import numpy as np
 
 from edge.acquire.dlms_session import (
     CounterBlock,
@@ -25,6 +27,8 @@ from edge.acquire.driver import ClockReading, ReadOut, Sample
 from protocols.dlms.apdu import Access, Attribute, Got
 from protocols.dlms.classes import clock as clock_class
 from protocols.dlms.classes import disconnect, profile
+from protocols.dlms.classes.columns import ProfileColumns, read_columns
+from protocols.dlms.classes.profile import status_of
 from protocols.dlms.classes.register import (
     CHANNEL_NAME,
     DATA_CLASS,
@@ -41,7 +45,7 @@ from protocols.errors import PeerError
 from protocols.identity import MeterId
 from protocols.mqtt.downlink import Verb
 from protocols.reading import Channel, RelayReading, RelayState
-from protocols.timeline import Interval
+from protocols.timeline import EPOCH, Interval, from_ms, to_ms
 
 __all__ = ["CounterStore", "DlmsDriver", "DlmsTarget"]
 
@@ -301,31 +305,59 @@ class DlmsDriver:
             first_end = span.start if differs else span.start + period
             last_end = span.end + period - _HUNDREDTH
             asked = profile.by_range(first_end, last_end, deviation=self._deviation)
-        rows = profile.decode_rows(await session.get_one(asked), layout, self._rule)
-        rows.sort(key=lambda row: row.start)
-        return tuple(sample for sample in self._samples(rows, layout.period) if sample.at in span)
+        wanted = tuple(column.at for column in self._columns)
+        octets = await session.get_octets(asked)
+        columns = read_columns(octets, layout, wanted, self._rule).sorted()
+        return self._samples(columns, layout.period, span)
 
-    def _samples(self, rows: list[profile.ProfileRow], seconds: int) -> Iterator[Sample]:
-        period = timedelta(seconds=seconds)
-        for before, row in zip([None, *rows], rows, strict=False):
-            for column in self._columns:
-                raw = as_integer(row.values[column.at])
-                if column.cumulative:
-                    if before is None or before.start + period != row.start:
-                        continue
-                    raw -= as_integer(before.values[column.at])
-                yield Sample(
-                    channel=column.channel,
-                    at=row.start,
-                    seconds=seconds,
-                    raw=raw,
-                    scaler=column.scaler,
-                    status=row.status,
+    def _samples(self, columns: ProfileColumns, seconds: int, span: Interval) -> tuple[Sample, ...]:
+        """Return what lies in `span`, in order of time; of a register what it rose by."""
+        starts = columns.starts_ms
+        inside = (starts >= to_ms(span.start)) & (starts < to_ms(span.end))
+        follows = np.zeros(len(starts), dtype=np.bool_)
+        follows[1:] = np.diff(starts) == seconds * 1000
+        status = [status_of(bits) for bits in columns.status.tolist()]
+        instants = _instants(starts.tolist(), timedelta(seconds=seconds))
+        found: list[tuple[int, Sample]] = []
+        for column in self._columns:
+            raw = columns.numbers[column.at]
+            there = inside
+            if column.cumulative:
+                raw, there = np.diff(raw, prepend=raw[:1]), inside & follows
+            channel, scaler = column.channel, column.scaler
+            (rows,) = np.nonzero(there)
+            found += [
+                (
+                    row,
+                    Sample(
+                        channel=channel,
+                        at=instants[row],
+                        seconds=seconds,
+                        raw=number,
+                        scaler=scaler,
+                        status=status[row],
+                    ),
                 )
+                for row, number in zip(rows.tolist(), raw[rows].tolist(), strict=True)
+            ]
+        if len(self._columns) > 1:
+            found.sort(key=lambda pair: pair[0])
+        return tuple(sample for _, sample in found)
 
     def _need_relay(self) -> None:
         if not self.has_relay:
             raise PeerError("meter.no_relay", "this meter has no switch", peer=self.meter)
+
+
+def _instants(starts_ms: list[int], period: timedelta) -> list[datetime]:
+    """Return the instants; most follow the one before by a period, which is quicker to add."""
+    instants: list[datetime] = []
+    step, at, expected = period // timedelta(milliseconds=1), EPOCH, 0
+    for start in starts_ms:
+        at = at + period if start == expected else from_ms(start)
+        expected = start + step
+        instants.append(at)
+    return instants
 
 
 def _method(index: int) -> Attribute:

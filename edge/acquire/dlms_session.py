@@ -18,7 +18,7 @@ from protocols.dlms.apdu import (
     SetAnswer,
 )
 from protocols.dlms.association import Authentication, ClientState
-from protocols.dlms.client import Answer, ClientConnection, ClientSettings, Opened
+from protocols.dlms.client import Answer, ClientConnection, ClientSettings, Opened, Undecoded
 from protocols.dlms.initiate import Conformance
 from protocols.dlms.security import Keys
 from protocols.dlms.values import Value
@@ -197,6 +197,15 @@ class DlmsSession:
         """Return one value that must be there. Raises: PeerError `dlms.access` and others."""
         (got,) = await self.get(attribute)
         return present(attribute, got)
+
+    async def get_octets(self, attribute: Attribute) -> bytes:
+        """Return one value that must be there, as octets. Raises: PeerError as `get_one`."""
+        answer = await self._exchange(self._client.get_octets(attribute))
+        if isinstance(answer, Undecoded):
+            return answer.octets
+        if isinstance(answer, tuple) and isinstance(answer[0], Access):
+            raise denied(attribute, answer[0])
+        raise PeerError("dlms.unexpected", "no value came of it")
 
     async def set(self, attribute: Attribute, value: Value) -> None:
         """Write one attribute. Raises: PeerError `dlms.access` and others."""

@@ -26,6 +26,8 @@ GET_RESPONSE, SET_RESPONSE, ACTION_RESPONSE = 0xC4, 0xC5, 0xC7
 EXCEPTION = 0xD8
 NORMAL, BLOCK, LIST = 1, 2, 3
 MAX_LIST = 64
+VALUE_AT = 4
+_VALUE_HEAD = bytes((GET_RESPONSE, NORMAL))
 _CONFIRMED_HIGH = 0xC0
 """Invoke-id-and-priority octet: confirmed service, high priority; the low four bits number it."""
 
@@ -331,6 +333,11 @@ def _read_get_response(reader: Octets) -> GetAnswer | GetBlock:
         error = access(reader.number(1)) or Access.OTHER
         return GetBlock(invoke=invoke, last=True, block=block, error=error)
     return GetBlock(invoke=invoke, last=last, block=block, raw=reader.string())
+
+
+def is_plain_value(octets: bytes) -> bool:
+    """Tell whether this is a normal GET answer that holds a value, which begins at `VALUE_AT`."""
+    return len(octets) > VALUE_AT and octets[:2] == _VALUE_HEAD and octets[3] == 0
 
 
 def _read_exception(reader: Octets) -> ServiceException:

@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from protocols.dlms import acse
 from protocols.dlms.apdu import (
     EXCEPTION,
+    VALUE_AT,
     Access,
     Action,
     ActionAnswer,
@@ -29,11 +30,13 @@ from protocols.dlms.apdu import (
     GetNext,
     Got,
     Request,
+    Response,
     ServiceException,
     Set,
     SetAnswer,
     decode_response,
     encode_request,
+    is_plain_value,
     read_results,
 )
 from protocols.dlms.association import Authentication, ClientEvent, ClientState, client_step
@@ -100,7 +103,16 @@ class Released:
     """The association has ended in agreement."""
 
 
-Answer = Opened | tuple[Got, ...] | SetAnswer | ActionAnswer | ServiceException | Released
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Undecoded:
+    """One value as the octets it came in, for a caller that knows a quicker way to read it."""
+
+    octets: bytes
+
+
+Answer = (
+    Opened | Undecoded | tuple[Got, ...] | SetAnswer | ActionAnswer | ServiceException | Released
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,6 +160,7 @@ class ClientConnection:
         self._invoke = 0
         self._blocks: list[bytes] = []
         self._block_octets = 0
+        self._undecoded = False
         self._ciphered = settings.authentication is Authentication.HLS5
         if self._ciphered and (settings.keys is None or len(settings.title) != TITLE_OCTETS):
             raise ValueError("HLS needs the meter's keys and a client system title of 8 octets")
@@ -179,6 +192,12 @@ class ClientConnection:
     def get(self, *attributes: Attribute) -> bytes:
         """Return the octets that ask for `attributes`; more than one make a list."""
         return self._ask(Get(invoke=self._next_invoke(), attributes=attributes))
+
+    def get_octets(self, attribute: Attribute) -> bytes:
+        """Return the octets that ask for one attribute; its answer is `Undecoded` or a refusal."""
+        octets = self._ask(Get(invoke=self._next_invoke(), attributes=(attribute,)))
+        self._undecoded = True
+        return octets
 
     def set(self, attribute: Attribute, value: Value) -> bytes:
         """Return the octets that write `value`."""
@@ -230,6 +249,7 @@ class ClientConnection:
         self._step(ClientEvent.ASK)
         self._request = request
         self._blocks, self._block_octets = [], 0
+        self._undecoded = False
         return self._protect(encode_request(request))
 
     def _protect(self, apdu: bytes) -> bytes:
@@ -324,6 +344,8 @@ class ClientConnection:
             if apdu[0] != GENERAL_GLO and apdu[0] not in GLO_RESPONSES:
                 raise PeerError("dlms.plain_answer", "a plain answer in a ciphered association")
             apdu = self._unseal(apdu, GENERAL_GLO, *GLO_RESPONSES)
+        if self._undecoded and is_plain_value(apdu) and apdu[2] & 0x0F == self._invoke:
+            return self._on_octets(apdu[VALUE_AT:])
         response = decode_response(apdu)
         if isinstance(response, ServiceException):
             if self.state is ClientState.PROVING:
@@ -333,11 +355,14 @@ class ClientConnection:
             return Turn(answer=response)
         if self._request is None or response.invoke != self._request.invoke:
             raise PeerError("dlms.unexpected", "an answer to another request")
-        match self._request, response:
+        return self._on_answer(self._request, response)
+
+    def _on_answer(self, asked: Request, response: Response) -> Turn:
+        match asked, response:
             case Get(), GetBlock():
                 return self._on_block(response)
             case Get(), GetAnswer(values=values, listed=listed):
-                if listed != (len(self._request.attributes) > 1):
+                if listed != (len(asked.attributes) > 1):
                     raise PeerError("dlms.list", "a list where one was asked, or one for a list")
                 return self._on_values(values)
             case Set(), SetAnswer():
@@ -380,6 +405,8 @@ class ClientConnection:
             follow = GetNext(invoke=self._invoke, block=block.block)
             return Turn(send=self._protect(encode_request(follow)))
         whole = b"".join(self._blocks)
+        if self._undecoded:
+            return self._on_octets(whole)
         asked = self._request
         if isinstance(asked, Get) and len(asked.attributes) > 1:
             reader = Octets(whole)
@@ -387,6 +414,10 @@ class ClientConnection:
             reader.end()
             return self._on_values(values)
         return self._on_values((decode_whole(whole),))
+
+    def _on_octets(self, octets: bytes) -> Turn:
+        self._step(ClientEvent.ANSWER)
+        return Turn(answer=Undecoded(octets=octets))
 
     def _on_values(self, values: tuple[Got, ...]) -> Turn:
         asked = self._request

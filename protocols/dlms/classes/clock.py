@@ -18,7 +18,7 @@ TIME = 2
 OCTETS = 12
 UNSPECIFIED_DEVIATION = -0x8000
 STATUS_UNSPECIFIED = 0xFF
-_MAX_DEVIATION = 840
+MAX_DEVIATION = 840
 _UNSPECIFIED = 0xFF
 
 
@@ -73,7 +73,7 @@ def decode_moment(octets: bytes, rule: ClockRule = STANDARD) -> Moment:
     deviation = int.from_bytes(octets[9:11], "big", signed=True)
     told: int | None = None if deviation == UNSPECIFIED_DEVIATION else deviation * rule.sign
     used = rule.assumed_deviation if told is None else told
-    if used is None or abs(used) > _MAX_DEVIATION:
+    if used is None or abs(used) > MAX_DEVIATION:
         raise PeerError("dlms.clock", f"deviation {deviation} gives no instant")
     if hundredths != _UNSPECIFIED and hundredths > 99:
         raise PeerError("dlms.clock", f"hundredths {hundredths}")

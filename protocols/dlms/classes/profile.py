@@ -171,17 +171,22 @@ def decode_rows(value: Value, layout: Layout, rule: ClockRule = STANDARD) -> lis
         cells = _repeat_nulls(cells, before, layout.clock)
         status = doubt
         if layout.status is not None:
-            told = as_integer(cells[layout.status]) & _KNOWN_STATUS
-            status = _status(told | int(doubt)) if told else doubt
+            told = as_integer(cells[layout.status])
+            status = status_of(told & _KNOWN_STATUS | int(doubt))
         rows.append(ProfileRow(start=end - period, status=status, values=cells))
         before = cells
     return rows
 
 
 @cache
-def _status(bits: int) -> Status:
+def status_of(bits: int) -> Status:
     """Return the flags; making one anew for each row would cost more than all else."""
     return Status(bits)
+
+
+def status_bits(told: int, clock_status: int) -> int:
+    """Return the bits of `Status` for what a row's status column and its stamp say."""
+    return told & _KNOWN_STATUS | int(_doubt(ClockStatus(clock_status)))
 
 
 @cache
