@@ -19,8 +19,8 @@ from simulators.line_faults import Delivery, LinePlan
 _READ_SIZE = 65_536
 _LOOPBACK = "127.0.0.1"
 
-CLIENT, METER = "client", "meter"
-"""Who sent a piece."""
+CLIENT, METER, ENDED = "client", "meter", "ended"
+"""Who sent a piece; or that the line has ended."""
 
 
 class End(Protocol):
@@ -139,23 +139,25 @@ class PtyEnd(PortEnd):
 @dataclass(slots=True, kw_only=True)
 class LineProxy:
     """
-    Stands before one meter at TCP `host:port`, or at the pseudo-terminal `serial`.
+    Stands before one meter: at TCP `host:port`, at the serial port `serial`, or where `reach` goes.
 
-    `tap` is shown every piece as (CLIENT or METER, octets), before any damage.
+    `tap` is shown every piece as (CLIENT or METER, octets), before any damage, and (ENDED, nothing)
+    when a line has ended.
     """
 
     plan: LinePlan
     port: int = 0
     host: str = _LOOPBACK
     serial: str = ""
+    reach: Callable[[], End] | None = None
     tap: Callable[[str, bytes], None] | None = None
     _server: asyncio.Server | None = None
     _ends: list[End] = field(default_factory=list)
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
-    async def listen(self, port: int = 0) -> int:
+    async def listen(self, port: int = 0, host: str = _LOOPBACK) -> int:
         """Take clients over TCP and return the port. Raises: OSError when it is in use."""
-        self._server = await asyncio.start_server(self._on_client, _LOOPBACK, port)
+        self._server = await asyncio.start_server(self._on_client, host, port)
         taken: int = self._server.sockets[0].getsockname()[1]
         return taken
 
@@ -197,7 +199,9 @@ class LineProxy:
 
     async def _reach(self) -> End:
         far: End
-        if self.serial:
+        if self.reach is not None:
+            far = self.reach()
+        elif self.serial:
             far = PortEnd.open(self.serial)
         else:
             far = TcpEnd(*await asyncio.open_connection(self.host, self.port))
@@ -216,6 +220,8 @@ class LineProxy:
         finally:
             up.cancel()
             far.close()
+            if self.tap is not None:
+                self.tap(ENDED, b"")
             for end in (near, far):
                 with contextlib.suppress(ValueError):
                     self._ends.remove(end)

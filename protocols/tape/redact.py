@@ -62,7 +62,7 @@ class Redactor:
         self._held += octets
         found: list[tuple[bytes, bool]] = []
         while self._held:
-            framing = _framing(self._held)
+            framing = framing_of(self._held)
             if framing is None or framing[1] > len(self._held):
                 break
             kind, size = framing
@@ -121,7 +121,7 @@ class Redactor:
         return replace(frame, text=text).encode(), False
 
 
-def _framing(octets: bytes) -> tuple[Framing, int] | None:
+def framing_of(octets: bytes) -> tuple[Framing, int] | None:
     """Return how the frame that begins here is framed and how long; None while nobody can tell."""
     if len(octets) < _SHORTEST:
         return None
