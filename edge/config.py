@@ -38,7 +38,8 @@ class MeterConfig:
     One meter behind this concentrator; `unit`, `model`, `serial` only for Modbus.
 
     A meter is reached at `host` and `port`, or on `serial_port` (a path; `serial` is the number
-    on the meter's plate). `link`, `hdlc_*` and `mode_e` are for DLMS.
+    on the meter's plate). `hdlc_*`, `mode_e` and the links `wrapper` and `hdlc-*` are for DLMS.
+    Modbus goes by TCP unless `link` is `rtu-serial`, or `rtu-tcp`: a gateway that passes octets on.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
@@ -58,8 +59,13 @@ class MeterConfig:
     has_relay: bool = False
     unit: Annotated[int, Field(ge=0, le=255)] = 1
     model: str = ""
+    map_file: str = ""
+    """A register map of the installation's own, instead of the one shipped for `model`."""
     serial: str = ""
     timeout_seconds: Annotated[float, Field(gt=0, le=120)] = 3.0
+    answer_ms: Annotated[int | None, Field(gt=0, le=60_000)] = None
+    """Wait for an answer on a bus; null is what the model's map says. So is `gap_ms`, silence."""
+    gap_ms: Annotated[int | None, Field(ge=0, le=10_000)] = None
     clock: ClockRules | None = None
     """How this meter's clock is kept, where it is to differ from the rules of the agent."""
     serial_port: str = ""
@@ -67,7 +73,7 @@ class MeterConfig:
     data_bits: Literal[7, 8] = 8
     parity: Literal["N", "E", "O"] = "N"
     stop_bits: Literal[1, 2] = 1
-    link: Literal["wrapper", "hdlc-tcp", "hdlc-serial"] = "wrapper"
+    link: Literal["wrapper", "hdlc-tcp", "hdlc-serial", "rtu-tcp", "rtu-serial"] = "wrapper"
     hdlc_physical: Annotated[int, Field(ge=0, le=16383)] | None = None
     """Lower HDLC address, often from the serial number; the upper one is `server_sap`."""
     hdlc_address_octets: Literal[1, 2, 4] | None = None
@@ -85,6 +91,18 @@ class MeterConfig:
             raise ValueError("link hdlc-serial needs serial_port, for example /dev/ttyUSB0")
         if self.history_from.tzinfo is None:
             raise ValueError("history_from needs a zone, for example 2026-01-01T00:00:00Z")
+        if self.protocol == "modbus":
+            self._check_modbus()
+        elif self.link in {"rtu-serial", "rtu-tcp"}:
+            raise ValueError(f"link {self.link} is for protocol modbus")
+
+    def _check_modbus(self) -> None:
+        if not self.model and not self.map_file:
+            raise ValueError("a Modbus meter needs model (a shipped map, or sunspec) or map_file")
+        if self.link == "rtu-serial" and not self.serial_port:
+            raise ValueError("link rtu-serial needs serial_port, for example /dev/ttyUSB0")
+        if self.link != "rtu-serial" and not (self.host and self.port):
+            raise ValueError("needs host and port, or link rtu-serial with serial_port")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

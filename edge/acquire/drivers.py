@@ -3,27 +3,28 @@
 from edge.acquire.dlms import CounterStore, DlmsDriver, DlmsTarget
 from edge.acquire.driver import MeterDriver
 from edge.acquire.modbus import ModbusDriver, ModbusTarget
+from edge.acquire.modbus_rtu import (
+    ModbusRtuDriver,
+    ModbusRtuTarget,
+    bus_on_gateway,
+    bus_on_port,
+)
 from edge.clock import EdgeClock
-from edge.config import KeyRing, MeterConfig
+from edge.config import ConfigError, KeyRing, MeterConfig
+from edge.links.serial import SerialSettings
+from protocols.errors import PeerError
 
 
 def build_driver(
     config: MeterConfig, keys: KeyRing, counters: CounterStore, clock: EdgeClock
 ) -> MeterDriver:
-    """Return the driver of one meter; it opens its session on first use."""
+    """
+    Return the driver of one meter; it opens its session on first use.
+
+    Raises: ConfigError when two meters want one serial port at different settings.
+    """
     if config.protocol == "modbus":
-        return ModbusDriver(
-            ModbusTarget(
-                meter=config.meter,
-                host=config.host,
-                port=config.port,
-                unit=config.unit,
-                model=config.model,
-                serial=config.serial,
-                timeout_seconds=config.timeout_seconds,
-            ),
-            clock,
-        )
+        return _modbus(config, clock)
     secrets = keys.of(config.meter)
     return DlmsDriver(
         DlmsTarget(
@@ -45,3 +46,43 @@ def build_driver(
         counters,
         clock,
     )
+
+
+def _modbus(config: MeterConfig, clock: EdgeClock) -> MeterDriver:
+    if config.link not in {"rtu-serial", "rtu-tcp"}:
+        return ModbusDriver(
+            ModbusTarget(
+                meter=config.meter,
+                host=config.host,
+                port=config.port,
+                unit=config.unit,
+                model=config.model,
+                map_file=config.map_file,
+                serial=config.serial,
+                timeout_seconds=config.timeout_seconds,
+            ),
+            clock,
+        )
+    settings = SerialSettings(
+        baud=config.baud,
+        data_bits=config.data_bits,
+        parity=config.parity,
+        stop_bits=config.stop_bits,
+    )
+    try:
+        if config.link == "rtu-serial":
+            bus = bus_on_port(config.serial_port, settings, monotonic=clock.monotonic)
+        else:
+            bus = bus_on_gateway(config.host, config.port, settings, monotonic=clock.monotonic)
+    except PeerError as error:
+        raise ConfigError(f"meters.{config.meter}.serial_port: {error.message}") from error
+    target = ModbusRtuTarget(
+        meter=config.meter,
+        unit=config.unit,
+        model=config.model,
+        map_file=config.map_file,
+        serial=config.serial,
+        gap_ms=config.gap_ms,
+        timeout_ms=config.answer_ms,
+    )
+    return ModbusRtuDriver(target, bus, clock)

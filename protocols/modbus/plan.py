@@ -4,7 +4,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from protocols.errors import PeerError
-from protocols.modbus.registers import UNIT_EXPONENT, Located, Point, RegisterMap
+from protocols.modbus.registers import (
+    UNIT_EXPONENT,
+    IdentityText,
+    Located,
+    Point,
+    RegisterMap,
+)
 from protocols.modbus.scaling import WordOrder, WordType, decode
 from protocols.reading import Channel
 
@@ -48,7 +54,7 @@ def requests_for(register_map: RegisterMap, groups: Iterable[str]) -> tuple[Read
             located.append((point.fc, point.address, point.end))
             if point.scale_from is not None:
                 located.append((point.fc, point.scale_from, point.scale_from + 1))
-    proof = register_map.identity or register_map.probe
+    proof = register_map.identity or register_map.identity_text or register_map.probe
     located.append((proof.fc, proof.address, proof.end))
     requests: list[ReadRequest] = []
     for fc, start, end in sorted(located):
@@ -76,13 +82,22 @@ def values_in(
 
 def identity_in(register_map: RegisterMap, answers: Answers) -> str | None:
     """Return the serial number in the answers; None where the model shows none."""
-    identity = register_map.identity
+    identity, text = register_map.identity, register_map.identity_text
+    if text is not None:
+        return text_in(words_of(text, answers))
     if identity is None:
         return None
     return str(decode(identity.type, words_of(identity, answers), identity.words))
 
 
-def words_of(located: Located, answers: Answers) -> Sequence[int]:
+def text_in(words: Sequence[int]) -> str:
+    """Return the text in registers, two ASCII characters each, as far as it can be printed."""
+    octets = b"".join((word & 0xFFFF).to_bytes(2, "big") for word in words)
+    text = octets.split(b"\0", 1)[0].decode("ascii", errors="replace")
+    return "".join(letter for letter in text if letter.isprintable()).strip()
+
+
+def words_of(located: Located | IdentityText, answers: Answers) -> Sequence[int]:
     """Return the words of one located value. Raises: PeerError `modbus.shape`."""
     for request, words in answers.items():
         offset = located.address - request.address
