@@ -1,12 +1,13 @@
-"""One association over one TCP line: the sans-I/O client, counters that are durable, deadlines."""
+"""One association over one link: the sans-I/O client, counters that are durable, deadlines."""
 
-import asyncio
 import contextlib
 import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from edge.links.apdu import ApduLink, WrapperLink
+from edge.links.hdlc import HdlcLink, HdlcPlace
 from edge.links.tcp import TcpLink
 from protocols.dlms.apdu import (
     Access,
@@ -22,6 +23,7 @@ from protocols.dlms.client import Answer, ClientConnection, ClientSettings, Open
 from protocols.dlms.initiate import Conformance
 from protocols.dlms.security import Keys
 from protocols.dlms.values import Value
+from protocols.dlms.wrapper import BareFraming
 from protocols.errors import PeerError
 from protocols.identity import MeterId
 
@@ -52,8 +54,10 @@ class DlmsTarget:
     """Where a DLMS meter is, who it must be, how to prove ourselves. Seconds are wall time."""
 
     meter: MeterId
-    host: str
-    port: int
+    host: str = ""
+    port: int = 0
+    hdlc: HdlcPlace | None = None
+    """How it hangs on HDLC; None is the TCP wrapper."""
     client_sap: int = 1
     server_sap: int = 1
     authentication: str = "none"
@@ -67,6 +71,17 @@ class DlmsTarget:
     timeout_seconds: float = 3.0
     assumed_deviation: int | None = None
     """Minutes from local to UTC for a meter that sends none."""
+
+    async def connect(self) -> ApduLink:
+        """Return a link to the meter, on which no association stands yet. Raises: PeerError."""
+        seconds, place = self.timeout_seconds, self.hdlc
+        if place is None:
+            line = await TcpLink.connect(self.host, self.port, seconds=seconds)
+            return WrapperLink(line, client_sap=self.client_sap, server_sap=self.server_sap)
+        hdlc = place.settings(client_sap=self.client_sap, server_sap=self.server_sap)
+        if place.serial_port:
+            return await HdlcLink.over_serial(place, hdlc, seconds=seconds)
+        return await HdlcLink.over_tcp(self.host, self.port, hdlc, seconds=seconds)
 
     def settings(self) -> ClientSettings:
         """Return what the codec needs. Raises: ValueError on keys that cannot be."""
@@ -137,7 +152,7 @@ class DlmsSession:
     """An open association; after any PeerError it is of no more use and must be closed."""
 
     def __init__(
-        self, target: DlmsTarget, counters: CounterBlock, known: KnownMeter, link: TcpLink
+        self, target: DlmsTarget, counters: CounterBlock, known: KnownMeter, link: ApduLink
     ) -> None:
         """Stand on a connected line; `open` is the way to get one."""
         self._target = target
@@ -150,6 +165,7 @@ class DlmsSession:
             challenge=secrets.token_bytes(_CHALLENGE_OCTETS),
             server_title=known.title,
             server_counter=known.counter,
+            framing=BareFraming(),
         )
 
     @classmethod
@@ -157,14 +173,14 @@ class DlmsSession:
         cls, target: DlmsTarget, counters: CounterBlock, known: KnownMeter
     ) -> "DlmsSession":
         """Connect and associate. Raises: PeerError."""
-        link = await TcpLink.connect(target.host, target.port, seconds=target.timeout_seconds)
+        link = await target.connect()
         try:
             session = cls(target, counters, known, link)
             answer = await session._exchange(session._client.open())
             if not isinstance(answer, Opened):
                 raise PeerError("dlms.unexpected", "no association came of it")
         except BaseException:
-            link.close()
+            link.abort()
             raise
         known.title = answer.server_title
         return session
@@ -232,11 +248,11 @@ class DlmsSession:
         if self.is_open:
             with contextlib.suppress(PeerError):
                 await self._exchange(self._client.release())
-        self._link.close()
+        await self._link.close()
 
     def abort(self) -> None:
         """End the line at once; never raises."""
-        self._link.close()
+        self._link.abort()
 
     async def _exchange(self, octets: bytes) -> Answer:
         """Send and wait for the answer; each frame of a long one has its own deadline."""
@@ -244,14 +260,13 @@ class DlmsSession:
         if self._link.discard():
             raise PeerError("dlms.unexpected", "octets that nobody asked for")
         while octets:
-            self._link.send(octets)
+            await self._link.send(octets)
             try:
-                async with asyncio.timeout(seconds):
-                    turn = self._client.receive(await self._link.receive())
-                    while turn.answer is None and not turn.send:
-                        turn = self._client.receive(await self._link.receive())
-            except TimeoutError:
-                raise PeerError("link.timeout", f"no answer in {seconds} s") from None
+                turn = self._client.receive(await self._link.receive(seconds))
+                while turn.answer is None and not turn.send:
+                    turn = self._client.receive(await self._link.receive(seconds))
+                if self._link.discard():
+                    raise PeerError("dlms.unexpected", "more than the answer came")
             except PeerError as error:
                 if error.code == "dlms.counter_rejected":
                     raise self._counters.rejected(int(error.evidence["counter"])) from error

@@ -11,6 +11,7 @@ from edge.acquire.modbus_rtu import (
 )
 from edge.clock import EdgeClock
 from edge.config import ConfigError, KeyRing, MeterConfig
+from edge.links.hdlc import HdlcPlace
 from edge.links.serial import SerialSettings
 from protocols.errors import PeerError
 
@@ -31,6 +32,7 @@ def build_driver(
             meter=config.meter,
             host=config.host,
             port=config.port,
+            hdlc=_hdlc_place(config),
             client_sap=config.client_sap,
             server_sap=config.server_sap,
             authentication=config.authentication,
@@ -45,6 +47,34 @@ def build_driver(
         ),
         counters,
         clock,
+    )
+
+
+def _hdlc_place(config: MeterConfig) -> HdlcPlace | None:
+    """Return how the meter hangs on HDLC, None in the TCP wrapper. Raises: ConfigError."""
+    if config.link not in {"hdlc-serial", "hdlc-tcp"}:
+        return None
+    place = HdlcPlace(
+        serial_port=config.serial_port if config.link == "hdlc-serial" else "",
+        serial=_serial_settings(config),
+        physical=config.hdlc_physical,
+        address_octets=config.hdlc_address_octets,
+        segment_octets=config.hdlc_info_octets,
+        mode_e=config.mode_e,
+    )
+    try:
+        place.settings(client_sap=config.client_sap, server_sap=config.server_sap)
+    except ValueError as error:
+        raise ConfigError(f"meters.{config.meter}.hdlc_address_octets: {error}") from error
+    return place
+
+
+def _serial_settings(config: MeterConfig) -> SerialSettings:
+    return SerialSettings(
+        baud=config.baud,
+        data_bits=config.data_bits,
+        parity=config.parity,
+        stop_bits=config.stop_bits,
     )
 
 
@@ -63,12 +93,7 @@ def _modbus(config: MeterConfig, clock: EdgeClock) -> MeterDriver:
             ),
             clock,
         )
-    settings = SerialSettings(
-        baud=config.baud,
-        data_bits=config.data_bits,
-        parity=config.parity,
-        stop_bits=config.stop_bits,
-    )
+    settings = _serial_settings(config)
     try:
         if config.link == "rtu-serial":
             bus = bus_on_port(config.serial_port, settings, monotonic=clock.monotonic)
