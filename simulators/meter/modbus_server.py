@@ -2,11 +2,9 @@
 
 import asyncio
 import logging
-from collections.abc import Mapping
 
 from protocols.errors import PeerError
 from protocols.modbus.pdu import (
-    ExceptionCode,
     Frame,
     FrameReader,
     RequestRefusedError,
@@ -15,12 +13,9 @@ from protocols.modbus.pdu import (
     read_answer,
     read_request,
 )
-from protocols.modbus.plan import ReadRequest
-from protocols.modbus.registers import UNIT_EXPONENT, Point, load_map
-from protocols.modbus.scaling import decode, encode
-from protocols.reading import REGISTERS, Channel
 from simulators.faults import Fault, spoil
-from simulators.meter.state import SimulatedMeter, Snapshot
+from simulators.meter.register_bank import bank_of
+from simulators.meter.state import SimulatedMeter
 
 _LOG = logging.getLogger(__name__)
 _READ_SIZE = 4096
@@ -32,7 +27,7 @@ class ModbusMeterServer:
     def __init__(self, meter: SimulatedMeter) -> None:
         """Take the map of the meter's model. Raises: MapError when there is none."""
         self._meter = meter
-        self._map = load_map(meter.spec.model)
+        self._bank = bank_of(meter)
         self._server: asyncio.Server | None = None
         self._connections: set[asyncio.StreamWriter] = set()
         self._answers = 0
@@ -54,38 +49,10 @@ class ModbusMeterServer:
             return None
         try:
             request = read_request(frame.pdu)
-            pdu = read_answer(request.fc, self._words(request))
+            pdu = read_answer(request.fc, self._bank.words(request))
         except RequestRefusedError as refused:
             pdu = exception_answer(frame.pdu[0] if frame.pdu else 0, refused.code)
         return frame_octets(Frame(transaction=frame.transaction, unit=frame.unit, pdu=pdu))
-
-    def _words(self, request: ReadRequest) -> list[int]:
-        snapshot = self._meter.snapshot()
-        end = request.address + request.count
-        words = [0] * request.count
-        touched = False
-        identity = self._map.identity
-        if identity is not None and identity.fc == request.fc:
-            found = encode(identity.type, self._meter.serial, identity.words)
-            touched |= _place(words, request, identity.address, found)
-        for point in self._map.points:
-            if point.fc == request.fc and point.address < end and request.address < point.end:
-                touched |= _place(words, request, point.address, self._told(point, snapshot))
-        if not touched:
-            raise RequestRefusedError(ExceptionCode.ILLEGAL_ADDRESS)
-        return words
-
-    def _told(self, point: Point, snapshot: Snapshot) -> tuple[int, ...]:
-        scaler = point.scale + UNIT_EXPONENT[point.unit]
-        value = _present(snapshot).get(point.channel, 0)
-        raw = value // 10**scaler if scaler >= 0 else value * 10**-scaler
-        words = encode(point.type, raw, point.words, resolution=point.resolution)
-        if point.channel in REGISTERS:
-            # f32 cannot tell every watt-hour: what counts is what a reader gets out of it
-            told = decode(point.type, words, point.words, resolution=point.resolution)
-            assert told is not None  # energy is never NaN
-            self._meter.note_served(snapshot, point.channel, told, scaler)
-        return words
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._connections.add(writer)
@@ -117,26 +84,3 @@ class ModbusMeterServer:
         writer.write(octets)
         if Fault.TRUNCATE in faults:
             writer.close()
-
-
-def _present(snapshot: Snapshot) -> Mapping[Channel, int]:
-    values = {
-        Channel.IMPORT_WH: snapshot.register_wh,
-        Channel.EXPORT_WH: 0,
-        Channel.POWER_W: snapshot.power_w,
-        Channel.FREQUENCY_MHZ: snapshot.frequency_mhz,
-    }
-    volts = (Channel.VOLTAGE_L1_MV, Channel.VOLTAGE_L2_MV, Channel.VOLTAGE_L3_MV)
-    amperes = (Channel.CURRENT_L1_MA, Channel.CURRENT_L2_MA, Channel.CURRENT_L3_MA)
-    values.update(zip(volts, snapshot.voltage_mv, strict=False))
-    values.update(zip(amperes, snapshot.current_ma, strict=False))
-    return values
-
-
-def _place(words: list[int], request: ReadRequest, address: int, found: tuple[int, ...]) -> bool:
-    touched = False
-    for offset, word in enumerate(found, start=address - request.address):
-        if 0 <= offset < request.count:
-            words[offset] = word
-            touched = True
-    return touched
