@@ -171,7 +171,10 @@ class ModeEMeter:
         request = _REQUEST.search(line)
         if request is not None:
             wanted = request["address"].decode("ascii").strip()
-            return self._identification.encode() if wanted in {"", self._address} else b""
+            if wanted not in {"", self._address}:
+                return b""
+            self.handed_over = 0
+            return self._identification.encode()
         chosen = _CHOICE.search(line)
         if chosen is None or (chosen["protocol"], chosen["mode"]) != (b"2", b"2"):
             return b""

@@ -44,6 +44,11 @@ class Unwrapper:
         self._buffer = bytearray()
         self._max_apdu = max_apdu
 
+    @property
+    def waiting(self) -> int:
+        """Return how many octets of a frame have come that is not whole yet."""
+        return len(self._buffer)
+
     def feed(self, octets: bytes) -> list[Wpdu]:
         """
         Take received octets, return the frames completed by them, in order.

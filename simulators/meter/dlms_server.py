@@ -1,4 +1,8 @@
-"""A meter that speaks DLMS over TCP: the codec's server role over a simulated meter's state."""
+"""
+A meter that speaks DLMS: the codec's server role over a simulated meter's state.
+
+Over TCP in the wrapper or in HDLC, as the meter's `link` says, or as a station on a serial line.
+"""
 
 import asyncio
 import logging
@@ -6,6 +10,8 @@ import secrets
 from collections.abc import Iterator
 
 from protocols.dlms.association import Authentication
+from protocols.dlms.hdlc_server import HdlcServerConnection
+from protocols.dlms.mode_e import Identification, ModeEMeter
 from protocols.dlms.security import Keys
 from protocols.dlms.server import CounterFloor, ServerConnection, ServerProfile
 from protocols.errors import PeerError
@@ -31,9 +37,23 @@ class DlmsMeterServer:
     foreign name are the state's own affair.
     """
 
-    def __init__(self, meter: SimulatedMeter) -> None:
-        """Prepare the public association and the meter's own. Raises: ValueError on bad keys."""
-        self._meter = meter
+    def __init__(
+        self,
+        meter: SimulatedMeter,
+        *,
+        link: str = "wrapper",
+        physical: int | None = None,
+        segment_octets: int = 128,
+    ) -> None:
+        """
+        Prepare the public association and the meter's own.
+
+        `link` is `wrapper` or `hdlc-tcp`, the others are of HDLC. Raises: ValueError on bad keys.
+        """
+        self.meter = meter
+        self._link = link
+        self._physical = physical
+        self._segment_octets = segment_octets
         self._server: asyncio.Server | None = None
         self._connections: set[asyncio.StreamWriter] = set()
         self._answers = 0
@@ -59,21 +79,36 @@ class DlmsMeterServer:
         for writer in list(self._connections):
             writer.close()
 
-    def connection(self) -> ServerConnection:
+    def connection(self) -> ServerConnection | HdlcServerConnection:
         """Return the codec's side of a new connection."""
-        return ServerConnection(self._profiles, server_sap=SERVER_SAP)
+        if self._link == "wrapper":
+            return ServerConnection(self._profiles, server_sap=SERVER_SAP)
+        return self.hdlc()
+
+    def hdlc(self) -> HdlcServerConnection:
+        """Return the codec's side of a new HDLC line."""
+        return HdlcServerConnection(
+            self._profiles,
+            server_sap=SERVER_SAP,
+            physical=self._physical,
+            segment_octets=self._segment_octets,
+        )
+
+    def station(self, *, mode_e: bool = False) -> "SerialStation":
+        """Return this meter as it hangs on a serial line."""
+        return SerialStation(self, mode_e=mode_e)
 
     def _make_profiles(self) -> dict[int, ServerProfile]:
-        spec = self._meter.spec
+        spec = self.meter.spec
         floor = CounterFloor()
         authentication = Authentication(spec.authentication)
         keys = None
         if authentication is Authentication.HLS5:
             keys = Keys(encryption=spec.encryption_key, authentication=spec.authentication_key)
         return {
-            PUBLIC_SAP: ServerProfile(device=PublicDevice(self._meter, floor)),
+            PUBLIC_SAP: ServerProfile(device=PublicDevice(self.meter, floor)),
             MANAGEMENT_SAP: ServerProfile(
-                device=ManagementDevice(self._meter, floor),
+                device=ManagementDevice(self.meter, floor),
                 authentication=authentication,
                 password=spec.password,
                 title=spec.system_title,
@@ -87,7 +122,7 @@ class DlmsMeterServer:
     def _next_counter(self) -> int:
         counter = next(self._counters, None)
         if counter is None:
-            self._counters = iter(self._meter.reserve_counters(_COUNTER_BLOCK))
+            self._counters = iter(self.meter.reserve_counters(_COUNTER_BLOCK))
             counter = next(self._counters)
         return counter
 
@@ -95,28 +130,58 @@ class DlmsMeterServer:
         self._connections.add(writer)
         connection = self.connection()
         try:
-            while Fault.DARK not in self._meter.faults and (
-                octets := await reader.read(_READ_SIZE)
-            ):
+            while Fault.DARK not in self.meter.faults and (octets := await reader.read(_READ_SIZE)):
                 self._send(writer, connection.receive(octets))
                 await writer.drain()
         except (PeerError, OSError) as error:
             _LOG.info(
                 "simulator.dlms.connection_lost",
-                extra={"fields": {"meter": self._meter.spec.meter, "cause": str(error)[:120]}},
+                extra={"fields": {"meter": self.meter.spec.meter, "cause": str(error)[:120]}},
             )
         finally:
             self._connections.discard(writer)
             writer.close()
 
     def _send(self, writer: asyncio.StreamWriter, octets: bytes) -> None:
-        faults = self._meter.faults
+        octets = self.spoiled(octets)
+        if octets:
+            writer.write(octets)
+            if Fault.TRUNCATE in self.meter.faults:
+                writer.close()
+
+    def spoiled(self, octets: bytes) -> bytes:
+        """Return an answer as it leaves under the meter's faults, empty when it stays silent."""
+        faults = self.meter.faults
         if not octets or Fault.SILENT in faults:
-            return
+            return b""
         self._answers += 1
         for fault in (Fault.GARBLE, Fault.TRUNCATE):
             if fault in faults:
                 octets = spoil(fault, octets, self._answers * 0x9E3779B1)
-        writer.write(octets)
-        if Fault.TRUNCATE in faults:
-            writer.close()
+        return octets
+
+
+class SerialStation:
+    """
+    A meter on a serial line: HDLC, after a sign-on by IEC 62056-21 if it wants one.
+
+    A new sign-on is heard at any time: it begins with another octet than any frame.
+    """
+
+    def __init__(self, server: DlmsMeterServer, *, mode_e: bool) -> None:
+        """Hang the meter of `server` on a line."""
+        spec = server.meter.spec
+        self._server = server
+        self._connection = server.hdlc()
+        identification = Identification(
+            maker="MLP", name=spec.meter[:32], baud_character="5", speaks_hdlc=True
+        )
+        self.sign_on = ModeEMeter(identification, address=spec.serial) if mode_e else None
+
+    def receive(self, octets: bytes, /) -> bytes:
+        """Take what was heard and return the answer, nothing when it is for another."""
+        if Fault.DARK in self._server.meter.faults:
+            return b""
+        if self.sign_on is not None and (octets[:1] == b"/" or not self.sign_on.handed_over):
+            return self._server.spoiled(self.sign_on.receive(octets))
+        return self._server.spoiled(self._connection.receive(octets))

@@ -1,5 +1,6 @@
 """HDLC: frames as published, streams cut by length, links that survive loss in either direction."""
 
+import contextlib
 from collections.abc import Callable
 
 import pytest
@@ -124,10 +125,9 @@ def test_any_octets_are_cut_in_bounded_memory(octets: bytes) -> None:
 
 @given(st.binary(max_size=40))
 def test_any_parameters_parse_or_are_refused(octets: bytes) -> None:
-    try:
-        decode_limits(octets)
-    except PeerError as error:
-        assert error.code == "hdlc.negotiation"
+    with contextlib.suppress(PeerError):
+        limits = decode_limits(octets)
+        assert 16 <= limits.send <= 2030
 
 
 @given(st.integers(32, 2030), st.integers(32, 2030))
@@ -218,16 +218,18 @@ def test_lost_frames_are_sent_again_and_no_request_is_obeyed_twice(
 ) -> None:
     pair = Pair(lambda apdu: apdu * 2, lose=lost.__contains__)
     apdu = bytes(size)
+    got, given_up = [], ""
     try:
         pair.exchange(pair.client.connect())
-        got = [pair.exchange(pair.client.send(apdu)) for _ in range(4)]
+        for _ in range(4):
+            got.append(pair.exchange(pair.client.send(apdu)))
     except PeerError as error:
-        assert error.code == "hdlc.timeout"  # three in a row were lost
-        assert any({place, place + 2, place + 4} & lost for place in lost)
-        assert len(pair.obeyed) <= 4
-        return
-    assert got == [apdu * 2] * 4
-    assert pair.obeyed == [apdu] * 4
+        given_up = error.code
+    assert given_up in {"", "hdlc.timeout"}
+    assert not given_up or len(lost) >= 3  # it takes three losses in a row
+    assert got == [apdu * 2] * (4 if not given_up else len(got))
+    assert len(got) <= len(pair.obeyed) <= len(got) + bool(given_up)
+    assert all(obeyed == apdu for obeyed in pair.obeyed)
 
 
 def test_late_answers_are_known_by_their_number() -> None:
