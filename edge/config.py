@@ -40,13 +40,15 @@ class MeterConfig:
     A meter is reached at `host` and `port`, or on `serial_port` (a path; `serial` is the number
     on the meter's plate). `hdlc_*`, `mode_e` and the links `wrapper` and `hdlc-*` are for DLMS.
     Modbus goes by TCP unless `link` is `rtu-serial`, or `rtu-tcp`: a gateway that passes octets on.
+    DL/T 645 goes by TCP (a modem or such a gateway) unless `serial_port` is given, most often at
+    `baud` 2400 and `parity` E; `serial` is then its address, up to 12 digits.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
 
     meter: Annotated[MeterId, Field(pattern=_NAME_PATTERN)]
     usage_point: Annotated[UsagePointId, Field(pattern=_NAME_PATTERN)]
-    protocol: Literal["dlms", "modbus"]
+    protocol: Literal["dlms", "modbus", "dlt645"]
     host: str = ""
     port: Annotated[int, Field(ge=0, le=65535)] = 0
     history_from: datetime
@@ -82,6 +84,14 @@ class MeterConfig:
     """Most octets of one segment that is asked for; the meter may grant fewer."""
     mode_e: bool = False
     """Sign on at 300 7E1 by IEC 62056-21 and hand over to HDLC, as optical ports want."""
+    closes_remotely: bool = True
+    """DL/T 645: False where a hand alone closes the breaker, so that a restore lifts the trip."""
+    arms_itself: bool = False
+    """DL/T 645: the breaker may be closed by hand a minute after each trip, unasked."""
+    dlt645_edition: Literal["2007", "2013"] = "2013"
+    """What the state word tells: 2013 knows the relay command and keep-power, 2007 neither."""
+    utc_offset_minutes: Annotated[int, Field(ge=-720, le=840)] = 480
+    """Zone of a meter whose stamps tell none (DL/T 645); 480 is China."""
 
     def __post_init__(self) -> None:
         """Refuse an instant without zone, for it has no place on the time line, and no address."""
@@ -95,6 +105,8 @@ class MeterConfig:
             self._check_modbus()
         elif self.link in {"rtu-serial", "rtu-tcp"}:
             raise ValueError(f"link {self.link} is for protocol modbus")
+        if self.protocol == "dlt645" and not (self.serial.isdecimal() and len(self.serial) <= 12):
+            raise ValueError("a DL/T 645 meter needs serial: the address on it, up to 12 digits")
 
     def _check_modbus(self) -> None:
         if not self.model and not self.map_file:

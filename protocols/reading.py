@@ -95,3 +95,8 @@ class RelayReading:
     output_closed: bool
     control_state: RelayState
     control_mode: int
+    arms_itself: bool = False
+    """
+    An external breaker that may be closed by hand a minute after each trip (D11): armed is as open
+    as it stays. Known from the meter's type, never told by the meter and not sent up.
+    """

@@ -9,10 +9,11 @@ with LLS and five Modbus TCP.
 import hashlib
 import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import datetime, timedelta
 from typing import Any
 
+from protocols.dlt645.relay import ARMS, CLOSES
 from protocols.identity import ConcentratorId, MeterId, TransformerId, UsagePointId
 from protocols.timeline import floor_to_grid
 from simulators.load import SHAPES, Household, key_of
@@ -21,6 +22,11 @@ CUSTOMERS_PER_TRANSFORMER = 25
 TRANSFORMERS_PER_CONCENTRATOR = 2
 HISTORY = timedelta(days=2)
 """Meters have hung this long when the simulation begins, so there is something to backfill."""
+
+DLT645_STEP_WH = 10
+"""A DL/T 645 register shows hundredths of a kWh."""
+CLOSE_ALLOWED_SECONDS = 60
+"""An external breaker may be closed by hand so long after its trip. *Source*: requirement D11."""
 
 HEAD_LOSS_PERMILLE = 34
 """Technical loss between head meter and customers."""
@@ -60,7 +66,9 @@ class SimMeter:
     *Units*: `opening_register_wh` is what the register shows at the fleet's `history_from`;
     the device clock shows true time + `clock_offset_ms` then and gains `clock_drift_ppm` on it.
     `control_mode` is None where there is no relay. `authentication` is `lls`, `hls5` or, for
-    Modbus, `none`. Keys exist only in simulation.
+    Modbus, `none`. Keys exist only in simulation. `close_allowed_seconds` (business time, as the
+    meter counts it) makes the switch an external breaker that only a hand closes, from so long
+    after a trip on; None is a relay inside the meter.
     """
 
     number: int
@@ -88,6 +96,17 @@ class SimMeter:
     planted: str = ""
     source: str = ""
     """Customer of the recorded series that drives this meter; empty when the load is made up."""
+    close_allowed_seconds: int | None = None
+
+    @property
+    def has_external_breaker(self) -> bool:
+        """Tell whether a hand alone can close the switch."""
+        return self.close_allowed_seconds is not None
+
+    @property
+    def register_step_wh(self) -> int:
+        """Return the smallest step of the energy register as the meter shows it."""
+        return DLT645_STEP_WH if self.protocol == "dlt645" else 1
 
     @property
     def has_relay(self) -> bool:
@@ -158,9 +177,19 @@ class Fleet:
             raise ValueError(f"not a fleet: {type(error).__name__}: {error}"[:300]) from error
 
 
-def make_fleet(*, seed: int, customers: int = 200, origin: datetime) -> Fleet:
+def make_fleet(
+    *,
+    seed: int,
+    customers: int = 200,
+    origin: datetime,
+    dlt645: int = 0,
+    close_allowed_seconds: int = CLOSE_ALLOWED_SECONDS,
+) -> Fleet:
     """
     Return the fleet of a seed; `origin` is the business instant at which simulation begins.
+
+    The first `dlt645` customers with a Modbus meter get a DL/T 645 meter instead, by turns with a
+    relay inside and with the external breaker of Chongqing's pilot.
 
     Raises: ValueError when `customers` is not positive.
     """
@@ -168,6 +197,9 @@ def make_fleet(*, seed: int, customers: int = 200, origin: datetime) -> Fleet:
         raise ValueError(f"a fleet needs at least one customer, not {customers}")
     transformers = -(-customers // CUSTOMERS_PER_TRANSFORMER)
     meters = [_customer(seed, number) for number in range(1, customers + 1)]
+    chosen = [index for index, meter in enumerate(meters) if meter.protocol == "modbus"][:dlt645]
+    for turn, index in enumerate(chosen):
+        meters[index] = _dlt645(seed, meters[index], turn, close_allowed_seconds)
     meters += [_head(seed, number, meters) for number in range(1, transformers + 1)]
     return Fleet(
         seed=seed,
@@ -229,6 +261,22 @@ def _customer(seed: int, number: int) -> SimMeter:
         control_mode=control_mode,
         clock_offset_ms=offset,
         clock_drift_ppm=draws.between("drift", -20, 20),
+    )
+
+
+def _dlt645(seed: int, place: SimMeter, turn: int, close_allowed_seconds: int) -> SimMeter:
+    pilot = turn % 2 == 1
+    return replace(
+        place,
+        protocol="dlt645",
+        model="dlt645_pilot" if pilot else "dlt645_relay",
+        # PA P0 P1 P2: level 02 and six digits
+        password=bytes.fromhex(f"02{_Draws(seed, place.meter).between('password', 0, 999_999):06}"),
+        serial=place.serial.rjust(12, "0"),
+        interval_seconds=900 if place.number % 3 == 0 else 1800,
+        control_mode=ARMS if pilot else CLOSES,
+        close_allowed_seconds=close_allowed_seconds if pilot else None,
+        clock_offset_ms=10 * _Draws(seed, place.meter).between("offset", -300, 300),
     )
 
 

@@ -17,9 +17,10 @@ from protocols.identity import MeterId
 from protocols.timeline import TimeScale
 from simulators.clock import SimulatorClock
 from simulators.endpoints import Endpoint, EndpointError, allocate, load_state
-from simulators.fleet import Fleet, make_fleet
+from simulators.fleet import CLOSE_ALLOWED_SECONDS, Fleet, make_fleet
 from simulators.hands import create_hands_app
 from simulators.meter.dlms_server import DlmsMeterServer
+from simulators.meter.dlt645_server import Dlt645MeterServer
 from simulators.meter.modbus_server import ModbusMeterServer
 from simulators.meter.state import SimulatedMeter
 from simulators.peers.sms_centre import SmsStore, create_sms_app
@@ -53,6 +54,8 @@ class SimulatorConfig:
     sms_port: int = 0
     replay: Path | None = None
     customers: int = 200
+    dlt645: int = 0
+    """How many customers get a DL/T 645 meter in place of a Modbus one."""
 
 
 class MeterServer(Protocol):
@@ -81,8 +84,15 @@ def fleet_of(config: SimulatorConfig) -> tuple[Fleet, Replay | None]:
         return fleet, replay
     if replay is not None:
         return replay_fleet(replay, seed=config.seed), replay
-    origin = config.scale.origin
-    return make_fleet(seed=config.seed, customers=config.customers, origin=origin), None
+    fleet = make_fleet(
+        seed=config.seed,
+        customers=config.customers,
+        origin=config.scale.origin,
+        dlt645=config.dlt645,
+        # a minute for whoever stands at the breaker, however fast business time runs
+        close_allowed_seconds=CLOSE_ALLOWED_SECONDS * config.scale.speed,
+    )
+    return fleet, None
 
 
 async def run(
@@ -133,6 +143,8 @@ def server_of(meter: SimulatedMeter) -> MeterServer:
     """Return the server that speaks the meter's protocol."""
     if meter.spec.protocol == "dlms":
         return DlmsMeterServer(meter)
+    if meter.spec.protocol == "dlt645":
+        return Dlt645MeterServer(meter)
     return ModbusMeterServer(meter)
 
 

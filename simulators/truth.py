@@ -51,6 +51,9 @@ CREATE TABLE IF NOT EXISTS clock (
 CREATE TABLE IF NOT EXISTS counter (
     meter TEXT PRIMARY KEY, next INTEGER NOT NULL
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS setting (
+    meter TEXT NOT NULL, at_ms INTEGER NOT NULL, name TEXT NOT NULL, value INTEGER NOT NULL
+);
 CREATE TABLE IF NOT EXISTS fleet (seed INTEGER NOT NULL, fingerprint TEXT NOT NULL);
 """
 
@@ -122,6 +125,13 @@ class TruthLedger:
                 "INSERT INTO fault VALUES (?, ?, ?, ?)", (meter, at_ms, name, int(on))
             )
 
+    def setting(self, meter: str, at_ms: int, name: str, value: int) -> None:
+        """Keep what the meter was told to remember; durable when this returns."""
+        with self._transaction(durable=True):
+            self._connection.execute(
+                "INSERT INTO setting VALUES (?, ?, ?, ?)", (meter, at_ms, name, value)
+            )
+
     def served(self, meter: str, at_ms: int, channel: int, raw: int, scaler: int) -> None:
         """Keep an energy register value that is about to be answered."""
         self._connection.execute(
@@ -185,6 +195,12 @@ class TruthLedger:
         """Return (meter, at_ms, name, begins) of every fault change, in order."""
         return self._connection.execute(
             "SELECT meter, at_ms, name, begins FROM fault ORDER BY rowid"
+        ).fetchall()
+
+    def settings(self) -> list[tuple[str, str, int]]:
+        """Return (meter, name, value) of everything that meters were told to remember, in order."""
+        return self._connection.execute(
+            "SELECT meter, name, value FROM setting ORDER BY rowid"
         ).fetchall()
 
     def close(self) -> None:

@@ -81,6 +81,8 @@ class World:
             step()
         for meter, at_ms, device_ms in self._ledger.clock_sets():
             self.meters[meter].clock.set(at_ms, device_ms)
+        for meter, name, value in self._ledger.settings():
+            self.meters[meter].restore_setting(name, value)
 
     def _steps(self) -> Iterator[tuple[int, Callable[[], None]]]:
         """Yield when and how each switch moved and each fault came or went."""

@@ -1,6 +1,10 @@
 """From configuration and keys to the driver that speaks a meter's protocol."""
 
+from datetime import timedelta
+
 from edge.acquire.dlms import CounterStore, DlmsDriver, DlmsTarget
+from edge.acquire.dlt645 import Dlt645Driver, Dlt645Target
+from edge.acquire.dlt645_line import BusLine, MeterLine, tcp_line
 from edge.acquire.driver import MeterDriver
 from edge.acquire.modbus import ModbusDriver, ModbusTarget
 from edge.acquire.modbus_rtu import (
@@ -13,6 +17,8 @@ from edge.clock import EdgeClock
 from edge.config import ConfigError, KeyRing, MeterConfig
 from edge.links.hdlc import HdlcPlace
 from edge.links.serial import SerialSettings
+from protocols.dlt645.exchange import PASSWORD_OCTETS
+from protocols.dlt645.relay import Edition
 from protocols.errors import PeerError
 
 
@@ -26,6 +32,8 @@ def build_driver(
     """
     if config.protocol == "modbus":
         return _modbus(config, clock)
+    if config.protocol == "dlt645":
+        return _dlt645(config, keys, clock)
     secrets = keys.of(config.meter)
     return DlmsDriver(
         DlmsTarget(
@@ -111,3 +119,36 @@ def _modbus(config: MeterConfig, clock: EdgeClock) -> MeterDriver:
         timeout_ms=config.answer_ms,
     )
     return ModbusRtuDriver(target, bus, clock)
+
+
+def _dlt645(config: MeterConfig, keys: KeyRing, clock: EdgeClock) -> MeterDriver:
+    target = Dlt645Target(
+        meter=config.meter,
+        address=config.serial,
+        interval_seconds=config.interval_seconds or None,
+        has_relay=config.has_relay,
+        closes_remotely=config.closes_remotely,
+        arms_itself=config.arms_itself,
+        edition=Edition(config.dlt645_edition),
+        # a meter that is only read needs no password
+        password=keys.of(config.meter).password or bytes(PASSWORD_OCTETS),
+        utc_offset=timedelta(minutes=config.utc_offset_minutes),
+        timeout_seconds=config.timeout_seconds,
+    )
+    try:
+        return Dlt645Driver(target, _dlt645_line(config, clock), clock)
+    except ValueError as error:
+        raise ConfigError(f"meters.{config.meter}: {error}") from error
+
+
+def _dlt645_line(config: MeterConfig, clock: EdgeClock) -> MeterLine:
+    if not config.serial_port:
+        return tcp_line(config.host, config.port, seconds=config.timeout_seconds)
+    settings = _serial_settings(config)
+    try:
+        bus = bus_on_port(config.serial_port, settings, monotonic=clock.monotonic)
+    except PeerError as error:
+        raise ConfigError(f"meters.{config.meter}.serial_port: {error.message}") from error
+    if config.gap_ms is None:
+        return BusLine(bus, config.meter)
+    return BusLine(bus, config.meter, gap=config.gap_ms / 1000)

@@ -54,7 +54,10 @@ def outcome_of(verb: Verb, relay: RelayReading) -> CommandEvent | None:
     state = relay.control_state
     match verb:
         case Verb.DISCONNECT:
-            there = not relay.output_closed and state is RelayState.DISCONNECTED
+            # a breaker that arms itself is never seen disconnected for longer than a minute
+            there = not relay.output_closed and (
+                state is RelayState.DISCONNECTED or relay.arms_itself
+            )
             return CommandEvent.SUCCEED if there else None
         case Verb.RECONNECT:
             if relay.output_closed and state is RelayState.CONNECTED:

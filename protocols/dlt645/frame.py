@@ -159,9 +159,9 @@ class FrameReader:
         """Octets that belonged to no frame; wake-up octets are not counted."""
 
     @property
-    def pending(self) -> int:
-        """Return how many octets wait for the rest of their frame."""
-        return len(self._waiting)
+    def pending(self) -> bytes:
+        """Return the octets that wait for the rest of their frame."""
+        return bytes(self._waiting)
 
     def feed(self, octets: bytes) -> list[Frame]:
         """Take what came and return the frames that are whole now, in order. Never raises."""

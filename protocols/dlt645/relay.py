@@ -106,7 +106,9 @@ def encode_state_word(state: StateWord) -> bytes:
     return word.to_bytes(STATE_WORD_OCTETS, "little")
 
 
-def relay_reading(state: StateWord, *, edition: Edition, closes_remotely: bool) -> RelayReading:
+def relay_reading(
+    state: StateWord, *, edition: Edition, closes_remotely: bool, arms_itself: bool = False
+) -> RelayReading:
     """
     Return the switch in our words.
 
@@ -122,4 +124,5 @@ def relay_reading(state: StateWord, *, edition: Edition, closes_remotely: bool) 
         output_closed=not state.relay_open,
         control_state=logic,
         control_mode=CLOSES if closes_remotely else ARMS,
+        arms_itself=arms_itself,
     )

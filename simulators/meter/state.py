@@ -33,6 +33,8 @@ PROFILE_DAYS = 62
 _DAY_SECONDS = 86_400
 _LASTS_MS = 2**62
 _FIELD = "field"
+_CLOSE_ALLOWED = "close_allowed"
+_KEEP_POWER = "keep_power"
 
 
 class Ledger(Protocol):
@@ -54,6 +56,10 @@ class Ledger(Protocol):
 
     def served(self, meter: str, at_ms: int, channel: int, raw: int, scaler: int) -> None:
         """Keep an energy register value that is about to be answered."""
+        ...
+
+    def setting(self, meter: str, at_ms: int, name: str, value: int) -> None:
+        """Keep what the meter was told to remember; durable when this returns."""
         ...
 
     def intervals(
@@ -133,6 +139,8 @@ class SimulatedMeter:
         )
         self.control_state = RelayState.CONNECTED
         self._output = True
+        self._tripped_ms: int | None = None
+        self._settings: dict[str, int] = {}
         self._cuts: list[tuple[int, int]] = []
         """Power cuts as true [begin, end); the last one's end is far away while it lasts."""
         self._now_ms = now_ms
@@ -156,6 +164,7 @@ class SimulatedMeter:
     def snapshot(self) -> Snapshot:
         """Return the meter now; take one per request and answer everything from it."""
         now = self._now_ms()
+        self._allow_closing(now)
         voltage = self._voltages(now)
         power = self.energy.power_w(now)
         share = power // len(voltage)
@@ -170,11 +179,15 @@ class SimulatedMeter:
             voltage_mv=voltage,
             current_ma=tuple(share * 1_000_000 // mv for mv in voltage),
             frequency_mhz=49_950 + int(mix(self._line_key, np.array([now // 5000]))[0] % 100),
-            relay=self.relay_reading(),
+            relay=self._relay(),
         )
 
     def relay_reading(self) -> RelayReading | None:
         """Return the switch as the meter tells it; None where there is none."""
+        self._allow_closing(self._now_ms())
+        return self._relay()
+
+    def _relay(self) -> RelayReading | None:
         if self.spec.control_mode is None:
             return None
         return RelayReading(
@@ -242,7 +255,8 @@ class SimulatedMeter:
         last = newest if last_end_ms is None else min(newest, last_end_ms // grid)
         marks = np.arange(first - 1, max(last, first - 1) + 1, dtype=np.int64) * grid
         reached = self.clock.first_reached(marks)
-        rows = _rows(seconds, marks, np.diff(self.energy.registers_wh(reached)))
+        shown = self._shown(self.energy.registers_wh(reached))
+        rows = _rows(seconds, marks, np.diff(shown))
         for begin, end in self._cuts:
             rows.status[(reached[:-1] < end) & (reached[1:] > begin)] |= int(Status.POWER_DOWN)
         for before, after in self.clock.jumps():
@@ -253,20 +267,71 @@ class SimulatedMeter:
             rows.status[touched] |= int(Status.CLOCK_ADJUSTED)
         return self._known(rows)
 
+    def recorded_wh(self, stamps_ms: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the register as recorded when the device clock first reached each stamp."""
+        return self._shown(self.energy.registers_wh(self.clock.first_reached(stamps_ms)))
+
+    def _shown(self, registers_wh: NDArray[np.int64]) -> NDArray[np.int64]:
+        step_wh = self.spec.register_step_wh
+        return registers_wh // step_wh * step_wh
+
+    @property
+    def keeps_power(self) -> bool:
+        """Tell whether the meter was told to refuse every trip."""
+        return bool(self._settings.get(_KEEP_POWER))
+
+    def keep_power(self, *, on: bool) -> None:
+        """Refuse trips from now on, or obey them again."""
+        self.remember(_KEEP_POWER, int(on))
+
+    def remember(self, name: str, value: int) -> None:
+        """Keep a number in the meter's memory, past any power cut."""
+        self._ledger.setting(self.spec.meter, self._now_ms(), name, value)
+        self.restore_setting(name, value)
+
+    def remembered(self, name: str) -> int:
+        """Return a number from the meter's memory, 0 when there is none."""
+        return self._settings.get(name, 0)
+
+    def restore_setting(self, name: str, value: int) -> None:
+        """Take up a number that the ledger remembers."""
+        self._settings[name] = value
+
     def remote(self, trigger: Trigger) -> bool:
         """
         Carry out a relay order from the line; tell whether the meter answers success.
 
         As in the field, success proves nothing: a stuck relay answers it too.
         """
+        self._allow_closing(self._now_ms())
         if self.spec.control_mode is None:
+            return False
+        if trigger is Trigger.REMOTE_DISCONNECT and self.keeps_power:
             return False
         if Fault.STUCK_RELAY in self.faults:
             return True
         return self._trigger(trigger)
 
+    def ordered(self, state: RelayState, trigger: Trigger) -> bool:
+        """
+        Carry out an order that names the state to reach, as DL/T 645 does; tell whether obeyed.
+
+        Arming a closed switch leaves it closed. A stuck relay answers success here too.
+        """
+        self._allow_closing(self._now_ms())
+        if self.spec.control_mode is None:
+            return False
+        if state is RelayState.DISCONNECTED and self.keeps_power:
+            return False
+        if Fault.STUCK_RELAY in self.faults or self.control_state is state:
+            return True
+        if state is not RelayState.ARMED or self.control_state is RelayState.DISCONNECTED:
+            self._move(state, trigger.value)
+        return True
+
     def press(self) -> bool:
         """Press the button: the customer's hand. Tell whether the switch moved."""
+        self._allow_closing(self._now_ms())
         if self.spec.control_mode is None or Fault.STUCK_RELAY in self.faults:
             return False
         if self.control_state is RelayState.CONNECTED:
@@ -313,6 +378,7 @@ class SimulatedMeter:
 
     def restore_relay(self, at_ms: int, *, output: bool, control_state: int) -> None:
         """Take up a relay move that the ledger remembers; call in order of time."""
+        self._tripped_ms = at_ms if control_state == RelayState.DISCONNECTED else None
         self._output = output
         self.control_state = RelayState(control_state)
         if isinstance(self.energy, SwitchedEnergy):
@@ -329,9 +395,21 @@ class SimulatedMeter:
         if isinstance(self.energy, SwitchedEnergy):
             self.energy.switch(at_ms, closed=self._output and not on)
 
+    def _allow_closing(self, now_ms: int) -> None:
+        """Let an external breaker be closed by hand, once its time after the trip has passed."""
+        wait = self.spec.close_allowed_seconds
+        if wait is None or self._tripped_ms is None:
+            return
+        allowed_ms = self._tripped_ms + wait * 1000
+        if now_ms >= allowed_ms:
+            self._move(RelayState.ARMED, _CLOSE_ALLOWED, allowed_ms)
+
     def _by_crew(self, state: RelayState) -> bool:
+        self._allow_closing(self._now_ms())
         if self.spec.control_mode is None or self.control_state is state:
             return False
+        if self.spec.has_external_breaker and self._tripped_ms is not None:
+            return False  # held off by the trip signal: not even a crew can close it yet
         self._move(state, _FIELD)
         return True
 
@@ -344,8 +422,8 @@ class SimulatedMeter:
         self._move(after, trigger.value)
         return True
 
-    def _move(self, state: RelayState, cause: str) -> None:
-        now = self._now_ms()
+    def _move(self, state: RelayState, cause: str, at_ms: int | None = None) -> None:
+        now = self._now_ms() if at_ms is None else at_ms
         closed = output_closed(state)
         self._ledger.relay(
             self.spec.meter, now, output=closed, control_state=int(state), cause=cause

@@ -91,7 +91,7 @@ def test_what_never_ends_is_given_up():
     reader = FrameReader()
     for _ in range(400):
         assert reader.feed(b"\x68" * 97) == []
-    assert reader.pending < 4096
+    assert len(reader.pending) < 4096
     assert reader.skipped > 10_000
 
 
