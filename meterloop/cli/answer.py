@@ -11,6 +11,7 @@ import typer
 
 from cloud.store.db import TransientDatabaseError
 from cloud.store.migrate import MigrationError
+from edge.probe.causes import cause_of
 from meterloop.config import ConfigError, Installation, default_data_folder, load_installation
 from meterloop.embedded.spawn import EmbeddedError
 from meterloop.supervisor import ChildFailedError
@@ -52,7 +53,9 @@ def failures_told(*, as_json: bool) -> Iterator[None]:
     except RefusedError as error:
         _fail(error.refusal.value, error.message, error.fix, as_json=as_json)
     except PeerError as error:
-        _fail(error.code, error.message, "", as_json=as_json)
+        cause = cause_of(error)
+        told = error.message if error.message == cause.words else f"{error.message}: {cause.words}"
+        _fail(error.code, told, cause.fix, as_json=as_json)
     except ChildFailedError as error:
         _fail("child.failed", str(error), f"read {error.log}", as_json=as_json)
     except MigrationError as error:
