@@ -12,13 +12,14 @@ ROOTS := protocols simulators edge cloud billing portal meterloop
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo up test check bench lint clean lock requirements browser
+.PHONY: help demo up test check bench lint clean lock requirements browser kill-test
 
 help:
 	@echo "make demo [ARGS='--headless --exit']   the demo town on this machine"
 	@echo "make up ARGS='--config FILE'           a real installation"
 	@echo "make test                              every test"
 	@echo "make check                             format, lint, types, import contracts, tests"
+	@echo "make kill-test                         the edge agent killed a thousand times (some minutes)"
 	@echo "make bench                             figures of this machine, as a table and JSON"
 	@echo "make requirements                      write docs/requirements.md anew"
 	@echo "make lock                              compile the two lock files anew"
@@ -58,6 +59,9 @@ lint: $(VENV)/.stamp-dev
 	$(VENV)/bin/codespell
 
 check: lint test
+
+kill-test: $(VENV)/.stamp-dev
+	METERLOOP_KILLS=1000 $(PY) -m pytest -s tests/chaos/test_edge_thousand_kills.py $(ARGS)
 
 bench: $(VENV)/.stamp-dev
 	$(PY) tests/benchmarks/loop.py $(ARGS)

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from edge.acquire.plan import Coverage
+from edge.failpoint import reach
 from edge.outbox.coverage import write_coverage
 from edge.outbox.database import OutboxDatabase
 from protocols.identity import MeterId
@@ -82,6 +83,7 @@ class BatchQueue:
             db.execute("UPDATE boot SET last_seq = ?", (seq,))
             for meter, covered in coverage.items():
                 write_coverage(db, meter, covered)
+            reach("edge.before_commit")
         self._waiting += 1
         return StoredBatch(boot=boot, seq=seq, content_type=made.content_type, payload=made.payload)
 
@@ -106,6 +108,7 @@ class BatchQueue:
         """Delete a receipted batch; False when there is none such, as with a repeated receipt."""
         with self._database.write() as db:
             gone = db.execute("DELETE FROM batch WHERE boot = ? AND seq = ?", (boot, seq)).rowcount
+        reach("edge.after_delete")
         self._waiting -= gone
         return bool(gone)
 

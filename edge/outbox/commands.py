@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from edge.failpoint import reach
 from edge.outbox.acks import write_ack
 from edge.outbox.database import OutboxDatabase
 from edge.outbox.stages import CommandEvent, next_stage
@@ -64,6 +65,7 @@ class CommandBook:
             assert stage is ack.stage, f"{event} leads to {stage}, the ack tells {ack.stage}"
             db.execute("UPDATE command SET stage = ? WHERE id = ?", (stage.value, ack.id))
             write_ack(db, ack)
+        reach("edge.after_stage")
         return True
 
     def find(self, id_: CommandId) -> StoredCommand | None:

@@ -7,6 +7,7 @@ gives the key away.
 
 import sqlite3
 
+from edge.failpoint import reach
 from edge.outbox.database import OutboxDatabase
 from protocols.errors import PeerError
 from protocols.identity import is_name
@@ -40,6 +41,7 @@ class Counters:
                     "security.counter_exhausted", "the counter is used up; change the key"
                 )
             self._store(db, system_title, key_id, first + block)
+        reach("edge.after_reserve")
         return range(first, first + block)
 
     def raise_to(self, system_title: bytes, key_id: str, floor: int) -> None:

@@ -15,13 +15,17 @@ from protocols.timeline import Interval, floor_to_grid, grid_starts
 from tests.integration.edge_harness import Cloud, Victim, cloud, written
 from tests.integration.edge_orders import go_for, order
 
-READING = ["edge.after_read", "edge.after_outbox", "edge.after_publish", "edge.before_delete"]
+READING = [
+    "edge.after_read", "edge.before_commit", "edge.after_outbox", "edge.after_publish",
+    "edge.before_delete", "edge.after_delete",
+]  # fmt: skip
 SWITCHING = ["edge.before_operate", "edge.after_operate"]
-SETTING = ["edge.before_clock_set"]
+ELSEWHERE = ["edge.before_clock_set", "edge.after_reserve", "edge.after_stage"]
+"""Walked under load beside all the others by the suite of a thousand kills."""
 
 
 def test_the_failpoints_are_these() -> None:
-    assert {*READING, *SWITCHING, *SETTING} == NAMES
+    assert {*READING, *SWITCHING, *ELSEWHERE} == NAMES
 
 
 @pytest.mark.req("A8")
