@@ -108,6 +108,11 @@ class MeterConfig:
         if self.protocol == "dlt645" and not (self.serial.isdecimal() and len(self.serial) <= 12):
             raise ValueError("a DL/T 645 meter needs serial: the address on it, up to 12 digits")
 
+    @property
+    def shared_line(self) -> str:
+        """Return the line that the meter shares with others, empty when it has one of its own."""
+        return f"{self.host}:{self.port}" if self.link == "rtu-tcp" else self.serial_port
+
     def _check_modbus(self) -> None:
         if not self.model and not self.map_file:
             raise ValueError("a Modbus meter needs model (a shipped map, or sunspec) or map_file")

@@ -186,7 +186,11 @@ class _Agent:
             backfill_pause=config.backfill_pause_seconds,
             chunk=timedelta(days=config.backfill_days),
         )
-        turns = asyncio.Semaphore(config.concurrency)
+        # who shares a line waits for that line, and must not hold up those that have their own
+        turns = {
+            line: asyncio.Semaphore(config.concurrency)
+            for line in {item.shared_line for item in config.meters}
+        }
         return {
             item.meter: MeterPoller(
                 ports[item.meter],
@@ -199,7 +203,7 @@ class _Agent:
                 ),
                 clock=self._clock,
                 sink=self._collector,
-                turns=turns,
+                turns=turns[item.shared_line],
                 coverage=self._outbox.coverage.of(item.meter),
                 clock_book=self._outbox.clock_sets,
                 status=self._status,

@@ -22,7 +22,7 @@ SILENT_OCTETS = 3.5
 _HEADER_AND_CRC = 5
 _READS = (3, 4)
 _ERROR_BIT = 0x80
-_MOST_AT_ONCE = 4096
+_MOST_AT_ONCE = 1024
 _TURN_ROUND = b"\x00\xff"
 """What a line driver leaves behind when it turns from sending to receiving."""
 

@@ -20,6 +20,8 @@ from protocols.modbus.rtu import RequestReader, framed
 from simulators.line_proxy import PtyEnd
 from simulators.meter.register_bank import RegisterBank
 
+_PIECE = 16
+"""Octets that an adapter hands over at once, as a UART's FIFO does."""
 _TURN_ROUND_OCTETS = (b"\x00", b"\xff", b"\x00\xff", b"\xff\xff\x00")
 
 
@@ -175,9 +177,11 @@ class RtuMeters:
             arriving = self._plan.deliveries(frame.unit, answer)
         ends = 0.0
         for delay, octets in arriving:
-            ends = max(ends, begins + delay) + len(octets) * self._octet_seconds
-            if octets:
-                loop.call_later(ends, self._send, octets)
+            ends = max(ends, begins + delay)
+            for first in range(0, len(octets), _PIECE):
+                piece = octets[first : first + _PIECE]
+                ends += len(piece) * self._octet_seconds
+                loop.call_later(ends, self._send, piece)
         self._quiet_since[frame.unit] = now + ends
 
 

@@ -1,0 +1,167 @@
+"""RTU meters on a real serial device (a pseudo-terminal), from the agent's configuration down."""
+
+import asyncio
+import json
+import random
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+
+import pytest
+
+from edge.acquire.bus import UnitTiming
+from edge.acquire.drivers import build_driver
+from edge.acquire.modbus_rtu import bus_on_port
+from edge.clock import EdgeClock
+from edge.config import ConfigError, KeyRing, config_from_json
+from edge.links.serial import SerialLink, SerialSettings
+from protocols.errors import PeerError
+from protocols.modbus.plan import ReadRequest
+from protocols.modbus.rtu import RtuRead
+from protocols.reading import Channel
+from simulators.meter.register_bank import bank_of
+from simulators.meter.rtu_bus import HostilePlan, RtuMeters, RtuPort, UnitTraits
+from tests.unit.modbus.meter_kit import HandTime, meter_of, value_of
+
+FAST_LINE = SerialSettings(baud=115_200)
+
+
+def run(scenario):
+    asyncio.run(asyncio.wait_for(scenario, 60))
+
+
+@asynccontextmanager
+async def served(banks, *, baud=115_200, **options):
+    port = RtuPort()
+    settings = SerialSettings(baud=baud)
+    meters = RtuMeters(banks, port.send, octet_seconds=settings.octet_seconds, **options)
+    port.serve(meters)
+    try:
+        yield port, meters
+    finally:
+        await port.close()
+
+
+class NoCounters:
+    def reserve(self, system_title, key_id, block):
+        raise AssertionError("Modbus has no counters")
+
+
+def agent(*meters):
+    return json.dumps({
+        "concentrator": "C-01", "broker": {"host": "127.0.0.1", "port": 1}, "outbox": "o",
+        "keys_file": "k", "control_public_key": "0" * 64, "meters": list(meters),
+    })  # fmt: skip
+
+
+def entry(unit, path, **more):
+    return {
+        "meter": f"M-{unit:06}", "usage_point": f"UP-{unit:06}", "protocol": "modbus",
+        "history_from": datetime(2026, 1, 1, tzinfo=UTC).isoformat(), "link": "rtu-serial",
+        "serial_port": path, "baud": 115_200, "unit": unit, "model": "sdm630",
+        "serial": f"{31_000_000 + unit}", **more,
+    }  # fmt: skip
+
+
+def drivers_of(*entries):
+    clock = EdgeClock()
+    ring = KeyRing(system_title=bytes(8), meters={})
+    config = config_from_json(agent(*entries))
+    return [build_driver(item, ring, NoCounters(), clock) for item in config.meters]
+
+
+@pytest.mark.req("A1", "A5", "A9")
+def test_several_meters_on_one_port_are_one_bus():
+    async def scenario():
+        clock = HandTime()
+        models = {1: "sdm630", 2: "abb_b23", 3: "sunspec_203"}
+        meters = {unit: meter_of(model, clock, unit=unit)[0] for unit, model in models.items()}
+        banks = {unit: bank_of(meter) for unit, meter in meters.items()}
+        async with served(banks, traits=UnitTraits(gap=0.004)) as (port, line):
+            drivers = drivers_of(
+                entry(1, port.path),
+                entry(2, port.path, model="abb_b23"),
+                entry(3, port.path, model="sunspec"),
+            )
+            answers = await asyncio.gather(*(driver.read_now() for driver in drivers))
+            for unit, read in enumerate(answers, 1):
+                shown = meters[unit].snapshot()
+                assert 0 <= shown.register_wh - value_of(read) < 10
+                assert value_of(read, Channel.POWER_W) == shown.power_w
+                assert read.identity == meters[unit].spec.serial
+            assert line.reboots == 0
+            with pytest.raises(PeerError, match=r"link\.(busy|refused)"):
+                await SerialLink.open(port.path, FAST_LINE)
+            for driver in drivers:
+                await driver.close()
+            # given back: the port can be had again
+            (again,) = drivers_of(entry(1, port.path))
+            await again.read_now()
+            await again.close()
+
+    run(scenario())
+
+
+@pytest.mark.req("A1", "A5")
+def test_a_hostile_line_on_a_real_port_gives_no_wrong_value():
+    async def scenario():
+        clock = HandTime()
+        meters = {unit: meter_of("sdm630", clock, unit=unit)[0] for unit in (1, 2)}
+
+        banks = {unit: bank_of(meter) for unit, meter in meters.items()}
+        plan = HostilePlan(permille=150, timeout_seconds=0.1, late_seconds=0.1, seed=11)
+        timing = UnitTiming(gap=0.01, timeout=0.1, latency=0.15)
+        draws = random.Random(1)
+        async with served(banks, plan=plan, traits=UnitTraits(turn_round=0.002)) as (port, _):
+            bus = bus_on_port(port.path, FAST_LINE, monotonic=EdgeClock().monotonic)
+            for _ in range(120):
+                unit = draws.choice((1, 2))
+                fc, address = draws.choice(((4, 0), (4, 0x34), (4, 0x46), (4, 0x48), (3, 0xFC00)))
+                request = ReadRequest(fc=fc, address=address, count=2)
+                answer = await bus.ask(
+                    RtuRead(unit=unit, request=request), unit=str(unit), timing=timing, tries=8
+                )
+                assert list(answer.words) == banks[unit].words(request)
+            counts = bus.counts
+            assert counts.answered == 120
+            assert counts.timeouts > 4
+            assert counts.recovered > 4
+            await bus.close()
+
+    run(scenario())
+
+
+def test_a_port_that_is_not_there_is_told():
+    async def scenario():
+        (driver,) = drivers_of(entry(1, "/dev/serial/by-id/absent"))
+        with pytest.raises(PeerError, match=r"link\.refused"):
+            await driver.read_now()
+        await driver.close()
+
+    run(scenario())
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ({"serial_port": ""}, "serial_port"),
+        ({"protocol": "dlms"}, "is for protocol modbus"),
+        ({"model": ""}, "needs model"),
+        ({"unit": 300}, "unit"),
+        ({"gap_ms": -1}, "gap_ms"),
+        ({"link": "rtu-tcp", "serial_port": ""}, "host and port"),
+        ({"parity": "X"}, "parity"),
+    ],
+)
+def test_a_wrong_entry_names_the_key(more, message):
+    with pytest.raises(ConfigError, match=message):
+        config_from_json(agent(entry(1, "/dev/ttyUSB0") | more))
+
+
+def test_two_meters_that_want_one_port_at_two_speeds_are_refused():
+    async def scenario():
+        first = drivers_of(entry(1, "/dev/ttyUSB7"))
+        with pytest.raises(ConfigError, match=r"M-000002\.serial_port.*same baud"):
+            drivers_of(entry(2, "/dev/ttyUSB7", baud=9600))
+        assert first
+
+    run(scenario())
