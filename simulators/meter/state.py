@@ -329,6 +329,12 @@ class SimulatedMeter:
             self._move(state, trigger.value)
         return True
 
+    def by_itself(self, trigger: Trigger) -> bool:
+        """Let the meter's own logic (a limiter, a credit that ran out) move the switch."""
+        if self.spec.control_mode is None or Fault.STUCK_RELAY in self.faults:
+            return False
+        return self._trigger(trigger)
+
     def press(self) -> bool:
         """Press the button: the customer's hand. Tell whether the switch moved."""
         self._allow_closing(self._now_ms())
