@@ -30,8 +30,11 @@ class Authentication(StrEnum):
 
     NONE = "none"
     LLS = "lls"
+    HLS_MD5 = "hls-md5"
+    HLS_SHA1 = "hls-sha1"
     HLS5 = "hls5"
-    """GMAC both ways, then every APDU in general-glo-ciphering."""
+    """GMAC both ways, and unless told otherwise every APDU ciphered."""
+    HLS_SHA256 = "hls-sha256"
 
 
 class ClientState(StrEnum):

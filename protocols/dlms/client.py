@@ -2,58 +2,62 @@
 The client's side of a connection: requests to octets, octets to answers, nothing in between.
 
 No I/O: `open`, `get`, `set`, `act`, `release` return octets to send; `receive` takes what came and
-returns a `Turn`: octets to send next (a challenge to answer, a block to fetch) and, when an
-exchange is over, its answer. One request is outstanding at a time.
+returns a `Turn`: octets to send next (a challenge to answer, a block to fetch or to follow) and,
+when an exchange is over, its answer. One request is outstanding at a time. A request too long for
+the server goes out in blocks.
 
 What is checked on a ciphered association: the tag, before the text is looked at; the server's
 title; the server's counter, strictly rising above everything seen before; that no answer comes
 plain. Only an exception-response may: it carries no value and can do no more than a cut wire.
 That the server is alive, and not a recording, is proven by its answer to our fresh challenge; its
 counter then stands above every frame recorded before, so nothing old can be slipped in later.
-*Source*: IEC 62056-5-3 clauses 5.3, 7.2, 7.3.
+*Source*: IEC 62056-5-3 clauses 5.3, 6.13, 7.2, 7.3.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from protocols.dlms import acse
 from protocols.dlms.apdu import (
     EXCEPTION,
-    VALUE_AT,
     Access,
     Action,
     ActionAnswer,
     Attribute,
     Get,
-    GetAnswer,
-    GetBlock,
-    GetNext,
-    Got,
-    Request,
-    Response,
     ServiceException,
     Set,
-    SetAnswer,
     decode_response,
     encode_request,
-    is_plain_value,
-    read_results,
 )
 from protocols.dlms.association import Authentication, ClientEvent, ClientState, client_step
-from protocols.dlms.axdr import decode_whole
+from protocols.dlms.ciphering import Ciphering, CounterFloor
 from protocols.dlms.classes.association_ln import REPLY_TO_HLS
+from protocols.dlms.exchange import Exchange, Follow, ServiceAnswer, Undecoded
+from protocols.dlms.gbt import GENERAL_BLOCK, GeneralReceiver
 from protocols.dlms.general_glo import (
+    DED_RESPONSES,
+    GENERAL_DED,
     GENERAL_GLO,
     GLO_INITIATE_REQUEST,
     GLO_INITIATE_RESPONSE,
     GLO_RESPONSES,
     OVERHEAD,
-    decode_ciphered,
-    encode_ciphered,
-    encode_glo_initiate,
+    Form,
+)
+from protocols.dlms.hls import (
+    MECHANISM_OF,
+    PROVEN,
+    TITLED,
+    WEAK,
+    Secret,
+    Side,
+    check_peer_title,
+    check_proof,
+    prove,
 )
 from protocols.dlms.initiate import (
-    OURS,
+    OFFERED,
     Conformance,
     InitiateRequest,
     InitiateResponse,
@@ -61,24 +65,34 @@ from protocols.dlms.initiate import (
 from protocols.dlms.initiate import (
     decode_response as decode_initiate,
 )
-from protocols.dlms.octets import Octets
-from protocols.dlms.security import (
-    TITLE_OCTETS,
-    Keys,
-    check_challenge,
-    check_gmac,
-    gmac,
-    seal,
-    unseal,
-)
+from protocols.dlms.security import TITLE_OCTETS, Keys, check_challenge
+from protocols.dlms.transfer import MAX_TEXT
 from protocols.dlms.values import Value, as_octets, octet_string
 from protocols.dlms.wrapper import Framing, WrapperFraming
+from protocols.dlms.writing import ActionList, SetList, parameter_or_null
 from protocols.errors import PeerError
+
+__all__ = [
+    "Answer",
+    "ClientConnection",
+    "ClientSettings",
+    "Opened",
+    "Released",
+    "Turn",
+    "Undecoded",
+]
+
+_CIPHERED_ANSWERS = GLO_RESPONSES | DED_RESPONSES | {GENERAL_GLO, GENERAL_DED}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClientSettings:
-    """Who speaks to whom and how. *Units*: octets."""
+    """
+    Who speaks to whom and how. *Units*: octets.
+
+    `password` is also the secret of the hashed proofs. `ciphered` None means: with HLS5 alone.
+    `weak_hls` must be said to use MD5 or SHA1.
+    """
 
     client_sap: int
     server_sap: int
@@ -87,7 +101,27 @@ class ClientSettings:
     title: bytes = b""
     keys: Keys | None = field(default=None, repr=False)
     max_pdu: int = 0xFFFF
-    max_answer: int = 4_194_304
+    max_answer: int = MAX_TEXT
+    ciphered: bool | None = None
+    form: Form = Form.GENERAL_GLO
+    weak_hls: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be spoken. Raises: ValueError that says what is missing."""
+        titled = self.is_ciphered or self.authentication in TITLED
+        if self.is_ciphered and self.keys is None:
+            raise ValueError("ciphering needs the meter's keys; check the meter's keys file")
+        if titled and len(self.title) != TITLE_OCTETS:
+            raise ValueError("a client system title of 8 octets is needed; set system_title")
+        if self.authentication in WEAK and not self.weak_hls:
+            raise ValueError(f"{self.authentication} is broken and off; allow weak_hls to use it")
+
+    @property
+    def is_ciphered(self) -> bool:
+        """Tell whether every APDU is ciphered."""
+        if self.ciphered is None:
+            return self.authentication is Authentication.HLS5
+        return self.ciphered
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,16 +137,7 @@ class Released:
     """The association has ended in agreement."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Undecoded:
-    """One value as the octets it came in, for a caller that knows a quicker way to read it."""
-
-    octets: bytes
-
-
-Answer = (
-    Opened | Undecoded | tuple[Got, ...] | SetAnswer | ActionAnswer | ServiceException | Released
-)
+Answer = Opened | Released | ServiceAnswer | ServiceException
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,9 +155,10 @@ class ClientConnection:
     """
     One association over one connection.
 
-    `counter` hands out invocation counters that are durable already; `challenge` comes from the
-    operating system's randomness; `server_counter` is the highest seen from this server so far
-    and `server_title` the title it must have (empty: not known yet).
+    `counter` hands out invocation counters that are durable already; `challenge` and
+    `dedicated_key` (empty: none) come from the operating system's randomness, new for each
+    association; `server_counter` is the highest seen from this server so far and `server_title`
+    the title it must have (empty: not known yet).
     """
 
     def __init__(
@@ -141,6 +167,7 @@ class ClientConnection:
         *,
         counter: Callable[[], int],
         challenge: bytes = b"",
+        dedicated_key: bytes = b"",
         server_title: bytes = b"",
         server_counter: int = -1,
         framing: Framing | None = None,
@@ -148,46 +175,62 @@ class ClientConnection:
         """Begin unassociated; octets stand in the TCP wrapper unless `framing` says otherwise."""
         self.state = ClientState.IDLE
         self.server_title = server_title
-        self.server_counter = server_counter
         self.granted = InitiateResponse(conformance=Conformance(0), max_pdu=0)
         self._settings = settings
         self._counter = counter
         self._challenge = challenge
+        self._dedicated_key = dedicated_key
+        self._floor = CounterFloor(value=server_counter)
         self._framing = framing or WrapperFraming(
             client_sap=settings.client_sap, server_sap=settings.server_sap
         )
-        self._request: Request | None = None
+        self._exchange: Exchange | None = None
         self._invoke = 0
-        self._blocks: list[bytes] = []
-        self._block_octets = 0
-        self._undecoded = False
-        self._ciphered = settings.authentication is Authentication.HLS5
-        if self._ciphered and (settings.keys is None or len(settings.title) != TITLE_OCTETS):
-            raise ValueError("HLS needs the meter's keys and a client system title of 8 octets")
+        self._general: GeneralReceiver | None = None
+        self._cipher: Ciphering | None = None
+        if settings.is_ciphered and settings.keys is not None:
+            self._cipher = Ciphering(
+                keys=settings.keys,
+                title=settings.title,
+                counter=counter,
+                floor=self._floor,
+                peer_title=server_title,
+            )
+        if dedicated_key and self._cipher is None:
+            raise ValueError("a dedicated key belongs to a ciphered association")
+        if settings.form.dedicated and not dedicated_key:
+            raise ValueError(f"{settings.form} needs a dedicated key")
+        self._secret = self._make_secret()
+        self._proven_side = self._side(b"")
+
+    @property
+    def server_counter(self) -> int:
+        """Return the highest counter seen from this server under the global key."""
+        return self._floor.value
 
     def open(self) -> bytes:
         """Return the octets that ask for the association."""
         self._step(ClientEvent.OPEN)
         settings = self._settings
-        initiate = InitiateRequest(conformance=OURS, max_pdu=settings.max_pdu).encode()
-        if not self._ciphered:
-            lls = settings.authentication is Authentication.LLS
-            aarq = acse.Aarq(
-                context=acse.Context.LN_PLAIN,
-                mechanism=acse.Mechanism.LLS if lls else acse.Mechanism.NONE,
-                authentication=settings.password if lls else b"",
-                initiate=initiate,
-            )
-        else:
-            sealed = seal(self._keys(), settings.title, self._counter(), initiate)
-            aarq = acse.Aarq(
-                context=acse.Context.LN_CIPHERED,
-                mechanism=acse.Mechanism.HLS_GMAC,
-                title=settings.title,
-                authentication=self._challenge,
-                initiate=encode_glo_initiate(GLO_INITIATE_REQUEST, sealed),
-            )
-        return self._pack(acse.encode_aarq(aarq))
+        initiate = InitiateRequest(
+            conformance=OFFERED, max_pdu=settings.max_pdu, dedicated_key=self._dedicated_key
+        ).encode()
+        context = acse.Context.LN_PLAIN
+        if self._cipher is not None:
+            self._cipher.dedicate(b"")
+            initiate = self._cipher.seal_initiate(GLO_INITIATE_REQUEST, initiate)
+            context = acse.Context.LN_CIPHERED
+        proof = settings.password if settings.authentication is Authentication.LLS else b""
+        if settings.authentication in PROVEN:
+            proof = self._challenge
+        aarq = acse.Aarq(
+            context=context,
+            mechanism=MECHANISM_OF[settings.authentication],
+            title=settings.title if self._cipher or settings.authentication in TITLED else b"",
+            authentication=proof,
+            initiate=initiate,
+        )
+        return self._framing.pack(acse.encode_aarq(aarq))
 
     def get(self, *attributes: Attribute) -> bytes:
         """Return the octets that ask for `attributes`; more than one make a list."""
@@ -195,22 +238,33 @@ class ClientConnection:
 
     def get_octets(self, attribute: Attribute) -> bytes:
         """Return the octets that ask for one attribute; its answer is `Undecoded` or a refusal."""
-        octets = self._ask(Get(invoke=self._next_invoke(), attributes=(attribute,)))
-        self._undecoded = True
-        return octets
+        asked = Get(invoke=self._next_invoke(), attributes=(attribute,))
+        return self._ask(asked, undecoded=True)
 
     def set(self, attribute: Attribute, value: Value) -> bytes:
-        """Return the octets that write `value`."""
+        """Return the octets that write `value`, or the first of its blocks."""
         return self._ask(Set(invoke=self._next_invoke(), attribute=attribute, value=value))
 
+    def set_list(self, pairs: Sequence[tuple[Attribute, Value]]) -> bytes:
+        """Return the octets that write several attributes, each for itself."""
+        attributes = tuple(attribute for attribute, _ in pairs)
+        values = tuple(value for _, value in pairs)
+        return self._ask(SetList(invoke=self._next_invoke(), attributes=attributes, values=values))
+
     def act(self, method: Attribute, parameter: Value | None = None) -> bytes:
-        """Return the octets that invoke `method`."""
+        """Return the octets that invoke `method`, or the first block of its parameter."""
         return self._ask(Action(invoke=self._next_invoke(), method=method, parameter=parameter))
+
+    def act_list(self, pairs: Sequence[tuple[Attribute, Value | None]]) -> bytes:
+        """Return the octets that invoke several methods in order."""
+        methods = tuple(method for method, _ in pairs)
+        given = tuple(parameter_or_null(parameter) for _, parameter in pairs)
+        return self._ask(ActionList(invoke=self._next_invoke(), methods=methods, parameters=given))
 
     def release(self) -> bytes:
         """Return the octets that end the association."""
         self._step(ClientEvent.RELEASE)
-        return self._pack(acse.encode_release(acse.RLRQ))
+        return self._framing.pack(acse.encode_release(acse.RLRQ))
 
     def receive(self, octets: bytes) -> Turn:
         """
@@ -232,34 +286,45 @@ class ClientConnection:
     def _step(self, event: ClientEvent) -> None:
         self.state = client_step(self.state, event)
 
-    def _keys(self) -> Keys:
-        keys = self._settings.keys
-        if keys is None:
-            raise RuntimeError("ciphering without keys")
-        return keys
-
-    def _pack(self, apdu: bytes) -> bytes:
-        return self._framing.pack(apdu)
+    def _make_secret(self) -> Secret | None:
+        settings = self._settings
+        if settings.authentication not in PROVEN:
+            return None
+        return Secret(
+            authentication=settings.authentication, password=settings.password, keys=settings.keys
+        )
 
     def _next_invoke(self) -> int:
         self._invoke = (self._invoke + 1) & 0x0F
         return self._invoke
 
-    def _ask(self, request: Request) -> bytes:
+    def _room(self) -> int:
+        limit = self.granted.max_pdu or 0xFFFF
+        return limit - (OVERHEAD if self._cipher else 0)
+
+    def _ask(
+        self, request: Get | Set | SetList | Action | ActionList, *, undecoded: bool = False
+    ) -> bytes:
+        exchange = Exchange(
+            request,
+            room=self._room(),
+            conformance=self.granted.conformance,
+            limit=self._settings.max_answer,
+            undecoded=undecoded,
+        )
         self._step(ClientEvent.ASK)
-        self._request = request
-        self._blocks, self._block_octets = [], 0
-        self._undecoded = False
-        return self._protect(encode_request(request))
+        self._exchange = exchange
+        self._general = None
+        return self._protect(exchange.begin)
 
     def _protect(self, apdu: bytes) -> bytes:
-        overhead = OVERHEAD if self._ciphered else 0
-        if self.granted.max_pdu and len(apdu) + overhead > self.granted.max_pdu:
-            raise ValueError(f"a request of {len(apdu)} octets; {self.granted.max_pdu} are granted")
-        if self._ciphered:
-            title = self._settings.title
-            apdu = encode_ciphered(title, seal(self._keys(), title, self._counter(), apdu))
-        return self._pack(apdu)
+        if self._cipher is not None:
+            form = self._settings.form
+            if form.dedicated and self.state is ClientState.PROVING:
+                # the proof belongs to the global key, which both sides are proving to have
+                form = Form.SERVICE_GLO if form is Form.SERVICE_DED else Form.GENERAL_GLO
+            apdu = self._cipher.seal(apdu, form)
+        return self._framing.pack(apdu)
 
     def _on_apdu(self, apdu: bytes) -> Turn:
         match self.state:
@@ -269,6 +334,8 @@ class ClientConnection:
                 acse.decode_release(apdu, acse.RLRE)
                 self._step(ClientEvent.RELEASED)
                 return Turn(answer=Released())
+            case ClientState.WAITING if apdu[0] == GENERAL_BLOCK:
+                return self._on_general_block(apdu)
             case ClientState.PROVING | ClientState.WAITING | ClientState.RELEASING:
                 return self._on_response(apdu)
             case _:
@@ -289,63 +356,78 @@ class ClientConnection:
                 "the meter refuses the association",
                 evidence={"result": aare.result, "diagnostic": aare.diagnostic},
             )
-        wanted = acse.Context.LN_CIPHERED if self._ciphered else acse.Context.LN_PLAIN
-        if aare.context != wanted or challenged != self._ciphered:
+        wanted = acse.Context.LN_PLAIN if self._cipher is None else acse.Context.LN_CIPHERED
+        if aare.context != wanted or challenged != (self._secret is not None):
             raise PeerError("dlms.context", "the meter accepts another association than was asked")
-        if not self._ciphered:
+        if self._secret is not None:
+            self._check_challenged(aare)
+        if self._cipher is None:
             self.granted = decode_initiate(aare.initiate)
+        else:
+            check_peer_title(aare.title, own=self._settings.title, expected=self.server_title)
+            self._cipher.peer_title = self.server_title = aare.title
+            initiate = self._cipher.open_initiate(aare.initiate, GLO_INITIATE_RESPONSE)
+            self.granted = decode_initiate(initiate)
+            self._cipher.dedicate(self._dedicated_key)
+        if self._secret is None:
             self._step(ClientEvent.ACCEPTED)
             return Turn(answer=self._opened())
-        return self._prove(aare)
+        return self._prove(self._secret, aare.authentication)
 
-    def _prove(self, aare: acse.Aare) -> Turn:
-        if aare.mechanism != acse.Mechanism.HLS_GMAC:
-            raise PeerError("dlms.mechanism", f"mechanism {aare.mechanism} where GMAC was asked")
+    def _check_challenged(self, aare: acse.Aare) -> None:
+        authentication = self._settings.authentication
+        if aare.mechanism != MECHANISM_OF[authentication]:
+            raise PeerError(
+                "dlms.mechanism", f"mechanism {aare.mechanism} where {authentication} was asked"
+            )
         check_challenge(aare.authentication, own=self._challenge)
-        self._check_title(aare.title)
-        self.server_title = aare.title
-        self.granted = decode_initiate(self._unseal(aare.initiate, GLO_INITIATE_RESPONSE))
+        if authentication in TITLED:
+            check_peer_title(aare.title, own=self._settings.title, expected=self.server_title)
+            self.server_title = aare.title
+
+    def _side(self, peer_challenge: bytes) -> Side:
+        return Side(
+            title=self._settings.title,
+            challenge=self._challenge,
+            peer_title=self.server_title,
+            peer_challenge=peer_challenge,
+        )
+
+    def _prove(self, secret: Secret, challenge: bytes) -> Turn:
         self._step(ClientEvent.CHALLENGED)
-        own = self._settings.title
-        answer = gmac(self._keys(), own, self._counter(), aare.authentication)
-        self._request = Action(
+        self._proven_side = self._side(challenge)
+        counter = self._counter() if secret.authentication is Authentication.HLS5 else 0
+        answer = prove(secret, self._proven_side, counter)
+        proof = Action(
             invoke=self._next_invoke(), method=REPLY_TO_HLS, parameter=octet_string(answer)
         )
-        return Turn(send=self._protect(encode_request(self._request)))
+        return Turn(send=self._protect(encode_request(proof)))
 
     def _opened(self) -> Opened:
         return Opened(conformance=self.granted.conformance, server_title=self.server_title)
 
-    def _check_title(self, title: bytes) -> None:
-        """Refuse a title that is none, ours, or another meter's."""
-        if len(title) != TITLE_OCTETS or title == self._settings.title:
-            raise PeerError("dlms.title", "the meter's system title is missing or our own")
-        if self.server_title and title != self.server_title:
-            raise PeerError(
-                "dlms.foreign", "an answer of another meter", evidence={"title": title.hex()}
-            )
-
-    def _unseal(self, octets: bytes, *tags: int) -> bytes:
-        envelope = decode_ciphered(octets, *tags)
-        if envelope.tag == GENERAL_GLO:
-            self._check_title(envelope.title)
-        counter, text = unseal(self._keys(), self.server_title, envelope.sealed)
-        if counter <= self.server_counter:
-            raise PeerError(
-                "dlms.replayed",
-                "the meter's counter did not rise",
-                evidence={"counter": counter, "seen": self.server_counter},
-            )
-        self.server_counter = counter
-        return text
+    def _on_general_block(self, apdu: bytes) -> Turn:
+        if Conformance.GENERAL_BLOCK_TRANSFER not in self.granted.conformance:
+            raise PeerError("dlms.unexpected", "a general block that was not agreed")
+        if self._general is None:
+            self._general = GeneralReceiver(limit=self._settings.max_answer)
+        step = self._general.feed(apdu)
+        if step.whole is None:
+            self._step(ClientEvent.BLOCK)
+            return Turn(send=self._framing.pack(step.confirm)) if step.confirm else _NOTHING
+        self._general = None
+        if not step.whole or step.whole[0] == GENERAL_BLOCK:
+            raise PeerError("dlms.blocks", "general blocks that hold no APDU")
+        return self._on_response(step.whole)
 
     def _on_response(self, apdu: bytes) -> Turn:
-        if self._ciphered and apdu[0] != EXCEPTION:
-            if apdu[0] != GENERAL_GLO and apdu[0] not in GLO_RESPONSES:
+        if self._cipher is not None and apdu[0] != EXCEPTION:
+            if apdu[0] not in _CIPHERED_ANSWERS:
                 raise PeerError("dlms.plain_answer", "a plain answer in a ciphered association")
-            apdu = self._unseal(apdu, GENERAL_GLO, *GLO_RESPONSES)
-        if self._undecoded and is_plain_value(apdu) and apdu[2] & 0x0F == self._invoke:
-            return self._on_octets(apdu[VALUE_AT:])
+            apdu, _form = self._cipher.open(apdu, _CIPHERED_ANSWERS)
+        quick = self._exchange.undecoded(apdu) if self._exchange else None
+        if quick is not None and self.state is ClientState.WAITING:
+            return self._answered(quick)
         response = decode_response(apdu)
         if isinstance(response, ServiceException):
             if self.state is ClientState.PROVING:
@@ -353,28 +435,22 @@ class ClientConnection:
                 raise _refused(response)
             self._step(ClientEvent.EXCEPTION)
             return Turn(answer=response)
-        if self._request is None or response.invoke != self._request.invoke:
-            raise PeerError("dlms.unexpected", "an answer to another request")
-        return self._on_answer(self._request, response)
+        if self.state is ClientState.PROVING:
+            if not isinstance(response, ActionAnswer) or response.invoke != self._invoke:
+                raise PeerError("dlms.unexpected", "another answer where the proof must come")
+            return self._on_proof(response)
+        if self._exchange is None:
+            raise PeerError("dlms.unexpected", "an answer to nothing that was asked")
+        taken = self._exchange.take(response)
+        if not isinstance(taken, Follow):
+            return self._answered(taken)
+        self._step(ClientEvent.BLOCK)
+        return Turn(send=self._protect(encode_request(taken.request)))
 
-    def _on_answer(self, asked: Request, response: Response) -> Turn:
-        match asked, response:
-            case Get(), GetBlock():
-                return self._on_block(response)
-            case Get(), GetAnswer(values=values, listed=listed):
-                if listed != (len(asked.attributes) > 1):
-                    raise PeerError("dlms.list", "a list where one was asked, or one for a list")
-                return self._on_values(values)
-            case Set(), SetAnswer():
-                self._step(ClientEvent.ANSWER)
-                return Turn(answer=response)
-            case Action(), ActionAnswer() if self.state is ClientState.PROVING:
-                return self._on_proof(response)
-            case Action(), ActionAnswer():
-                self._step(ClientEvent.ANSWER)
-                return Turn(answer=response)
-            case _:
-                raise PeerError("dlms.unexpected", "an answer to another kind of request")
+    def _answered(self, answer: ServiceAnswer) -> Turn:
+        self._exchange = None
+        self._step(ClientEvent.ANSWER)
+        return Turn(answer=answer)
 
     def _on_proof(self, response: ActionAnswer) -> Turn:
         """Check pass 4: the server's answer to our challenge."""
@@ -385,46 +461,11 @@ class ClientConnection:
                 "the meter refuses our proof",
                 evidence={"result": response.result},
             )
-        check_gmac(self._keys(), self.server_title, self._challenge, as_octets(returned))
+        if self._secret is None:
+            raise RuntimeError("a proof without a secret")
+        check_proof(self._secret, self._proven_side, as_octets(returned))
         self._step(ClientEvent.PROVEN)
         return Turn(answer=self._opened())
-
-    def _on_block(self, block: GetBlock) -> Turn:
-        if block.error:
-            raise PeerError(
-                "dlms.blocks", "the meter ends a long answer", evidence={"result": block.error}
-            )
-        if block.block != len(self._blocks) + 1 or not (block.raw or block.last):
-            raise PeerError("dlms.blocks", f"block {block.block} does not follow the last one")
-        self._blocks.append(block.raw)
-        self._block_octets += len(block.raw)
-        if self._block_octets > self._settings.max_answer:
-            raise PeerError("dlms.too_long", f"an answer beyond {self._settings.max_answer} octets")
-        self._step(ClientEvent.BLOCK)
-        if not block.last:
-            follow = GetNext(invoke=self._invoke, block=block.block)
-            return Turn(send=self._protect(encode_request(follow)))
-        whole = b"".join(self._blocks)
-        if self._undecoded:
-            return self._on_octets(whole)
-        asked = self._request
-        if isinstance(asked, Get) and len(asked.attributes) > 1:
-            reader = Octets(whole)
-            values = read_results(reader)
-            reader.end()
-            return self._on_values(values)
-        return self._on_values((decode_whole(whole),))
-
-    def _on_octets(self, octets: bytes) -> Turn:
-        self._step(ClientEvent.ANSWER)
-        return Turn(answer=Undecoded(octets=octets))
-
-    def _on_values(self, values: tuple[Got, ...]) -> Turn:
-        asked = self._request
-        if not isinstance(asked, Get) or len(values) != len(asked.attributes):
-            raise PeerError("dlms.list", "more or fewer values than were asked")
-        self._step(ClientEvent.ANSWER)
-        return Turn(answer=values)
 
 
 def _refused(response: object) -> PeerError:

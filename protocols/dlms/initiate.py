@@ -40,13 +40,17 @@ OURS = (
     Conformance.GENERAL_PROTECTION
     | Conformance.PRIORITY
     | Conformance.BLOCK_GET
+    | Conformance.BLOCK_SET
+    | Conformance.BLOCK_ACTION
     | Conformance.MULTIPLE_REFERENCES
     | Conformance.GET
     | Conformance.SET
     | Conformance.SELECTIVE_ACCESS
     | Conformance.ACTION
 )
-"""What this code does; nothing more is offered."""
+"""What this code does of its own accord."""
+OFFERED = OURS | Conformance.GENERAL_BLOCK_TRANSFER
+"""What a client offers: a server may send anything in general blocks. Nothing more is offered."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

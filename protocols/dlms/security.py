@@ -1,9 +1,10 @@
 """
-Security suite 0: AES-GCM-128 with a 12-octet tag, and the GMAC of HLS mechanism 5.
+Security suites 0 and 2: AES-GCM with 128 or 256 bits, a 12-octet tag, the GMAC of HLS mechanism 5.
 
 Nonces are system title (8) + invocation counter (4), so a counter may serve one key once: whoever
 hands counters out must have made them durable first. The tag is checked before anything else
-looks at the text. *Source*: IEC 62056-5-3 clause 5.3 (suite 0, security header, AAD).
+looks at the text. Suite 1 and the signatures and key agreement of suite 2 are refused by name.
+*Source*: IEC 62056-5-3 clause 5.3 (suites, security header, AAD); RFC 3394 (key wrap).
 """
 
 import hmac
@@ -13,13 +14,17 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers import Cipher
 from cryptography.hazmat.primitives.ciphers.algorithms import AES
 from cryptography.hazmat.primitives.ciphers.modes import GCM
+from cryptography.hazmat.primitives.keywrap import InvalidUnwrap, aes_key_unwrap, aes_key_wrap
 
 from protocols.errors import PeerError
 
 AUTHENTICATED = 0x10
 ENCRYPTED = 0x20
 SEALED = AUTHENTICATED | ENCRYPTED
-"""Security control octet: suite 0, authenticated and encrypted, unicast key."""
+"""Security control octet without its suite: authenticated and encrypted, unicast key."""
+SUITES = {16: 0, 32: 2}
+"""Octets of a key -> the suite that has such keys."""
+_SUITE_BITS = 0x0F
 TAG_OCTETS = 12
 TITLE_OCTETS = 8
 HEADER_OCTETS = 5
@@ -30,15 +35,24 @@ MAX_CHALLENGE = 64
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Keys:
-    """The global unicast encryption key and the authentication key, 16 octets each."""
+    """The global unicast encryption key and the authentication key; their length is the suite."""
 
     encryption: bytes = field(repr=False)
     authentication: bytes = field(repr=False)
 
     def __post_init__(self) -> None:
-        """Refuse keys of another suite."""
-        if len(self.encryption) != 16 or len(self.authentication) != 16:
-            raise ValueError("suite 0 keys have 16 octets each; check the meter's keys file")
+        """Refuse keys of no suite, or of two."""
+        octets = len(self.encryption)
+        if octets not in SUITES or len(self.authentication) != octets:
+            raise ValueError(
+                "keys have 16 octets each in suite 0 and 32 octets each in suite 2; "
+                "check the meter's keys file"
+            )
+
+    @property
+    def suite(self) -> int:
+        """Return 0 or 2."""
+        return SUITES[len(self.encryption)]
 
 
 def _nonce(title: bytes, counter: int) -> bytes:
@@ -55,7 +69,7 @@ def seal(keys: Keys, title: bytes, counter: int, text: bytes, *, control: int = 
 
     Raises: ValueError for another control octet, title length or a counter beyond 32 bits.
     """
-    header = bytes((control,)) + counter.to_bytes(4, "big")
+    header = bytes((control | keys.suite,)) + counter.to_bytes(4, "big")
     seal_one = Cipher(AES(keys.encryption), GCM(_nonce(title, counter))).encryptor()
     if control == SEALED:
         seal_one.authenticate_additional_data(header[:1] + keys.authentication)
@@ -83,11 +97,8 @@ def unseal(keys: Keys, title: bytes, sealed: bytes, *, control: int = SEALED) ->
     `control`, `dlms.tag_mismatch`, `dlms.truncated`.
     """
     claimed, counter = split_header(sealed)
-    if claimed != control:
-        raise PeerError(
-            "dlms.security_control",
-            f"protected as {claimed:#04x}, agreed was {control:#04x}",
-        )
+    if claimed != control | keys.suite:
+        raise _unagreed(claimed, control | keys.suite)
     text, tag = sealed[HEADER_OCTETS:-TAG_OCTETS], sealed[-TAG_OCTETS:]
     mode = GCM(_nonce(title, counter), tag, min_tag_length=TAG_OCTETS)
     opener = Cipher(AES(keys.encryption), mode).decryptor()
@@ -106,6 +117,29 @@ def unseal(keys: Keys, title: bytes, sealed: bytes, *, control: int = SEALED) ->
     return counter, plain
 
 
+def _unagreed(claimed: int, agreed: int) -> PeerError:
+    suite = claimed & _SUITE_BITS
+    message = f"protected as {claimed:#04x}, agreed was {agreed:#04x}"
+    if suite != agreed & _SUITE_BITS:
+        message += f": suite {suite}; give the keys of that suite" if suite in (0, 2) else (
+            f": suite {suite} is not spoken, 0 and 2 are"
+        )  # fmt: skip
+    return PeerError("dlms.security_control", message)
+
+
+def wrap_key(master: bytes, key: bytes) -> bytes:
+    """Return `key` wrapped under the master key (KEK). *Source*: RFC 3394."""
+    return aes_key_wrap(master, key)
+
+
+def unwrap_key(master: bytes, wrapped: bytes) -> bytes:
+    """Return a wrapped key. Raises: PeerError `dlms.key_wrap` under another master key."""
+    try:
+        return aes_key_unwrap(master, wrapped)
+    except (InvalidUnwrap, ValueError):
+        raise PeerError("dlms.key_wrap", "the wrapped key does not open") from None
+
+
 def gmac(keys: Keys, title: bytes, counter: int, challenge: bytes) -> bytes:
     """
     Return `SC IC tag` over `challenge`, the answer of HLS mechanism 5.
@@ -122,8 +156,10 @@ def check_gmac(keys: Keys, title: bytes, challenge: bytes, answer: bytes) -> int
 
     Raises: PeerError `dlms.authentication`.
     """
-    if len(answer) != HEADER_OCTETS + TAG_OCTETS:
-        raise PeerError("dlms.authentication", f"a GMAC answer has 17 octets, not {len(answer)}")
+    if len(answer) != HEADER_OCTETS + TAG_OCTETS or answer[0] != AUTHENTICATED | keys.suite:
+        raise PeerError(
+            "dlms.authentication", f"no GMAC of suite {keys.suite} in {len(answer)} octets"
+        )
     counter = int.from_bytes(answer[1:HEADER_OCTETS], "big")
     if not hmac.compare_digest(answer, gmac(keys, title, counter, challenge)):
         raise PeerError("dlms.authentication", "the answer to our challenge is wrong")

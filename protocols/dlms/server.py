@@ -10,46 +10,38 @@ boundary any more, `receive` raises PeerError and the connection must be closed.
 import hmac
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
 
 from protocols.dlms import acse
 from protocols.dlms.apdu import (
     Access,
     Action,
     ActionAnswer,
-    Attribute,
     ExceptionService,
     ExceptionState,
-    Get,
-    GetAnswer,
-    GetBlock,
-    GetNext,
-    Got,
     Request,
     Response,
     ServiceException,
-    Set,
-    SetAnswer,
     decode_request,
     encode_response,
-    encode_results,
 )
 from protocols.dlms.association import Authentication, ServerEvent, ServerState, server_step
-from protocols.dlms.axdr import encode
+from protocols.dlms.ciphering import STALE, Ciphering, CounterFloor
 from protocols.dlms.classes.association_ln import REPLY_TO_HLS
+from protocols.dlms.gbt import GENERAL_BLOCK, GeneralReceiver, GeneralSender, decode_block
 from protocols.dlms.general_glo import (
+    DED_REQUESTS,
+    GENERAL_DED,
     GENERAL_GLO,
     GLO_INITIATE_REQUEST,
     GLO_INITIATE_RESPONSE,
     GLO_REQUESTS,
     OVERHEAD,
-    decode_ciphered,
-    encode_ciphered,
-    encode_glo_initiate,
-    encode_service_glo,
+    Form,
 )
+from protocols.dlms.hls import MECHANISM_OF, PROVEN, TITLED, Secret, Side, check_proof, prove
 from protocols.dlms.initiate import (
     MIN_PDU,
+    OFFERED,
     OURS,
     Conformance,
     InitiateRequest,
@@ -58,54 +50,23 @@ from protocols.dlms.initiate import (
 from protocols.dlms.initiate import (
     decode_request as decode_initiate,
 )
-from protocols.dlms.security import (
-    TITLE_OCTETS,
-    Keys,
-    check_challenge,
-    check_gmac,
-    gmac,
-    seal,
-    unseal,
-)
-from protocols.dlms.values import Value, as_octets, octet_string
+from protocols.dlms.security import TITLE_OCTETS, Keys, check_challenge
+from protocols.dlms.serving import AccessRefusedError, Device, Serving
+from protocols.dlms.values import as_octets, octet_string
 from protocols.dlms.wrapper import MAX_APDU, Unwrapper, Wpdu, pack
 from protocols.errors import PeerError
 
-_STALE_COUNTER = "dlms.replayed"
-_BLOCK_HEAD = 16
-"""Octets around the raw part of a block: tags, invoke id, number, length."""
+__all__ = [
+    "AccessRefusedError",
+    "CounterFloor",
+    "Device",
+    "ServerAssociation",
+    "ServerConnection",
+    "ServerProfile",
+]
 
-
-class AccessRefusedError(Exception):
-    """The device has no such attribute, or not for this client, or cannot give it now."""
-
-    def __init__(self, result: Access) -> None:
-        """Keep the result that the client is told."""
-        super().__init__(result.name)
-        self.result = result
-
-
-class Device(Protocol):
-    """What stands behind one association; every call raises `AccessRefusedError` to refuse."""
-
-    def get(self, attributes: tuple[Attribute, ...], /) -> tuple[Got, ...]:
-        """Return the values of one request, all of one instant, refusals among them."""
-        ...
-
-    def set(self, attribute: Attribute, value: Value, /) -> None:
-        """Write an attribute."""
-        ...
-
-    def act(self, method: Attribute, parameter: Value | None, /) -> Value | None:
-        """Invoke a method and return what it returns."""
-        ...
-
-
-@dataclass(slots=True, kw_only=True)
-class CounterFloor:
-    """The highest invocation counter accepted from a client; one for all connections of a meter."""
-
-    value: int = -1
+_CIPHERED_REQUESTS = GLO_REQUESTS | DED_REQUESTS | {GENERAL_GLO, GENERAL_DED}
+_MAX_REQUEST = 1_048_576
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,38 +75,60 @@ class ServerProfile:
     One association that a meter offers. *Units*: `max_pdu` in octets.
 
     `counter` hands out our own frame counters, never one twice; `challenge` draws 16 fresh octets.
+    `password` is also the secret of hashed proofs; `ciphered` None means: with HLS5 alone.
     """
 
     device: Device
     authentication: Authentication = Authentication.NONE
     password: bytes = field(default=b"", repr=False)
     title: bytes = b""
-    keys: Keys | None = field(default=None, repr=False)
+    keys: Keys | Callable[[], Keys] | None = field(default=None, repr=False)
+    """A callable where keys may be changed: each association takes those of its beginning."""
     client_counter: CounterFloor = field(default_factory=CounterFloor)
     counter: Callable[[], int] | None = None
     challenge: Callable[[], bytes] | None = None
     max_pdu: int = 1024
     conformance: Conformance = OURS
     """What this meter can do at most; a plain one takes no lists and no ranges."""
+    ciphered: bool | None = None
     service_glo: bool = False
-    """Answer in the service specific ciphered form instead of general-glo."""
+    """Answer in the service specific ciphered form whatever form was asked in."""
+    general_blocks: bool = False
+    """Send what is too long in general blocks, where the client has agreed to them."""
+
+    @property
+    def is_ciphered(self) -> bool:
+        """Tell whether every APDU is ciphered."""
+        if self.ciphered is None:
+            return self.authentication is Authentication.HLS5
+        return self.ciphered
+
+    def current_keys(self) -> Keys | None:
+        """Return the keys that hold now."""
+        return self.keys() if callable(self.keys) else self.keys
 
 
 class ServerAssociation:
     """One client's association with one device view."""
 
     def __init__(self, profile: ServerProfile) -> None:
-        """Begin unassociated."""
+        """Begin unassociated. Raises: ValueError when the profile cannot prove or cipher."""
         self.state = ServerState.IDLE
         self._profile = profile
-        self._ciphered = profile.authentication is Authentication.HLS5
-        self._client_title = b""
-        self._client_challenge = b""
-        self._own_challenge = b""
+        self._cipher: Ciphering | None = None
+        self._secret: Secret | None = None
+        self._side: Side | None = None
         self._client_max_pdu = 0
-        self._pending = b""
-        self._block = 0
-        if self._ciphered and not (profile.keys and profile.counter and profile.challenge):
+        self._granted = Conformance(0)
+        self._serving = Serving(profile.device)
+        self._receiver: GeneralReceiver | None = None
+        self._sender: GeneralSender | None = None
+        proven = profile.authentication in PROVEN
+        if profile.is_ciphered and not (profile.keys and profile.counter):
+            raise ValueError("ciphering needs keys and a frame counter")
+        if proven and not profile.challenge:
+            raise ValueError("HLS needs a source of challenges")
+        if profile.authentication is Authentication.HLS5 and not (profile.keys and profile.counter):
             raise ValueError("HLS needs keys, a frame counter and a source of challenges")
 
     def answer(self, apdu: bytes) -> bytes:
@@ -157,7 +140,10 @@ class ServerAssociation:
                 acse.decode_release(apdu, acse.RLRQ)
                 self.state = server_step(self.state, ServerEvent.RELEASE)
                 return acse.encode_release(acse.RLRE)
-            return self._on_service(apdu)
+            if apdu[0] == GENERAL_BLOCK:
+                return self._on_general_block(apdu)
+            self._receiver = self._sender = None
+            return self._in_general_blocks(self._on_service(apdu))
         except PeerError:
             return _exception(ExceptionService.OTHER)
 
@@ -168,28 +154,27 @@ class ServerAssociation:
             if diagnostic is acse.Diagnostic.NONE:
                 return self._accept(aarq)
         except PeerError as error:
-            if error.code == _STALE_COUNTER:
+            if error.code == STALE:
                 return self._counter_exception()
             diagnostic = acse.Diagnostic.NO_REASON
         self.state = server_step(self.state, ServerEvent.REFUSE)
         return acse.encode_aare(
             acse.Aare(
-                context=acse.Context.LN_CIPHERED if self._ciphered else acse.Context.LN_PLAIN,
+                context=self._context(),
                 result=acse.Result.REJECTED_PERMANENT,
                 diagnostic=diagnostic,
             )
         )
 
+    def _context(self) -> acse.Context:
+        ciphered = self._profile.is_ciphered
+        return acse.Context.LN_CIPHERED if ciphered else acse.Context.LN_PLAIN
+
     def _check_aarq(self, aarq: acse.Aarq) -> acse.Diagnostic:
         profile = self._profile
-        wanted = acse.Context.LN_CIPHERED if self._ciphered else acse.Context.LN_PLAIN
-        if aarq.context != wanted:
+        if aarq.context != self._context():
             return acse.Diagnostic.CONTEXT_UNSUPPORTED
-        mechanism = {
-            Authentication.NONE: acse.Mechanism.NONE,
-            Authentication.LLS: acse.Mechanism.LLS,
-            Authentication.HLS5: acse.Mechanism.HLS_GMAC,
-        }[profile.authentication]
+        mechanism = MECHANISM_OF[profile.authentication]
         if aarq.mechanism != mechanism:
             if aarq.mechanism == acse.Mechanism.NONE:
                 return acse.Diagnostic.MECHANISM_REQUIRED
@@ -202,65 +187,77 @@ class ServerAssociation:
 
     def _accept(self, aarq: acse.Aarq) -> bytes:
         profile = self._profile
-        self._pending, self._block = b"", 0
-        if not self._ciphered:
-            initiate = decode_initiate(aarq.initiate)
-            granted = self._grant(initiate)
-            self.state = server_step(self.state, ServerEvent.ACCEPT)
-            return acse.encode_aare(
-                acse.Aare(
-                    context=acse.Context.LN_PLAIN,
-                    result=acse.Result.ACCEPTED,
-                    diagnostic=acse.Diagnostic.NONE,
-                    initiate=granted.encode(),
-                )
-            )
-        if len(aarq.title) != TITLE_OCTETS or profile.challenge is None:
+        self._serving = Serving(profile.device)
+        self._receiver = self._sender = None
+        self._secret = self._side = self._cipher = None
+        titled = profile.is_ciphered or profile.authentication in TITLED
+        if titled and len(aarq.title) != TITLE_OCTETS:
             raise PeerError("dlms.title", "a client system title has 8 octets")
-        self._client_title = aarq.title
-        self._own_challenge = profile.challenge()
-        check_challenge(aarq.authentication, own=self._own_challenge)
-        self._client_challenge = aarq.authentication
-        envelope = decode_ciphered(aarq.initiate, GLO_INITIATE_REQUEST)
-        granted = self._grant(decode_initiate(self._unseal(envelope.sealed)))
-        self.state = server_step(self.state, ServerEvent.CHALLENGE)
+        challenge = self._challenge(aarq)
+        initiate = aarq.initiate
+        if profile.is_ciphered:
+            self._cipher = self._make_cipher(aarq.title)
+            initiate = self._cipher.open_initiate(initiate, GLO_INITIATE_REQUEST)
+        asked = decode_initiate(initiate)
+        answer = self._grant(asked).encode()
+        if self._cipher is not None:
+            self._cipher.dedicate(asked.dedicated_key)
+            answer = self._cipher.seal_initiate(GLO_INITIATE_RESPONSE, answer)
+        proven = profile.authentication in PROVEN
+        event = ServerEvent.CHALLENGE if proven else ServerEvent.ACCEPT
+        self.state = server_step(self.state, event)
+        required = acse.Diagnostic.AUTHENTICATION_REQUIRED
         return acse.encode_aare(
             acse.Aare(
-                context=acse.Context.LN_CIPHERED,
+                context=self._context(),
                 result=acse.Result.ACCEPTED,
-                diagnostic=acse.Diagnostic.AUTHENTICATION_REQUIRED,
-                mechanism=acse.Mechanism.HLS_GMAC,
-                title=profile.title,
-                authentication=self._own_challenge,
-                initiate=encode_glo_initiate(GLO_INITIATE_RESPONSE, self._seal(granted.encode())),
+                diagnostic=required if proven else acse.Diagnostic.NONE,
+                mechanism=MECHANISM_OF[profile.authentication] if proven else acse.Mechanism.NONE,
+                title=profile.title if titled else b"",
+                authentication=challenge,
+                initiate=answer,
             )
+        )
+
+    def _challenge(self, aarq: acse.Aarq) -> bytes:
+        """Return our challenge, and keep what both sides will have to prove."""
+        profile = self._profile
+        if profile.authentication not in PROVEN or profile.challenge is None:
+            return b""
+        own = profile.challenge()
+        check_challenge(aarq.authentication, own=own)
+        self._secret = Secret(
+            authentication=profile.authentication,
+            password=profile.password,
+            keys=profile.current_keys(),
+        )
+        self._side = Side(
+            title=profile.title,
+            challenge=own,
+            peer_title=aarq.title,
+            peer_challenge=aarq.authentication,
+        )
+        return own
+
+    def _make_cipher(self, client_title: bytes) -> Ciphering:
+        profile = self._profile
+        keys = profile.current_keys()
+        if keys is None or profile.counter is None:
+            raise RuntimeError("ciphering without keys")
+        return Ciphering(
+            keys=keys,
+            title=profile.title,
+            counter=profile.counter,
+            floor=profile.client_counter,
+            peer_title=client_title,
         )
 
     def _grant(self, asked: InitiateRequest) -> InitiateResponse:
         self._client_max_pdu = asked.max_pdu or MAX_APDU
         if self._client_max_pdu < MIN_PDU:
             raise PeerError("dlms.conformance", "a client that takes so little cannot be answered")
-        granted = Conformance(asked.conformance & OURS & self._profile.conformance)
-        return InitiateResponse(conformance=granted, max_pdu=self._profile.max_pdu)
-
-    def _keys(self) -> Keys:
-        if self._profile.keys is None:
-            raise RuntimeError("ciphering without keys")
-        return self._profile.keys
-
-    def _seal(self, apdu: bytes) -> bytes:
-        if self._profile.counter is None:
-            raise RuntimeError("ciphering without a frame counter")
-        return seal(self._keys(), self._profile.title, self._profile.counter(), apdu)
-
-    def _unseal(self, sealed: bytes) -> bytes:
-        """Return the text. Raises: PeerError; `dlms.replayed` when the counter did not rise."""
-        counter, text = unseal(self._keys(), self._client_title, sealed)
-        floor = self._profile.client_counter
-        if counter <= floor.value:
-            raise PeerError(_STALE_COUNTER, "the client's counter did not rise")
-        floor.value = counter
-        return text
+        self._granted = Conformance(asked.conformance & OFFERED & self._profile.conformance)
+        return InitiateResponse(conformance=self._granted, max_pdu=self._profile.max_pdu)
 
     def _counter_exception(self) -> bytes:
         """Tell the client where its counter stands, so that it can go on above it."""
@@ -268,104 +265,84 @@ class ServerAssociation:
         return _exception(ExceptionService.INVOCATION_COUNTER, counter=floor)
 
     def _on_service(self, apdu: bytes) -> bytes:
-        if not self._ciphered:
+        if self._cipher is None:
+            if self._profile.is_ciphered:
+                return _exception(ExceptionService.DECIPHERING)
             return encode_response(self._serve(decode_request(apdu)))
         try:
-            envelope = decode_ciphered(apdu, GENERAL_GLO, *GLO_REQUESTS)
-            if envelope.title not in (b"", self._client_title):
-                raise PeerError("dlms.foreign", "a title that did not ask for the association")
-            text = self._unseal(envelope.sealed)
+            text, form = self._cipher.open(apdu, _CIPHERED_REQUESTS)
         except PeerError as error:
-            if error.code == _STALE_COUNTER:
+            if error.code == STALE and not error.evidence["dedicated"]:
                 return self._counter_exception()
             return _exception(ExceptionService.DECIPHERING)
         answer = encode_response(self._serve(decode_request(text)))
-        sealed = self._seal(answer)
         if self._profile.service_glo:
-            return encode_service_glo(answer[0], sealed)
-        return encode_ciphered(self._profile.title, sealed)
+            form = Form.SERVICE_DED if form.dedicated else Form.SERVICE_GLO
+        return self._cipher.seal(answer, form)
 
     def _serve(self, request: Request) -> Response:
         if self.state is ServerState.PROVING:
             return self._check_proof(request)
         self.state = server_step(self.state, ServerEvent.REQUEST)
-        device = self._profile.device
-        match request:
-            case Get():
-                self._pending, self._block = b"", 0
-                values = device.get(request.attributes)
-                return self._fit(
-                    GetAnswer(
-                        invoke=request.invoke, values=values, listed=len(request.attributes) > 1
-                    )
-                )
-            case GetNext():
-                return self._next_block(request)
-            case Set():
-                try:
-                    device.set(request.attribute, request.value)
-                except AccessRefusedError as refused:
-                    return SetAnswer(invoke=request.invoke, result=refused.result)
-                return SetAnswer(invoke=request.invoke, result=Access.SUCCESS)
-            case Action():
-                try:
-                    returned = device.act(request.method, request.parameter)
-                except AccessRefusedError as refused:
-                    return ActionAnswer(invoke=request.invoke, result=refused.result)
-                return ActionAnswer(invoke=request.invoke, result=Access.SUCCESS, returned=returned)
+        return self._serving.answer(request, room=self._room(), granted=self._granted)
 
     def _check_proof(self, request: Request) -> Response:
         """Answer pass 3 with pass 4, and nothing else before it."""
+        secret, side = self._secret, self._side
+        if secret is None or side is None:
+            raise RuntimeError("a proof without a secret")
         try:
             if not isinstance(request, Action) or request.method != REPLY_TO_HLS:
                 raise PeerError("dlms.unexpected", "a request before the proof")
             if request.parameter is None:
                 raise PeerError("dlms.authentication", "no proof")
-            proof = as_octets(request.parameter)
-            check_gmac(self._keys(), self._client_title, self._own_challenge, proof)
+            check_proof(secret, side, as_octets(request.parameter))
         except PeerError:
             self.state = server_step(self.state, ServerEvent.DISPROVEN)
             return ActionAnswer(invoke=request.invoke, result=Access.DENIED)
-        if self._profile.counter is None:
-            raise RuntimeError("ciphering without a frame counter")
         self.state = server_step(self.state, ServerEvent.PROVEN)
-        counter = self._profile.counter()
-        reply = gmac(self._keys(), self._profile.title, counter, self._client_challenge)
+        gmac = secret.authentication is Authentication.HLS5
+        counter = self._profile.counter() if gmac and self._profile.counter else 0
+        reply = prove(secret, side, counter)
         return ActionAnswer(
             invoke=request.invoke, result=Access.SUCCESS, returned=octet_string(reply)
         )
 
+    def _limit(self) -> int:
+        return min(self._client_max_pdu, self._profile.max_pdu)
+
     def _room(self) -> int:
-        limit = min(self._client_max_pdu, self._profile.max_pdu)
-        return limit - (OVERHEAD if self._ciphered else 0)
+        """Return how long an answer may be; general blocks carry one of any length."""
+        if self._sends_general_blocks():
+            return _MAX_REQUEST
+        return self._limit() - (OVERHEAD if self._cipher else 0)
 
-    def _fit(self, answer: GetAnswer) -> Response:
-        """Return the answer, or its first block when it is too long for the client."""
-        octets = encode_response(answer)
-        if len(octets) <= self._room():
-            return answer
-        if answer.listed:
-            self._pending = encode_results(answer.values)
-        else:
-            got = answer.values[0]
-            if isinstance(got, Access):
-                return answer
-            self._pending = encode(got)
-        return self._next_block(GetNext(invoke=answer.invoke, block=0))
+    def _sends_general_blocks(self) -> bool:
+        agreed = Conformance.GENERAL_BLOCK_TRANSFER in self._granted
+        return self._profile.general_blocks and agreed
 
-    def _next_block(self, request: GetNext) -> Response:
-        invoke, block = request.invoke, request.block
-        if not self._pending:
-            return GetBlock(invoke=invoke, last=True, block=block, error=Access.NO_LONG_GET)
-        if block != self._block:
-            self._pending = b""
-            return GetBlock(
-                invoke=invoke, last=True, block=block, error=Access.BLOCK_NUMBER_INVALID
-            )
-        size = self._room() - _BLOCK_HEAD
-        raw, self._pending = self._pending[:size], self._pending[size:]
-        self._block += 1
-        return GetBlock(invoke=invoke, last=not self._pending, block=self._block, raw=raw)
+    def _in_general_blocks(self, apdu: bytes) -> bytes:
+        if not self._sends_general_blocks() or len(apdu) <= self._limit():
+            return apdu
+        self._sender = GeneralSender(apdu, size=self._limit())
+        return self._sender.blocks(after=0)[0]
+
+    def _on_general_block(self, apdu: bytes) -> bytes:
+        """Take a block of a request, or the confirmation of a block of our answer."""
+        if Conformance.GENERAL_BLOCK_TRANSFER not in self._granted:
+            return _exception(ExceptionService.UNSUPPORTED)
+        if self._sender is not None:
+            return self._sender.blocks(after=decode_block(apdu).acknowledged)[0]
+        if self._receiver is None:
+            self._receiver = GeneralReceiver(limit=_MAX_REQUEST)
+        step = self._receiver.feed(apdu)
+        if step.whole is None:
+            # a streaming client must not be answered yet, and every frame here has an answer
+            return step.confirm or _exception(ExceptionService.UNSUPPORTED)
+        self._receiver = None
+        if not step.whole or step.whole[0] in (GENERAL_BLOCK, acse.AARQ, acse.RLRQ):
+            return _exception(ExceptionService.UNSUPPORTED)
+        return self._in_general_blocks(self._on_service(step.whole))
 
 
 class ServerConnection:

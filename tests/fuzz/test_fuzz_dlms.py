@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from protocols.dlms import acse, apdu, axdr, general_glo, initiate, security
+from protocols.dlms import acse, apdu, axdr, gbt, general_glo, initiate, security, writing
 from protocols.dlms.association import Authentication
 from protocols.dlms.classes import clock, profile, register
 from protocols.dlms.client import ClientConnection, ClientSettings
@@ -48,6 +48,20 @@ FRAMES = [
         "01000000065F1F0400007E1F04B0",
         "0800065F1F040000501F01F40007",
         "6203800100",
+        "C102C1000100006001 00FF020000000000010311".replace(" ", "") + "0911",
+        "C103C1010000000202AABB",
+        "C104C1020001000060010 0FF02000001000060 0101FF0200021101 1102".replace(" ", ""),
+        "C304C10012000 02C0000FF0200000000010311 0911".replace(" ", ""),
+        "C306C1010000000202AABB",
+        "C303C10100120000 2C0000FF0201 1101".replace(" ", ""),
+        "C302C100000001",
+        "C502C100000001",
+        "C504C1020003 00000002".replace(" ", ""),
+        "C702C1010000000103 000100 0005".replace(" ", ""),
+        "C703C1020001001101 0400".replace(" ", ""),
+        "E081000100000 6C401C1001107".replace(" ", "") + "0000",
+        "DC084D4D4D0000BC614E1E3001234567411312FF935A47566827C467BC7D825C3BE4A77C3FCC056B6B",
+        "D41E3001234567411312FF935A47566827C467BC7D825C3BE4A77C3FCC056B6B",
     )
     if len(text) % 2 == 0
 ]
@@ -95,6 +109,10 @@ def value_with(opener):
 
 
 DECODERS = {
+    "general-block": gbt.decode_block,
+    "general-blocks": lambda octets: gbt.GeneralReceiver(limit=1000).feed(octets),
+    "outcome": writing.outcome_of_text,
+    "unwrap": lambda octets: security.unwrap_key(bytes(16), octets),
     "axdr": axdr.decode,
     "request": apdu.decode_request,
     "response": apdu.decode_response,
