@@ -142,6 +142,9 @@ class EdgeConfig:
     poll_seconds: Annotated[float, Field(gt=0)] = 2.0
     profile_seconds: Annotated[float, Field(gt=0)] = 3.0
     watched_seconds: Annotated[float, Field(gt=0)] = 1.0
+    offline_poll_seconds: Annotated[float, Field(gt=0)] = 60.0
+    """How often present values are read once the broker has been away for `offline_after`."""
+    offline_after_seconds: Annotated[float, Field(ge=0)] = 30.0
     concurrency: Annotated[int, Field(ge=1, le=1000)] = 8
     outbox_max_batches: Annotated[int, Field(ge=1)] = 20_000
     backfill_days: Annotated[int, Field(ge=1, le=62)] = 2

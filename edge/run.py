@@ -90,6 +90,7 @@ class _Agent:
         self._clock = clock
         self._outbox = outbox
         self._status = status
+        self._heard_at = clock.monotonic()
         concentrator = config.concentrator
         self._collector = Collector(
             outbox,
@@ -185,6 +186,7 @@ class _Agent:
             profile=config.profile_seconds,
             backfill_pause=config.backfill_pause_seconds,
             chunk=timedelta(days=config.backfill_days),
+            offline=config.offline_poll_seconds,
         )
         # who shares a line waits for that line, and must not hold up those that have their own
         turns = {
@@ -206,10 +208,18 @@ class _Agent:
                 turns=turns[item.shared_line],
                 coverage=self._outbox.coverage.of(item.meter),
                 clock_book=self._outbox.clock_sets,
+                heard=self._heard,
                 status=self._status,
             )
             for item in config.meters
         }
+
+    def _heard(self) -> bool:
+        """Tell whether the broker is there, or was a short while ago."""
+        now = self._clock.monotonic()
+        if self._session.connected:
+            self._heard_at = now
+        return now - self._heard_at < self._config.offline_after_seconds
 
     def _watch(self, watch: Watch) -> None:
         poller = self._pollers.get(watch.meter)

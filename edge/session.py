@@ -85,6 +85,8 @@ class EdgeSession:
         self._on_released = on_released
         self._presence = presence
         self._status = status
+        self.connected = False
+        """Whether the broker is there at this moment."""
 
     async def run(self, stop: asyncio.Event) -> None:
         """Stay connected until `stop`; a broker that is away is tried again after a while."""
@@ -95,11 +97,14 @@ class EdgeSession:
             try:
                 async with self._client() as client:
                     self._status["broker"] = "connected"
+                    self.connected = True
                     _LOG.info("edge.broker.connected")
                     pause = _FIRST_PAUSE
                     await self._serve(client, stop)
             except (aiomqtt.MqttError, OSError) as error:
                 _LOG.warning("edge.broker.lost", extra={"fields": {"cause": str(error)[:200]}})
+            finally:
+                self.connected = False
             if not stop.is_set():
                 tries += 1
                 await _until(stop, pause * (0.5 + jitter(self._concentrator, tries)))

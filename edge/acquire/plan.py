@@ -44,7 +44,9 @@ class Cadence:
     """
     How often to read. *Units*: wall seconds; `chunk` is business time of one profile trip.
 
-    `retry_pause` comes before a hole that the meter has already failed to fill.
+    `retry_pause` comes before a hole that the meter has already failed to fill. `offline` takes
+    the place of `poll` while nobody can hear: the profile is complete anyway, and a long outage
+    must not fill the outbox with momentary values.
     """
 
     poll: float
@@ -52,6 +54,7 @@ class Cadence:
     profile: float
     backfill_pause: float
     retry_pause: float = 10.0
+    offline: float = 0.0
     chunk: timedelta
 
 
@@ -88,12 +91,20 @@ class Step:
 
 
 def next_step(
-    agenda: Agenda, coverage: Coverage, cadence: Cadence, *, now: datetime, monotonic: float
+    agenda: Agenda,
+    coverage: Coverage,
+    cadence: Cadence,
+    *,
+    now: datetime,
+    monotonic: float,
+    heard: bool = True,
 ) -> Step:
     """Return what to do next: whatever is due in the order of the module text, else the wait."""
     live_at = agenda.live_at
     if monotonic < agenda.watched_until:
         live_at = min(live_at, agenda.live_at - cadence.poll + cadence.watched)
+    if not heard:
+        live_at = agenda.live_at + max(0.0, cadence.offline - cadence.poll)
     if live_at <= monotonic:
         return Step(kind=StepKind.LIVE)
     wait = live_at - monotonic

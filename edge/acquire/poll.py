@@ -7,7 +7,7 @@ when it finds its meter in use.
 
 import asyncio
 import logging
-from collections.abc import MutableMapping
+from collections.abc import Callable, MutableMapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -70,9 +70,15 @@ class MeterPoller:
         turns: asyncio.Semaphore,
         coverage: Coverage | None,
         clock_book: ClockBook | None = None,
+        heard: Callable[[], bool] = lambda: True,
         status: MutableMapping[str, int | str] | None = None,
     ) -> None:
-        """Continue from `coverage`; None is a meter never read before."""
+        """
+        Continue from `coverage`; None is a meter never read before.
+
+        `heard` tells whether what is read can be heard by anybody at this time.
+        """
+        self._heard = heard
         self._port = port
         self._plan = plan
         self._clock = clock
@@ -137,6 +143,7 @@ class MeterPoller:
             self._plan.cadence,
             now=self._clock.now(),
             monotonic=monotonic,
+            heard=self._heard(),
         )
         if step.wait > 0:
             return step.wait

@@ -16,7 +16,6 @@ from edge.config import load_config
 from edge.failpoint import VARIABLE
 from edge.run import run
 
-
 _DIE_WITH_PARENT = 1
 """PR_SET_PDEATHSIG of linux/prctl.h."""
 

@@ -54,9 +54,6 @@ async def kill_them(cradle: Nursery, kills: int) -> Counter[str]:
     draw = random.Random(SEED)
     places = sorted(NAMES)
     died: Counter[str] = Counter()
-    import time
-
-    t0 = time.time()
     for number in range(kills):
         place = places[number % len(places)]
         nth = 1 if place in OFTEN else draw.choice([1, 1, 2, 3, 5, 9])
