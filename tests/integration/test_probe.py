@@ -25,7 +25,10 @@ from protocols.timeline import to_ms
 from simulators.fleet import make_fleet
 from simulators.line_faults import LineFault, LinePlan
 from simulators.line_proxy import LineProxy, PtyEnd
+from simulators.meter.dlms_server import DlmsMeterServer
+from simulators.meter.dlt645_server import Dlt645Station
 from simulators.meter.modbus_server import ModbusMeterServer
+from simulators.meter.pty_line import PtyLine
 from simulators.run import server_of
 from simulators.truth import TruthLedger
 from simulators.world import World
@@ -385,3 +388,53 @@ async def test_a_pseudo_terminal_is_probed_like_a_port(world):
 
 def test_hdlc_addresses_of_the_plate():
     assert HdlcAddress.of_server(1, 1234).encode() == bytes.fromhex("000212A5")
+
+
+@pytest.mark.parametrize("physical", [None, 17])
+async def test_hdlc_over_tcp_is_found_with_its_physical_address(world, physical):
+    server = DlmsMeterServer(world.meters[GMAC.meter], link="hdlc-tcp", physical=physical)
+    await server.start("127.0.0.1", 0)
+    options = ProbeOptions(timeout_seconds=0.15, protocols=("dlms", "hdlc"), hdlc_physical=physical)
+    report = await found_at(server.port, options)
+    await server.close()
+    (device,) = report.devices
+    assert device.protocol == "hdlc"
+    assert device.facts["logical_device_name"] == GMAC.meter
+    assert device.facts["clients"]["1"] == "hls5"
+    assert device.facts["hdlc_physical"] == physical
+
+
+@pytest.mark.parametrize("kind", ["hdlc", "mode-e", "dlt645"])
+async def test_meters_on_a_serial_line_are_found(world, tmp_path, kind):
+    meter = world.meters[GMAC.meter]
+    if kind == "dlt645":
+        station = Dlt645Station(meter)
+    else:
+        server = DlmsMeterServer(meter, link="hdlc-serial", physical=16)
+        station = server.station(mode_e=kind == "mode-e")
+    line = PtyLine(tmp_path / "port", station)
+    await line.start()
+    options = ProbeOptions(timeout_seconds=0.1, protocols=("hdlc", "dlt645", "mode-e"), baud=9600)
+    report = await probe(str(line.path), options, lambda step: None)
+    await line.close()
+    (device,) = report.devices
+    assert device.protocol == kind
+    if kind == "mode-e":
+        assert device.facts["identification"] == GMAC.meter
+        assert "mode_e" in device.read_with
+    elif kind == "hdlc":
+        assert device.facts["logical_device_name"] == GMAC.meter
+        assert device.settings == "9600 8N1"
+    else:
+        assert device.facts["address"].endswith(GMAC.serial)
+
+
+async def test_a_wrong_physical_address_is_silence_with_a_fix(world):
+    server = DlmsMeterServer(world.meters[GMAC.meter], link="hdlc-tcp", physical=17)
+    await server.start("127.0.0.1", 0)
+    options = ProbeOptions(timeout_seconds=0.1, protocols=("hdlc",), hdlc_physical=99)
+    report = await found_at(server.port, options)
+    await server.close()
+    assert not report.found
+    assert report.steps
+    assert report.fix
