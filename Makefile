@@ -6,18 +6,20 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
 VENV := .venv
+PEERS := .venv-interop
 PY := $(VENV)/bin/python
 ARGS ?=
 ROOTS := protocols simulators edge cloud billing portal meterloop
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo up test check bench lint clean lock requirements browser kill-test
+.PHONY: help demo up test check bench lint clean lock requirements browser interop kill-test
 
 help:
 	@echo "make demo [ARGS='--headless --exit']   the demo town on this machine"
 	@echo "make up ARGS='--config FILE'           a real installation"
 	@echo "make test                              every test"
+	@echo "make interop                           the tests against foreign DLMS libraries alone"
 	@echo "make check                             format, lint, types, import contracts, tests"
 	@echo "make kill-test                         the edge agent killed a thousand times (some minutes)"
 	@echo "make bench                             figures of this machine, as a table and JSON"
@@ -47,7 +49,16 @@ up: $(VENV)/.stamp-run
 browser:
 	@bash deploy/browser.sh
 
-test: $(VENV)/.stamp-dev browser
+# foreign libraries live apart: their licences and versions are nothing of ours
+$(PEERS)/.stamp: requirements-interop.lock
+	@test -x $(PEERS)/bin/python || bash deploy/make-venv.sh $(PEERS)
+	$(PEERS)/bin/python -m pip install -q --require-hashes -r requirements-interop.lock
+	@touch $@
+
+interop: $(VENV)/.stamp-dev $(PEERS)/.stamp
+	$(PY) -m pytest tests/interop $(ARGS)
+
+test: $(VENV)/.stamp-dev $(PEERS)/.stamp browser
 	$(PY) -m pytest $(ARGS)
 
 lint: $(VENV)/.stamp-dev
@@ -73,5 +84,5 @@ lock: $(VENV)/.stamp-dev
 	@bash deploy/lock.sh $(PY)
 
 clean:
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache build *.egg-info
+	rm -rf $(VENV) $(PEERS) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache build *.egg-info
 	find $(ROOTS) tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Compile both lock files with hashes; they name no host: `lock.sh PYTHON`.
+# Compile all lock files with hashes; they name no host: `lock.sh PYTHON`.
 set -eu
 python=$1
 "$python" -m pip install -q 'uv>=0.8'
@@ -9,3 +9,4 @@ compile() {
 }
 compile pyproject.toml --extra build -o requirements.lock
 compile pyproject.toml --extra build --extra dev -o requirements-dev.lock
+compile tests/interop/requirements.in -o requirements-interop.lock
