@@ -121,8 +121,10 @@ def edge_meters(
                 "has_relay": meter.has_relay,
                 "unit": meter.modbus_unit,
                 "model": meter.model if meter.protocol == "modbus" else "",
-                "serial": meter.serial if meter.protocol == "modbus" else "",
+                "serial": meter.serial if meter.protocol != "dlms" else "",
                 "timeout_seconds": 3.0,
+                "closes_remotely": not meter.has_external_breaker,
+                "arms_itself": meter.has_external_breaker,
             }
         )
     return meters
@@ -133,7 +135,7 @@ def edge_keys(fleet: Fleet, concentrator: ConcentratorId) -> dict[str, Any]:
     number = concentrators(fleet).index(concentrator) + 1
     keys: dict[str, Any] = {"system_title": (b"MLC" + number.to_bytes(5, "big")).hex()}
     for meter in fleet.meters:
-        if meter.concentrator == concentrator and meter.protocol == "dlms":
+        if meter.concentrator == concentrator and meter.password:
             keys[meter.meter] = {
                 "password": meter.password.hex(),
                 "authentication_key": meter.authentication_key.hex(),
