@@ -1,6 +1,6 @@
 """What a meter tells: reading types, their codes on our wires, qualities."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum, IntFlag, StrEnum
 
 
@@ -95,8 +95,10 @@ class RelayReading:
     output_closed: bool
     control_state: RelayState
     control_mode: int
-    arms_itself: bool = False
+    arms_itself: bool = field(default=False, compare=False)
     """
     An external breaker that may be closed by hand a minute after each trip (D11): armed is as open
     as it stays. Known from the meter's type, never told by the meter and not sent up.
     """
+    keeps_power: bool | None = field(default=None, compare=False)
+    """The meter refuses trips (D8); None where it tells nothing of it. Not sent up."""

@@ -43,7 +43,7 @@ from protocols.dlms.obis import CLOCK, DEVICE_NAME, DISCONNECT_CONTROL, LOAD_PRO
 from protocols.dlms.values import as_boolean, as_integer, as_octets, as_text, integer, octet_string
 from protocols.errors import PeerError
 from protocols.identity import MeterId
-from protocols.mqtt.downlink import Verb
+from protocols.mqtt.downlink import KEEPING, Verb
 from protocols.reading import Channel, RelayReading, RelayState
 from protocols.timeline import EPOCH, Interval, from_ms, to_ms
 
@@ -138,6 +138,8 @@ class DlmsDriver:
         Raises: PeerError `dlms.action_refused`, `meter.no_relay`, and as any call.
         """
         self._need_relay()
+        if verb in KEEPING:
+            raise PeerError("meter.no_keep_power", "class 70 knows no keep-power", peer=self.meter)
         if verb is not Verb.READ_RELAY:
             await self._call(lambda session: self._operate(session, verb))
 

@@ -29,7 +29,7 @@ from protocols.dlt645.relay import (
 )
 from protocols.errors import PeerError
 from protocols.identity import MeterId
-from protocols.mqtt.downlink import Verb
+from protocols.mqtt.downlink import KEEPING, Verb
 from protocols.reading import OBIS, Channel, RelayReading
 from protocols.timeline import Interval, TimeScale
 
@@ -150,6 +150,8 @@ class Dlt645Driver:
         elif verb is Verb.RECONNECT:
             close = Order.CLOSE if self._target.closes_remotely else Order.ALLOW_CLOSE
             await self._call(self._order(close))
+        elif verb in KEEPING:
+            await self.keep_power(on=verb is Verb.KEEP_POWER)
 
     async def set_clock(self, offset_ms: int) -> None:
         """Move the meter's clock by `-offset_ms`, to the nearest second it can show."""

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from protocols.identity import MeterId
 from protocols.mqtt.downlink import Verb
@@ -84,4 +84,17 @@ class MeterDriver(Protocol):
 
     async def close(self) -> None:
         """End the session politely; never raises."""
+        ...
+
+
+@runtime_checkable
+class KeepPowerDriver(Protocol):
+    """
+    A driver whose meter can be told to refuse trips; `operate` then takes `Verb.KEEP_POWER`.
+
+    Its relay readings tell `keeps_power`, which alone proves that the order was obeyed.
+    """
+
+    async def keep_power(self, *, on: bool) -> bool:
+        """Order it or end it; return what the meter says after. Raises: PeerError."""
         ...

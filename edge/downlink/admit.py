@@ -6,7 +6,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from protocols.identity import ConcentratorId, MeterId
-from protocols.mqtt.downlink import Command, Verb
+from protocols.mqtt.downlink import KEEPING, Command, Verb
 
 
 class Reason(StrEnum):
@@ -14,6 +14,7 @@ class Reason(StrEnum):
 
     FOREIGN_METER = "foreign_meter"
     NO_RELAY = "no_relay"
+    NO_KEEP_POWER = "no_keep_power"
     NO_SUCH_WINDOW = "no_such_window"
     CLOCK_UNTRUSTED = "clock_untrusted"
     EXPIRED = "expired"
@@ -42,6 +43,8 @@ class Scope:
 
     concentrator: ConcentratorId
     relays: Mapping[MeterId, bool]
+    keepers: frozenset[MeterId] = frozenset()
+    """Meters that can be told to refuse trips."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +69,8 @@ def judge(command: Command, scope: Scope, *, now: datetime, clock_trusted: bool)
         return Judgement(admission=Admission.REFUSE, reason=Reason.FOREIGN_METER)
     if not scope.relays[command.meter]:
         return Judgement(admission=Admission.REFUSE, reason=Reason.NO_RELAY)
+    if command.verb in KEEPING and command.meter not in scope.keepers:
+        return Judgement(admission=Admission.REFUSE, reason=Reason.NO_KEEP_POWER)
     if command.not_before >= command.expires:
         return Judgement(admission=Admission.REFUSE, reason=Reason.NO_SUCH_WINDOW)
     if clock_trusted:

@@ -21,14 +21,20 @@ from protocols.errors import PeerError
 from protocols.mqtt.downlink import Verb
 from protocols.reading import RelayReading, RelayState
 
+_TRIES = {
+    Verb.DISCONNECT: 3,
+    Verb.RECONNECT: 6,
+    Verb.READ_RELAY: 0,
+    Verb.KEEP_POWER: 3,
+    Verb.END_KEEP_POWER: 3,
+}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
     """How patient a command is. *Units*: wall seconds and watts."""
 
-    tries: Mapping[Verb, int] = field(
-        default_factory=lambda: {Verb.DISCONNECT: 3, Verb.RECONNECT: 6, Verb.READ_RELAY: 0}
-    )
+    tries: Mapping[Verb, int] = field(default_factory=lambda: _TRIES)
     read_back: float = 3.0
     """How long a switch may take to be where it was told to go."""
     pause: float = 0.2
@@ -65,6 +71,10 @@ def outcome_of(verb: Verb, relay: RelayReading) -> CommandEvent | None:
             return CommandEvent.ARM if state is RelayState.ARMED else None
         case Verb.READ_RELAY:
             return CommandEvent.SUCCEED
+        case Verb.KEEP_POWER:
+            return CommandEvent.SUCCEED if relay.keeps_power else None
+        case Verb.END_KEEP_POWER:
+            return CommandEvent.SUCCEED if relay.keeps_power is False else None
 
 
 class Switching:

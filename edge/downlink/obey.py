@@ -1,9 +1,9 @@
 """
 Takes what comes down, carries it through its table (`edge.outbox.stages`), and tells each step.
 
-Every step is on disk before the next begins. A reconnect for a meter withdraws each disconnect
-of it that has not got its go; from the go to the verdict a command holds its meter's lock, so
-that a later reconnect always acts last.
+Every step is on disk before the next begins. A reconnect (or keep-power) for a meter withdraws
+each disconnect of it that has not got its go; from the go to the verdict a command holds its
+meter's lock, so that a later reconnect always acts last.
 """
 
 import asyncio
@@ -13,7 +13,7 @@ from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from edge.acquire.driver import ReadOut
+from edge.acquire.driver import KeepPowerDriver, ReadOut
 from edge.acquire.piece import Piece, Sink
 from edge.acquire.port import MeterPort
 from edge.clock import EdgeClock, Trust
@@ -31,6 +31,8 @@ from protocols.mqtt.downlink import Command, Go, Verb, open_signed
 from protocols.mqtt.uplink import Ack, Stage
 
 _LOG = logging.getLogger(__name__)
+_MOVES = frozenset({Verb.DISCONNECT, Verb.RECONNECT})
+_WITHDRAWS_CUTS = frozenset({Verb.RECONNECT, Verb.KEEP_POWER})
 
 
 class Obedience:
@@ -63,6 +65,9 @@ class Obedience:
         self._scope = Scope(
             concentrator=concentrator,
             relays={meter: port.driver.has_relay for meter, port in ports.items()},
+            keepers=frozenset(
+                meter for meter, port in ports.items() if isinstance(port.driver, KeepPowerDriver)
+            ),
         )
         self._tasks: set[asyncio.Task[None]] = set()
         self.broken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -148,7 +153,7 @@ class Obedience:
         if command.verb is Verb.DISCONNECT:
             await self._cut(command)
             return
-        if command.verb is Verb.RECONNECT:
+        if command.verb in _WITHDRAWS_CUTS:
             await self._supersede(command)
         port = self._ports[command.meter]
         async with port.lock:
@@ -237,7 +242,7 @@ class Obedience:
         await self._advance(
             command, verdict.event, stage, reason=verdict.reason, evidence=verdict.evidence
         )
-        if stage is Stage.FAILED and command.verb is not Verb.READ_RELAY:
+        if stage is Stage.FAILED and command.verb in _MOVES:
             now = self._clock.now()
             event = EndDeviceEvent(
                 meter=command.meter,

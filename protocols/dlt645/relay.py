@@ -125,4 +125,5 @@ def relay_reading(
         control_state=logic,
         control_mode=CLOSES if closes_remotely else ARMS,
         arms_itself=arms_itself,
+        keeps_power=None if edition is Edition.FIRST else state.keeps_power,
     )

@@ -32,6 +32,13 @@ class Verb(StrEnum):
     RECONNECT = "reconnect"
     """Close, or arm where the meter cannot close; where it has no remote closing, lift the trip."""
     READ_RELAY = "read_relay"
+    KEEP_POWER = "keep_power"
+    """Refuse every trip from now on, at the meter itself (D8)."""
+    END_KEEP_POWER = "end_keep_power"
+
+
+KEEPING = frozenset({Verb.KEEP_POWER, Verb.END_KEEP_POWER})
+"""Verbs for meters that can be told to keep power. *Source*: DL/T 645-2007, orders 3A and 3B."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

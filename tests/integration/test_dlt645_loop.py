@@ -111,7 +111,7 @@ def stored(db: Database, query: str, *values: Any) -> list[tuple[Any, ...]]:
         return conn.execute(query, values).fetchall()  # type: ignore[arg-type]
 
 
-@pytest.mark.req("A1", "A9", "C13", "D6", "D9", "D10", "D11", "D12", "D16", "D17")
+@pytest.mark.req("A1", "A9", "C13", "D6", "D8", "D9", "D10", "D11", "D12", "D16", "D17")
 def test_read_stored_cut_by_handshake_and_closed_by_hand(
     database_dsn: str, db: Database, mqtt_broker: BrokerAddress, tmp_path: Any
 ) -> None:
@@ -139,19 +139,18 @@ def test_read_stored_cut_by_handshake_and_closed_by_hand(
             while not true():
                 await asyncio.sleep(0.05)
 
-    async def cut(there: Cloud, meter: str) -> None:
+    async def cut(there: Cloud, meter: str, end: Stage = Stage.DONE) -> None:
         order = town.order(Verb.DISCONNECT, meter)
         await there.order(order)
         nonce = await there.nonce(order)
         await there.order(Go(id=order.id, concentrator=HERE, meter=order.meter, nonce=nonce))
-        await there.until(lambda: Stage.DONE in there.stages(order), DEADLINE)
-        assert there.stages(order) == [
-            Stage.ACCEPTED, Stage.CHALLENGE, Stage.STARTED, Stage.DONE,
-        ]  # fmt: skip
-        await until(lambda: switch(meter) is not RelayState.CONNECTED)
+        await there.until(lambda: end in there.stages(order), DEADLINE)
+        assert there.stages(order) == [Stage.ACCEPTED, Stage.CHALLENGE, Stage.STARTED, end]
+        if end is Stage.DONE:
+            await until(lambda: switch(meter) is not RelayState.CONNECTED)
 
-    async def restored(there: Cloud, meter: str) -> Stage:
-        order = town.order(Verb.RECONNECT, meter)
+    async def ended(there: Cloud, meter: str, verb: Verb = Verb.RECONNECT) -> Stage:
+        order = town.order(verb, meter)
         await there.order(order)
         ends = {Stage.DONE, Stage.ARMED, Stage.FAILED}
         await there.until(lambda: bool(ends & set(there.stages(order))), DEADLINE)
@@ -176,15 +175,21 @@ def test_read_stored_cut_by_handshake_and_closed_by_hand(
             assert tripped["output_closed"] is False
             assert (await town.hand(client, pilot, "/press"))["moved"] is False
             await until(lambda: switch(pilot) is RelayState.ARMED)
-            assert await restored(there, pilot) is Stage.ARMED
+            assert await ended(there, pilot) is Stage.ARMED
             assert (await town.hand(client, pilot))["output_closed"] is False
             assert (await town.hand(client, pilot, "/press"))["moved"] is True
             await until(lambda: switch(pilot) is RelayState.CONNECTED)
 
             await cut(there, relay)
             assert switch(relay) is RelayState.DISCONNECTED
-            assert await restored(there, relay) is Stage.DONE
+            assert await ended(there, relay) is Stage.DONE
             await until(lambda: switch(relay) is RelayState.CONNECTED)
+
+            # a protected supply: the meter itself refuses even what was signed and let go
+            assert await ended(there, relay, Verb.KEEP_POWER) is Stage.DONE
+            await cut(there, relay, Stage.FAILED)
+            assert (await town.hand(client, relay))["output_closed"] is True
+            assert await ended(there, relay, Verb.END_KEEP_POWER) is Stage.DONE
 
     asyncio.run(story())
     truth = TruthFile(town.truth)
