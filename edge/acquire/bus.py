@@ -184,6 +184,11 @@ class SerialBus:
         self._heard_at = 0.0
         self._gap = 0.0
 
+    @property
+    def members(self) -> frozenset[str]:
+        """Return who keeps the port."""
+        return frozenset(self._members)
+
     def join(self, member: str) -> None:
         """Keep the port for `member` until it leaves."""
         self._members.add(member)
@@ -244,6 +249,7 @@ class SerialBus:
 
     def _wake_owner(self) -> None:
         if self._owner is None:
+            self._work = asyncio.Event()  # of this loop: a bus that was closed may live in another
             self._owner = asyncio.ensure_future(self._own())
             self._owner.add_done_callback(self._ended)
         self._work.set()

@@ -33,10 +33,11 @@ class ModbusRtuDriver(RegisterMeter):
     """One unit on a bus; satisfies `MeterDriver`. The bus outlives a failed visit."""
 
     def __init__(self, target: ModbusRtuTarget, bus: SerialBus, clock: Now) -> None:
-        """Nothing is asked yet."""
+        """Join the bus; nothing is asked yet."""
         super().__init__(target, clock)
         self._unit = target
         self._bus = bus
+        bus.join(self.meter)
 
     async def close(self) -> None:
         """Leave the bus; the last meter that leaves gives the port back. Never raises."""
@@ -110,7 +111,7 @@ def _bus(
     monotonic: Callable[[], float],
 ) -> SerialBus:
     bus = _BUSES.get(name)
-    if bus is None:
+    if bus is None or (bus.settings != settings and not bus.members):
         bus = SerialBus(name, open_line, settings=settings, monotonic=monotonic)
         _BUSES[name] = bus
     elif bus.settings != settings:

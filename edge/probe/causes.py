@@ -162,6 +162,34 @@ _CAUSES: dict[str, tuple[str, str]] = {
         "a counter changed while it was read",
         "read it again; if it stays so, lower max_registers in the map",
     ),
+    "modbus.step_back": (
+        "an energy register stands lower than before",
+        "was the meter exchanged, reset, or its register full? record the exchange; a register "
+        "that stays low is passed on for validation to judge",
+    ),
+    "modbus.map": (
+        "the register map cannot be used",
+        "mend the file and key named above",
+    ),
+    "bus.timeout": (
+        "the unit does not answer",
+        "check unit, baud rate and parity, polarity (swap A and B) and supply; a slow meter needs "
+        "a longer answer_ms",
+    ),
+    "bus.silent": (
+        "the unit has failed several times and is left alone for a while",
+        "check its address, wiring and supply; it is probed again by itself",
+    ),
+    "bus.doubtful": (
+        "more octets follow the answer than may, so it could be the one before",
+        "look for two units with one address or a second master; a slow meter needs a longer "
+        "answer_ms",
+    ),
+    "bus.babble": (
+        "the line never falls silent",
+        "look for a second master, a stuck driver, a wrong baud rate or parity, missing bias or "
+        "termination",
+    ),
     "sunspec.absent": (
         "no SunSpec marker stands where it should",
         "the device does not describe itself: choose a register map with --model",

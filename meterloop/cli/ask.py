@@ -20,6 +20,8 @@ from protocols.timeline import TimeScale
 
 Reason = Annotated[str, typer.Option(help="Why; kept in the audit log.")]
 
+_SERIAL_LINKS = {"modbus": "rtu-serial", "dlms": "hdlc-serial"}
+
 
 def register(app: typer.Typer) -> None:
     """Add the verbs."""
@@ -38,7 +40,11 @@ def read(
     host: Annotated[str, typer.Option(help="Read at this address instead of a file's.")] = "",
     port: Annotated[int, typer.Option(min=0, max=65535)] = 0,
     protocol: Annotated[str, typer.Option(help="dlms or modbus")] = "dlms",
-    model: Annotated[str, typer.Option(help="Modbus register map.")] = "",
+    serial_port: Annotated[str, typer.Option(help="Read on this port, such as /dev/ttyUSB0.")] = "",
+    baud: Annotated[int, typer.Option(min=50, help="Baud rate of the serial port.")] = 9600,
+    parity: Annotated[str, typer.Option(help="N, E or O, on the serial port")] = "N",
+    model: Annotated[str, typer.Option(help="Modbus register map, or sunspec.")] = "",
+    map_file: Annotated[str, typer.Option(help="A register map of your own (YAML).")] = "",
     unit: Annotated[int, typer.Option(min=0, max=255, help="Modbus unit.")] = 1,
     authentication: Annotated[str, typer.Option(help="none, lls or hls5")] = "none",
     client_sap: Annotated[int, typer.Option(help="DLMS client address.")] = 1,
@@ -47,14 +53,19 @@ def read(
 ) -> None:
     """Read one meter now and print its registers."""
     with failures_told(as_json=as_json):
-        if host:
+        if host or serial_port:
             entry: dict[str, Any] = {
                 "meter": meter,
                 "usage_point": meter,
                 "protocol": protocol,
                 "host": host,
                 "port": port or (502 if protocol == "modbus" else 4059),
+                "serial_port": serial_port,
+                "baud": baud,
+                "parity": parity,
+                "link": _SERIAL_LINKS.get(protocol, "wrapper") if serial_port else "wrapper",
                 "model": model,
+                "map_file": map_file,
                 "unit": unit,
                 "authentication": authentication,
                 "client_sap": client_sap,

@@ -8,18 +8,19 @@ from datetime import UTC, datetime
 
 import pytest
 
-from edge.acquire.bus import UnitTiming
+from edge.acquire.bus import SerialBus, UnitTiming
 from edge.acquire.drivers import build_driver
-from edge.acquire.modbus_rtu import bus_on_port
 from edge.clock import EdgeClock
 from edge.config import ConfigError, KeyRing, config_from_json
 from edge.links.serial import SerialLink, SerialSettings
+from edge.run import run as run_agent
 from protocols.errors import PeerError
 from protocols.modbus.plan import ReadRequest
 from protocols.modbus.rtu import RtuRead
 from protocols.reading import Channel
 from simulators.meter.register_bank import bank_of
 from simulators.meter.rtu_bus import HostilePlan, RtuMeters, RtuPort, UnitTraits
+from tests.integration.edge_harness import cloud, written
 from tests.unit.modbus.meter_kit import HandTime, meter_of, value_of
 
 FAST_LINE = SerialSettings(baud=115_200)
@@ -112,7 +113,12 @@ def test_a_hostile_line_on_a_real_port_gives_no_wrong_value():
         timing = UnitTiming(gap=0.01, timeout=0.1, latency=0.15)
         draws = random.Random(1)
         async with served(banks, plan=plan, traits=UnitTraits(turn_round=0.002)) as (port, _):
-            bus = bus_on_port(port.path, FAST_LINE, monotonic=EdgeClock().monotonic)
+            bus = SerialBus(
+                port.path,
+                lambda: SerialLink.open(port.path, FAST_LINE),
+                settings=FAST_LINE,
+                monotonic=EdgeClock().monotonic,
+            )
             for _ in range(120):
                 unit = draws.choice((1, 2))
                 fc, address = draws.choice(((4, 0), (4, 0x34), (4, 0x46), (4, 0x48), (3, 0xFC00)))
@@ -165,3 +171,55 @@ def test_two_meters_that_want_one_port_at_two_speeds_are_refused():
         assert first
 
     run(scenario())
+
+
+@pytest.mark.req("A1", "A3", "A5")
+def test_an_agent_polls_a_street_of_rtu_meters_and_a_dead_one_starves_nobody(mqtt_broker, tmp_path):
+    async def scenario():
+        clock = HandTime()
+        meters = {unit: meter_of("sdm630", clock, unit=unit)[0] for unit in (1, 2, 3)}
+        banks = {unit: bank_of(meter) for unit, meter in meters.items()}
+        async with served(banks, traits=UnitTraits(gap=0.004)) as (port, line):
+            line.dark.add(2)
+            entries = [entry(unit, port.path, gap_ms=5, answer_ms=60) for unit in (1, 2, 3)]
+            _, config = written(tmp_path, mqtt_broker, "C-RTU", meters=entries)
+            stop, up = asyncio.Event(), asyncio.Event()
+            status = {}
+            async with cloud(mqtt_broker, "C-RTU") as far:
+                agent = asyncio.ensure_future(
+                    run_agent(config, stop=stop, ready=up.set, status=status)
+                )
+                await far.until(lambda: heard(far, "M-000001") > 5 and heard(far, "M-000003") > 5)
+                assert heard(far, "M-000002") == 0, "no value is made up for a meter that is silent"
+                line.dark.clear()
+                await far.until(lambda: heard(far, "M-000002") > 1, 45)
+                stop.set()
+                await asyncio.wait_for(agent, 10)
+            shown = {meter.spec.modbus_unit: meter.snapshot() for meter in meters.values()}
+            told = energy_told(far)
+            assert told == {f"M-{unit:06}": {shown[unit].register_wh} for unit in (1, 2, 3)}
+            assert line.reboots == 0
+
+    asyncio.run(asyncio.wait_for(scenario(), 100))
+
+
+def energy_told(far):
+    """Return the import registers that have come up, by meter."""
+    found = {}
+    for batch in far.batches:
+        columns = batch.columns
+        for meter, channel, raw in zip(
+            columns["meter"].tolist(), columns["channel"].tolist(), columns["raw"].tolist(),
+            strict=True,
+        ):  # fmt: skip
+            if channel == Channel.IMPORT_WH:
+                found.setdefault(batch.meters[meter], set()).add(raw)
+    return found
+
+
+def heard(far, meter):
+    return sum(
+        batch.columns["meter"].tolist().count(batch.meters.index(meter))
+        for batch in far.batches
+        if meter in batch.meters
+    )
