@@ -2,7 +2,7 @@
 
 import typer
 
-from meterloop.cli import ask, care, field, play, serve
+from meterloop.cli import ask, care, decode, field, play, serve
 
 app = typer.Typer(
     name="meterloop",
@@ -15,6 +15,7 @@ play.register(app)
 serve.register(app)
 care.register(app)
 ask.register(app)
+decode.register(app)
 field.register(app)
 
 

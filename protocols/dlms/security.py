@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers import Cipher
 from cryptography.hazmat.primitives.ciphers.algorithms import AES
-from cryptography.hazmat.primitives.ciphers.modes import GCM
+from cryptography.hazmat.primitives.ciphers.modes import CTR, GCM
 from cryptography.hazmat.primitives.keywrap import InvalidUnwrap, aes_key_unwrap, aes_key_wrap
 
 from protocols.errors import PeerError
@@ -82,9 +82,9 @@ def seal(keys: Keys, title: bytes, counter: int, text: bytes, *, control: int = 
     raise ValueError(f"security control {control:#04x} is not sent by us")
 
 
-def split_header(sealed: bytes) -> tuple[int, int]:
+def split_header(sealed: bytes, *, tag: int = TAG_OCTETS) -> tuple[int, int]:
     """Return security control and counter. Raises: PeerError `dlms.truncated`."""
-    if len(sealed) < HEADER_OCTETS + TAG_OCTETS:
+    if len(sealed) < HEADER_OCTETS + tag:
         raise PeerError("dlms.truncated", f"{len(sealed)} octets cannot be a ciphered text")
     return sealed[0], int.from_bytes(sealed[1:HEADER_OCTETS], "big")
 
@@ -115,6 +115,22 @@ def unseal(keys: Keys, title: bytes, sealed: bytes, *, control: int = SEALED) ->
             "dlms.tag_mismatch", "the tag does not fit the text", evidence={"counter": counter}
         ) from None
     return counter, plain
+
+
+def unseal_unproven(keys: Keys, title: bytes, sealed: bytes) -> tuple[int, bytes]:
+    """
+    Return the counter and the text of octets that are encrypted and carry no tag.
+
+    Anybody who can write to the line can change such a text: never for an answer or an order.
+    *Source*: NIST SP 800-38D clause 7.1, the counter block of the text begins at 2.
+    Raises: PeerError `dlms.security_control`, `dlms.truncated`.
+    """
+    claimed, counter = split_header(sealed, tag=0)
+    if claimed != ENCRYPTED | keys.suite:
+        raise _unagreed(claimed, ENCRYPTED | keys.suite)
+    first_block = _nonce(title, counter) + b"\x00\x00\x00\x02"
+    opener = Cipher(AES(keys.encryption), CTR(first_block)).decryptor()
+    return counter, opener.update(sealed[HEADER_OCTETS:]) + opener.finalize()
 
 
 def _unagreed(claimed: int, agreed: int) -> PeerError:

@@ -7,8 +7,20 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from protocols.dlms import acse, apdu, axdr, gbt, general_glo, initiate, security, writing
+from protocols.dlms import (
+    acse,
+    apdu,
+    axdr,
+    explain,
+    gbt,
+    general_glo,
+    initiate,
+    notification,
+    security,
+    writing,
+)
 from protocols.dlms.association import Authentication
+from protocols.dlms.ciphering import CounterFloor
 from protocols.dlms.classes import clock, profile, register
 from protocols.dlms.client import ClientConnection, ClientSettings
 from protocols.dlms.obis import obis
@@ -48,6 +60,9 @@ FRAMES = [
         "01000000065F1F0400007E1F04B0",
         "0800065F1F040000501F01F40007",
         "6203800100",
+        "7EA00802232193E0BE7E",
+        "0F000000010C07EA0304030C000000FE2000020211050600000001",
+        "C20100080000010000FF02110500",
         "C102C1000100006001 00FF020000000000010311".replace(" ", "") + "0911",
         "C103C1010000000202AABB",
         "C104C1020001000060010 0FF02000001000060 0101FF0200021101 1102".replace(" ", ""),
@@ -108,7 +123,24 @@ def value_with(opener):
     return lambda octets: opener(axdr.decode_whole(octets))
 
 
+LISTENER = notification.Listener(
+    keys_of=lambda title: KEYS,
+    floor_of=lambda title: CounterFloor(),
+    title=bytes(8),
+    allow_plain=True,
+    allow_untagged=True,
+)
+BOOK = explain.KeyBook(keys=KEYS, dedicated_key=bytes(16), client_title=bytes(8))
+
+
 DECODERS = {
+    "explain": lambda octets: list(explain.explain(octets, BOOK)),
+    "explain-hdlc": lambda octets: list(explain.explain(b"\x7e" + octets, BOOK)),
+    "explain-wrapper": lambda octets: list(
+        explain.explain(pack(1, 1, octets or b"\0") + pack(1, 16, octets or b"\0"), BOOK)
+    ),
+    "notification": notification.decode_notification,
+    "listener": LISTENER.hear,
     "general-block": gbt.decode_block,
     "general-blocks": lambda octets: gbt.GeneralReceiver(limit=1000).feed(octets),
     "outcome": writing.outcome_of_text,
@@ -140,7 +172,7 @@ DECODERS = {
 def test_every_decoder_is_total(name, octets):
     begun = time.perf_counter()
     code = outcome(DECODERS[name], octets)
-    assert not code or code.startswith("dlms.")
+    assert not code or code.startswith(("dlms.", "hdlc."))
     assert time.perf_counter() - begun < SLOWEST_SECONDS
 
 
