@@ -76,6 +76,7 @@ kill-test: $(VENV)/.stamp-dev
 
 bench: $(VENV)/.stamp-dev
 	$(PY) tests/benchmarks/loop.py $(ARGS)
+	PYTHONPATH=. $(PY) tests/benchmarks/field.py $(ARGS)
 
 requirements: $(VENV)/.stamp-dev
 	$(PY) tests/architecture/requirements_table.py --write
