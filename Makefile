@@ -13,7 +13,7 @@ ROOTS := protocols simulators edge cloud billing portal meterloop
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo up test check bench lint clean lock requirements browser interop kill-test
+.PHONY: help demo up test check bench lint clean lock requirements browser interop kill-test test-broker
 
 help:
 	@echo "make demo [ARGS='--headless --exit']   the demo town on this machine"

@@ -128,6 +128,7 @@ class _Agent:
             on_released=self._collector.released,
             presence=self._presence,
             status=status,
+            wall_now=clock.wall_now,
         )
 
     async def run(self, stop: asyncio.Event, ready: Callable[[], None]) -> None:

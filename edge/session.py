@@ -9,6 +9,7 @@ import asyncio
 import json
 import logging
 from collections.abc import Awaitable, Callable, MutableMapping
+from datetime import datetime
 from pathlib import Path
 
 import aiomqtt
@@ -16,6 +17,7 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
 from edge.downlink.report import AckReporter
+from edge.links.broker_tls import BrokerFault, context_of, diagnose
 from edge.supervise import jitter
 from edge.uplink.publish import BatchPublisher
 from protocols.errors import PeerError
@@ -32,6 +34,16 @@ _LONGEST_PAUSE = 3.0
 _PRESENCE_SECONDS = 10.0
 
 _LOG = logging.getLogger(__name__)
+
+
+_REFUSALS = {
+    name: BrokerFault(
+        "not_authorised",
+        "the broker knows us and lets us not in",
+        "check the broker's list of users and the password_file",
+    )
+    for name in ("Not authorized", "Bad user name or password", "Banned")
+}
 
 
 class MqttWire:
@@ -73,6 +85,7 @@ class EdgeSession:
         on_released: Callable[[], None],
         presence: Callable[[], dict[str, int | str]],
         status: MutableMapping[str, int | str],
+        wall_now: Callable[[], datetime],
     ) -> None:
         """Connect `concentrator`; `presence` gives what the retained state tells beside online."""
         self._broker = broker
@@ -85,6 +98,7 @@ class EdgeSession:
         self._on_released = on_released
         self._presence = presence
         self._status = status
+        self._wall_now = wall_now
         self.connected = False
         """Whether the broker is there at this moment."""
 
@@ -98,17 +112,33 @@ class EdgeSession:
                 async with self._client() as client:
                     self._status["broker"] = "connected"
                     self.connected = True
+                    self._status["broker_fault"] = ""
                     _LOG.info("edge.broker.connected")
                     pause = _FIRST_PAUSE
                     await self._serve(client, stop)
-            except (aiomqtt.MqttError, OSError) as error:
+            except (aiomqtt.MqttError, OSError, BrokerFault) as error:
                 _LOG.warning("edge.broker.lost", extra={"fields": {"cause": str(error)[:200]}})
+                if not self.connected:
+                    await self._explain(error)
             finally:
                 self.connected = False
             if not stop.is_set():
                 tries += 1
                 await _until(stop, pause * (0.5 + jitter(self._concentrator, tries)))
                 pause = min(pause * 2, _LONGEST_PAUSE)
+
+    async def _explain(self, error: Exception) -> None:
+        """Say in words why no session comes to be, once for each cause."""
+        fault: PeerError | None = error if isinstance(error, BrokerFault) else None
+        if isinstance(error, aiomqtt.MqttCodeError):
+            fault = _REFUSALS.get(str(error.rc))
+        fault = fault or await asyncio.to_thread(diagnose, self._broker, now=self._wall_now())
+        if fault is None or fault.code == self._status.get("broker_fault"):
+            return
+        self._status["broker_fault"] = fault.code
+        _LOG.error(
+            "edge.broker.fault", extra={"fields": {"code": fault.code, "cause": fault.message}}
+        )
 
     async def _serve(self, client: aiomqtt.Client, stop: asyncio.Event) -> None:
         """Do all work of one connection until `stop`; raises when it breaks."""
@@ -205,15 +235,7 @@ class EdgeSession:
             properties=connect,
             keepalive=_KEEPALIVE,
             will=aiomqtt.Will(self._state_topic, self._state(online=False), qos=1, retain=True),
-            tls_params=(
-                aiomqtt.TLSParameters(
-                    ca_certs=broker.tls_ca,
-                    certfile=broker.tls_cert or None,
-                    keyfile=broker.tls_key or None,
-                )
-                if broker.tls_ca
-                else None
-            ),
+            tls_context=context_of(broker),
         )
 
 

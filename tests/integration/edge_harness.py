@@ -7,7 +7,7 @@ import signal
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Self
@@ -156,7 +156,7 @@ def written(
     keys.chmod(0o600)
     plain: dict[str, Any] = {
         "concentrator": concentrator,
-        "broker": {"host": broker.host, "port": broker.port},
+        "broker": asdict(broker),
         "outbox": str(folder / "outbox.sqlite"),
         "keys_file": str(keys),
         "control_public_key": KEY.public_key().public_bytes_raw().hex(),
