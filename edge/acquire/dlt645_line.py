@@ -221,7 +221,7 @@ def _lane(request: Request, *, reads: bool) -> Lane:
     if not reads:
         return Lane.COMMAND
     # records and freezes are long and can wait; DI3 is sent last
-    return Lane.SLOW if request.frame.data[3:4] in (b"\x05", b"\x06") else Lane.FAST
+    return Lane.SLOW if request.frame.content[3:4] in (b"\x05", b"\x06") else Lane.FAST
 
 
 def _silence(heard: set[Judgement], reader: FrameReader, seconds: float, name: str) -> PeerError:

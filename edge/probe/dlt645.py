@@ -35,18 +35,20 @@ async def survey(
         asked = Frame(address=WILDCARD, control=Control.READ_ADDRESS)
         answer = await _ask(line, asked, seconds)
         address = (
-            decode_address(answer.data) if len(answer.data) == _ADDRESS_OCTETS else (answer.address)
+            decode_address(answer.content)
+            if len(answer.content) == _ADDRESS_OCTETS
+            else (answer.address)
         )
         steps = [Step(tried=tried, outcome=Outcome.FOUND, words=f"meter {address} answers")]
         facts: dict[str, Any] = {"address": address}
-        data = Frame(address=address, control=Control.READ, data=encode_di(_IMPORT_TOTAL))
-        told = await _ask(line, data, seconds)
+        energy = Frame(address=address, control=Control.READ, content=encode_di(_IMPORT_TOTAL))
+        told = await _ask(line, energy, seconds)
         if told.is_refusal:
-            bits = told.data[0] if told.data else 1
+            bits = told.content[0] if told.content else 1
             words = "; ".join(text for bit, text in enumerate(_REFUSALS) if bits >> bit & 1)
             steps.append(Step(tried=f"{tried}: energy", outcome=Outcome.REFUSED, words=words))
         else:
-            facts["import_register"] = told.data[4:8][::-1].hex()
+            facts["import_register"] = told.content[4:8][::-1].hex()
             steps.append(Step(tried=f"{tried}: energy", outcome=Outcome.FOUND, words="can be read"))
         return facts, steps
     except (PeerError, UnreadableError) as error:

@@ -83,9 +83,9 @@ class Expectation:
             return Judgement.STALE
         if frame.is_refusal or self.di is None:
             return Judgement.ANSWER
-        if frame.data[:DI_OCTETS] != encode_di(self.di):
+        if frame.content[:DI_OCTETS] != encode_di(self.di):
             return Judgement.STALE
-        if self.sequence is not None and frame.data[-1:] != bytes((self.sequence,)):
+        if self.sequence is not None and frame.content[-1:] != bytes((self.sequence,)):
             return Judgement.STALE
         return Judgement.ANSWER
 
@@ -100,14 +100,14 @@ class Expectation:
             raise refused(frame, peer=self.address)
         front = 0 if self.di is None else DI_OCTETS
         back = 0 if self.sequence is None else 1
-        if len(frame.data) < front + back:
-            raise PeerError("dlt645.shape", f"{len(frame.data)} octets are no answer")
-        return frame.data[front : len(frame.data) - back]
+        if len(frame.content) < front + back:
+            raise PeerError("dlt645.shape", f"{len(frame.content)} octets are no answer")
+        return frame.content[front : len(frame.content) - back]
 
 
 def refused(frame: Frame, *, peer: str = "") -> PeerError:
     """Return the error that a refusal is; `evidence["error"]` is its word, all octets."""
-    word = int.from_bytes(frame.data[:2], "little") if frame.data else int(ErrorWord.OTHER)
+    word = int.from_bytes(frame.content[:2], "little") if frame.content else int(ErrorWord.OTHER)
     if frame.function == Control.SECURITY:
         names = [flag.name or "" for flag in SecurityError if word & flag]
         return PeerError(
@@ -134,7 +134,7 @@ class Request:
 def read(address: str, di: int, argument: bytes = b"") -> Request:
     """Return the question for an item; `argument` narrows a record (count, stamp)."""
     return Request(
-        frame=Frame(address=address, control=Control.READ, data=encode_di(di) + argument),
+        frame=Frame(address=address, control=Control.READ, content=encode_di(di) + argument),
         expect=Expectation(address=address, control=Control.READ, di=di),
     )
 
@@ -143,7 +143,7 @@ def read_next(address: str, di: int, sequence: int) -> Request:
     """Return the question for the part `sequence` (1..255) of an answer with more to follow."""
     part = bytes((sequence,))
     return Request(
-        frame=Frame(address=address, control=Control.READ_NEXT, data=encode_di(di) + part),
+        frame=Frame(address=address, control=Control.READ_NEXT, content=encode_di(di) + part),
         expect=Expectation(address=address, control=Control.READ_NEXT, di=di, sequence=sequence),
     )
 
@@ -158,9 +158,9 @@ def read_address() -> Request:
 
 def write(address: str, di: int, value: bytes, *, password: bytes, operator: bytes) -> Request:
     """Return the order to write an item. Raises: ValueError on a password of another length."""
-    data = encode_di(di) + _authority(password, operator) + value
+    content = encode_di(di) + _authority(password, operator) + value
     return Request(
-        frame=Frame(address=address, control=Control.WRITE, data=data),
+        frame=Frame(address=address, control=Control.WRITE, content=content),
         expect=Expectation(address=address, control=Control.WRITE),
     )
 
@@ -168,7 +168,7 @@ def write(address: str, di: int, value: bytes, *, password: bytes, operator: byt
 def broadcast_time(stamp: bytes) -> Request:
     """Return the call that sets every clock on the line; `stamp` from `bcd.encode_date_time`."""
     return Request(
-        frame=Frame(address=BROADCAST, control=Control.BROADCAST_TIME, data=stamp), expect=None
+        frame=Frame(address=BROADCAST, control=Control.BROADCAST_TIME, content=stamp), expect=None
     )
 
 
@@ -182,9 +182,11 @@ def freeze(address: str, *, day: int = _ANY, hour: int = _ANY, minute: int = _AN
     99 in a field means every; all 99 is now. A broadcast freeze is answered by nobody.
     *Source*: DL/T 645-2007, 8.9, `MMDDhhmm`, sent minute first.
     """
-    data = b"".join(encode_bcd(value, 1) for value in (minute, hour, day, _ANY))
+    content = b"".join(encode_bcd(value, 1) for value in (minute, hour, day, _ANY))
     expect = None if address == BROADCAST else Expectation(address=address, control=Control.FREEZE)
-    return Request(frame=Frame(address=address, control=Control.FREEZE, data=data), expect=expect)
+    return Request(
+        frame=Frame(address=address, control=Control.FREEZE, content=content), expect=expect
+    )
 
 
 def token(address: str, di: int, opaque: bytes, *, operator: bytes) -> Request:
@@ -195,11 +197,11 @@ def token(address: str, di: int, opaque: bytes, *, operator: bytes) -> Request:
     """
     if len(operator) != OPERATOR_OCTETS:
         raise ValueError(f"an operator code has {OPERATOR_OCTETS} octets")
-    data = encode_di(di) + operator + opaque
-    if not opaque or len(data) > 0xFF:
+    content = encode_di(di) + operator + opaque
+    if not opaque or len(content) > 0xFF:
         raise ValueError(f"a token of {len(opaque)} octets does not fit one frame")
     return Request(
-        frame=Frame(address=address, control=Control.SECURITY, data=data),
+        frame=Frame(address=address, control=Control.SECURITY, content=content),
         expect=Expectation(address=address, control=Control.SECURITY, di=di),
     )
 
@@ -208,7 +210,7 @@ def relay(address: str, order: bytes, *, password: bytes, operator: bytes) -> Re
     """Return the relay order that `relay.encode_order` wrote, with the authority to give it."""
     return Request(
         frame=Frame(
-            address=address, control=Control.RELAY, data=_authority(password, operator) + order
+            address=address, control=Control.RELAY, content=_authority(password, operator) + order
         ),
         expect=Expectation(address=address, control=Control.RELAY),
     )

@@ -59,11 +59,11 @@ FUNCTION = 0x1F
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Frame:
-    """One frame; `data` without the 33h. *Shape*: `address` 12 digits, high first, or wildcard."""
+    """One frame, `content` without the 33h. *Shape*: `address` 12 digits, high first or AA."""
 
     address: str
     control: int
-    data: bytes = b""
+    content: bytes = b""
 
     @property
     def is_answer(self) -> bool:
@@ -108,13 +108,13 @@ def decode_address(octets: bytes) -> str:
 
 def encode_frame(frame: Frame, *, wake: int = 0) -> bytes:
     """Return the octets on the line, after `wake` wake-up octets. Raises: ValueError."""
-    if len(frame.data) > 0xFF:
-        raise ValueError(f"{len(frame.data)} octets do not fit one data field")
+    if len(frame.content) > 0xFF:
+        raise ValueError(f"{len(frame.content)} octets do not fit one data field")
     body = (
         bytes((START,))
         + encode_address(frame.address)
-        + bytes((START, frame.control & 0xFF, len(frame.data)))
-        + bytes((octet + SHIFT) & 0xFF for octet in frame.data)
+        + bytes((START, frame.control & 0xFF, len(frame.content)))
+        + bytes((octet + SHIFT) & 0xFF for octet in frame.content)
     )
     return bytes((WAKE,)) * wake + body + bytes((sum(body) & 0xFF, END))
 
@@ -140,7 +140,7 @@ def decode_frame(octets: bytes) -> Frame:
     return Frame(
         address=decode_address(body[1:7]),
         control=body[8],
-        data=bytes((octet - SHIFT) & 0xFF for octet in body[_HEAD:-_TAIL]),
+        content=bytes((octet - SHIFT) & 0xFF for octet in body[_HEAD:-_TAIL]),
     )
 
 

@@ -51,18 +51,18 @@ _I = (Channel.CURRENT_L1_MA, Channel.CURRENT_L2_MA, Channel.CURRENT_L3_MA)
 
 
 def _energy(di: int, name: str, channel: Channel) -> Item:
-    """`XXXXXX.XX kWh`: one digit is 10 Wh."""
+    """Six digits and two of kWh: the last is 10 Wh."""
     return Item(di=di, name=name, octets=4, scaler=1, channels=(channel,))
 
 
 def _voltage(di: int, name: str, *channels: Channel) -> Item:
-    """`XXX.X V`."""
+    """Three digits and one of volts."""
     block = len(channels) > 1
     return Item(di=di, name=name, octets=2, scaler=2, channels=channels, is_block=block)
 
 
 def _current(di: int, name: str, *channels: Channel) -> Item:
-    """`XXX.XXX A`, signed."""
+    """Three digits and three of amperes, signed."""
     block = len(channels) > 1
     return Item(
         di=di, name=name, octets=3, scaler=0, signed=True, channels=channels, is_block=block
@@ -74,10 +74,10 @@ ENERGY_ROLLOVER = 10**8
 
 IMPORT = _energy(0x00010000, "import total", Channel.IMPORT_WH)
 EXPORT = _energy(0x00020000, "export total", Channel.EXPORT_WH)
-POWER = Item(  # XX.XXXX kW
+POWER = Item(  # two digits and four of kW
     di=0x02030000, name="power total", octets=3, scaler=-1, signed=True, channels=(Channel.POWER_W,)
 )
-FREQUENCY = Item(  # XX.XX Hz
+FREQUENCY = Item(  # two digits and two of Hz
     di=0x02800002, name="frequency", octets=2, scaler=1, channels=(Channel.FREQUENCY_MHZ,)
 )
 VOLTAGES = _voltage(0x0201FF00, "voltages", *_U)
@@ -101,7 +101,7 @@ ITEMS: dict[int, Item] = {
 }  # fmt: skip
 
 MAX_DEMAND = 0x01010000
-"""Highest import demand of the month and when: `XX.XXXX kW` and `YYMMDDhhmm`."""
+"""Highest import demand of the month and when: 0.1 W and `YYMMDDhhmm`."""
 
 
 def encode_di(di: int) -> bytes:

@@ -97,19 +97,19 @@ class Dlt645Objects:
         return self._frame(control | ANSWER, content)
 
     def _frame(self, control: int, content: bytes) -> Frame:
-        return Frame(address=self.address, control=control, data=content)
+        return Frame(address=self.address, control=control, content=content)
 
     def _obeyed(self, frame: Frame) -> tuple[int, bytes]:
         if frame.control == Control.READ_ADDRESS:
             return frame.control, encode_address(self.address)
         if frame.control == Control.READ:
-            return self._first_part(frame.data)
+            return self._first_part(frame.content)
         function = self._functions.get(frame.control)
         if function is None:
             raise _RefusedError(ErrorWord.OTHER)
-        content = function(frame.data)
+        content = function(frame.content)
         if frame.control == Control.READ_NEXT:
-            di, sequence = int.from_bytes(frame.data[:4], "little"), frame.data[4]
+            di, sequence = int.from_bytes(frame.content[:4], "little"), frame.content[4]
             more = MORE if sequence + 1 < len(self._parts[di]) else 0
             return frame.control | more, content
         return frame.control, content
@@ -295,12 +295,12 @@ class Dlt645Objects:
         return octets[_AUTHORITY:]
 
     def _heard_by_all(self, frame: Frame) -> None:
-        if frame.control == Control.FREEZE and frame.data == _EVERY * 4:
-            self._freeze(frame.data)
+        if frame.control == Control.FREEZE and frame.content == _EVERY * 4:
+            self._freeze(frame.content)
         if frame.control != Control.BROADCAST_TIME:
             return
         try:
-            wanted = bcd.decode_date_time(frame.data)
+            wanted = bcd.decode_date_time(frame.content)
         except PeerError:
             return
         local = _local(self._meter.snapshot())

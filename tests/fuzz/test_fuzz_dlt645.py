@@ -24,7 +24,7 @@ SLOWEST = 0.05
 
 addresses = st.integers(0, 10**12 - 1).map(lambda number: f"{number:012d}")
 frames = st.builds(
-    Frame, address=addresses, control=st.integers(0, 255), data=st.binary(max_size=255)
+    Frame, address=addresses, control=st.integers(0, 255), content=st.binary(max_size=255)
 )
 DECODERS = [
     decode_frame, decode_address, bcd.decode_bcd, bcd.decode_signed, bcd.decode_date_time,
@@ -112,7 +112,7 @@ def test_a_meter_answers_any_frame_with_a_frame_or_silence(data):
         frame = Frame(
             address=data.draw(st.sampled_from([meter.spec.serial, "A" * 12, "9" * 12])),
             control=data.draw(st.sampled_from([*Control, 0x00, 0x91, 0x7F])),
-            data=body,
+            content=body,
         )
         said = station.receive(encode_frame(frame))
         assert not said or decode_frame(said).is_answer

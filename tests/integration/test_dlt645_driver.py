@@ -171,7 +171,7 @@ def test_two_meters_on_one_wire_with_noise_and_late_words_are_never_mistaken(tmp
             other = at.others[0]
             noise = [b"\x00\xff\x68", b"\x68" * 3, encode_frame(
                 Frame(address=other.spec.serial, control=0x91,
-                      data=encode_di(IMPORT.di) + bytes(4)), wake=2)]  # fmt: skip
+                      content=encode_di(IMPORT.di) + bytes(4)), wake=2)]  # fmt: skip
             for turn in range(3):
                 at.clock.passes(1800)
                 at.wire.say(noise[turn])

@@ -192,10 +192,10 @@ def dlt645_of(address):
             for frame in frames.feed(octets):
                 if frame.address not in (address, WILDCARD):
                     continue
-                text = frame.data + bytes.fromhex("78563412")
+                text = frame.content + bytes.fromhex("78563412")
                 if frame.control == Control.READ_ADDRESS:
                     text = bytes.fromhex(address)[::-1]
-                reply = Frame(address=address, control=frame.control | 0x80, data=text)
+                reply = Frame(address=address, control=frame.control | 0x80, content=text)
                 said += encode_frame(reply)
             return said
 

@@ -45,7 +45,7 @@ HAND = [
 @pytest.mark.req("A9")
 @pytest.mark.parametrize(("octets", "address", "control", "data"), PUBLISHED + HAND)
 def test_a_known_frame_is_read_and_written_octet_for_octet(octets, address, control, data):
-    frame = Frame(address=address, control=int(control), data=bytes.fromhex(data))
+    frame = Frame(address=address, control=int(control), content=bytes.fromhex(data))
     assert decode_frame(bytes.fromhex(octets)) == frame
     assert encode_frame(frame) == bytes.fromhex(octets)
     assert decode_frame(bytes.fromhex("FEFEFEFE" + octets.replace(" ", ""))) == frame
@@ -80,7 +80,7 @@ def test_a_frame_is_found_behind_noise_and_split_anywhere(noise):
         found = reader.feed(stream[: len(noise) + cut]) + reader.feed(stream[len(noise) + cut :])
         # what looks like the start of a longer frame is given up once more octets have come
         found = found or reader.feed(bytes(300))
-        assert [frame.data for frame in found] == [bytes.fromhex("0000010026000000")]
+        assert [frame.content for frame in found] == [bytes.fromhex("0000010026000000")]
 
 
 def test_frames_glued_together_are_two():

@@ -98,8 +98,8 @@ def test_a_trip_order_octet_for_octet():
         password=bytes.fromhex("02000000"), operator=bytes(4),
     )  # fmt: skip
     assert request.frame.control == 0x1C
-    assert request.frame.data.hex() == "02000000000000001a00053009211126"
-    assert relay.decode_order(request.frame.data[8:]) == order
+    assert request.frame.content.hex() == "02000000000000001a00053009211126"
+    assert relay.decode_order(request.frame.content[8:]) == order
 
 
 @pytest.mark.parametrize(
@@ -165,23 +165,23 @@ def test_identifiers_of_records_and_freezes():
 
 def test_only_the_answer_to_the_question_is_taken():
     question = read(ADDRESS, items.IMPORT.di).expect
-    data = items.encode_di(items.IMPORT.di) + bytes(4)
+    content = items.encode_di(items.IMPORT.di) + bytes(4)
 
     def judged(**changes):
         return question.judge(
-            Frame(**({"address": ADDRESS, "control": 0x91, "data": data} | changes))
+            Frame(**({"address": ADDRESS, "control": 0x91, "content": content} | changes))
         )
 
     assert judged() is Judgement.ANSWER
     assert judged(control=0x11) is Judgement.ECHO
     assert judged(address="000000000161") is Judgement.FOREIGN
     assert judged(control=0x94) is Judgement.STALE
-    assert judged(data=items.encode_di(items.EXPORT.di) + bytes(4)) is Judgement.STALE
-    assert judged(control=0xD1, data=b"\x02") is Judgement.ANSWER
+    assert judged(content=items.encode_di(items.EXPORT.di) + bytes(4)) is Judgement.STALE
+    assert judged(control=0xD1, content=b"\x02") is Judgement.ANSWER
     part = read_next(ADDRESS, items.IMPORT.di, 2).expect
-    first = Frame(address=ADDRESS, control=0x92, data=data + b"\x01")
+    first = Frame(address=ADDRESS, control=0x92, content=content + b"\x01")
     assert part.judge(first) is Judgement.STALE
-    assert part.content(Frame(address=ADDRESS, control=0x92, data=data + b"\x02")) == bytes(4)
+    assert part.content(Frame(address=ADDRESS, control=0x92, content=content + b"\x02")) == bytes(4)
 
 
 @pytest.mark.parametrize(
@@ -192,7 +192,7 @@ def test_only_the_answer_to_the_question_is_taken():
 def test_a_refusal_says_why(word, code):
     expect = Expectation(address=ADDRESS, control=Control.READ)
     with pytest.raises(PeerError) as error:
-        expect.content(Frame(address=ADDRESS, control=0xD1, data=word))
+        expect.content(Frame(address=ADDRESS, control=0xD1, content=word))
     assert error.value.code == f"dlt645.{code}"
 
 
@@ -201,8 +201,8 @@ def test_a_token_is_carried_as_it_is():
     opaque = bytes(range(40))
     request = token(ADDRESS, items.RECHARGE, opaque, operator=b"\x01\x02\x03\x04")
     assert request.frame.control == 0x03
-    assert request.frame.data == bytes.fromhex("ff02010701020304") + opaque
-    refusal = Frame(address=ADDRESS, control=0xC3, data=b"\x02\x00")
+    assert request.frame.content == bytes.fromhex("ff02010701020304") + opaque
+    refusal = Frame(address=ADDRESS, control=0xC3, content=b"\x02\x00")
     with pytest.raises(PeerError) as error:
         request.expect.content(refusal)
     assert error.value.code == "dlt645.token_refused"

@@ -68,7 +68,7 @@ def test_an_order_is_authenticated_and_in_time_or_nothing_moves(model, changes, 
     wall = WallMeter(model)
     for order in Order:
         answer = wall.order(order, **changes)
-        assert (answer.control, answer.data) == (REFUSED, bytes((error,)))
+        assert (answer.control, answer.content) == (REFUSED, bytes((error,)))
     assert wall.ledger.moves == []
     assert wall.ledger.settings == {}
 
@@ -120,19 +120,19 @@ def test_a_frame_for_another_meter_or_for_nobody_is_not_answered():
     wall = WallMeter(RELAY)
     question = encode_di(IMPORT.di)
     for frame in (
-        Frame(address="000000000001", control=Control.READ, data=question),
-        Frame(address=wall.address, control=0x91, data=question),
-        Frame(address=BROADCAST, control=Control.READ, data=question),
+        Frame(address="000000000001", control=Control.READ, content=question),
+        Frame(address=wall.address, control=0x91, content=question),
+        Frame(address=BROADCAST, control=Control.READ, content=question),
         freeze(BROADCAST).frame,
     ):
         assert wall.objects.answer(frame) is None
     assert wall.meter.remembered("frozen_ms") > 0
     found = wall.ask(read_address())
-    assert (found.address, found.data[::-1].hex()) == (wall.address, wall.address)
+    assert (found.address, found.content[::-1].hex()) == (wall.address, wall.address)
 
 
 @pytest.mark.parametrize("di", [0x04FFFFFF, VOLTAGES.di, DATE_TIME, 0x06010001, 0x05060100])
 def test_what_a_meter_has_not_it_says_so(di):
     wall = WallMeter(RELAY)
     answer = wall.ask(read(wall.address, di, bytes(6)))
-    assert (answer.control, answer.data) == (0xD1, bytes((ErrorWord.NO_SUCH_ITEM,)))
+    assert (answer.control, answer.content) == (0xD1, bytes((ErrorWord.NO_SUCH_ITEM,)))
