@@ -215,6 +215,53 @@ class RtuPort:
             meters.heard(octets)
 
 
+class RtuGateway:
+    """A line behind a gateway that passes octets on over TCP, to one client at a time."""
+
+    def __init__(self) -> None:
+        """Begin unreachable; `serve` puts meters behind it and `start` lets clients come."""
+        self._server: asyncio.Server | None = None
+        self._client: asyncio.StreamWriter | None = None
+        self._meters: RtuMeters | None = None
+
+    def send(self, octets: bytes) -> None:
+        """Pass octets on to the client, if there is one."""
+        if self._client is not None and not self._client.is_closing():
+            self._client.write(octets)
+
+    def serve(self, meters: RtuMeters) -> None:
+        """Let `meters` hear what comes."""
+        self._meters = meters
+
+    async def start(self, host: str, port: int = 0) -> int:
+        """Listen, and return the port. Raises: OSError when it is in use."""
+        self._server = await asyncio.start_server(self._pass_on, host, port)
+        taken: int = self._server.sockets[0].getsockname()[1]
+        return taken
+
+    async def close(self) -> None:
+        """Stop listening and cut the client; never raises."""
+        if self._server is not None:
+            self._server.close()
+        if self._client is not None:
+            self._client.close()
+
+    async def _pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self._client is not None:
+            writer.close()
+            return
+        self._client = writer
+        try:
+            while octets := await reader.read(_PIECE):
+                if self._meters is not None:
+                    self._meters.heard(octets)
+        except OSError:
+            return  # the client has gone without a word
+        finally:
+            self._client = None
+            writer.close()
+
+
 def _answered(bank: RegisterBank, pdu: bytes) -> bytes:
     try:
         request = request_in(pdu)

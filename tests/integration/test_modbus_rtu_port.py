@@ -2,7 +2,9 @@
 
 import asyncio
 import json
+import os
 import random
+import sys
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 
@@ -19,8 +21,8 @@ from protocols.modbus.plan import ReadRequest
 from protocols.modbus.rtu import RtuRead
 from protocols.reading import Channel
 from simulators.meter.register_bank import bank_of
-from simulators.meter.rtu_bus import HostilePlan, RtuMeters, RtuPort, UnitTraits
-from tests.integration.edge_harness import cloud, written
+from simulators.meter.rtu_bus import HostilePlan, RtuGateway, RtuMeters, RtuPort, UnitTraits
+from tests.integration.edge_harness import REPO, cloud, written
 from tests.unit.modbus.meter_kit import HandTime, meter_of, value_of
 
 FAST_LINE = SerialSettings(baud=115_200)
@@ -132,6 +134,66 @@ def test_a_hostile_line_on_a_real_port_gives_no_wrong_value():
             assert counts.timeouts > 4
             assert counts.recovered > 4
             await bus.close()
+
+    run(scenario())
+
+
+@pytest.mark.req("A1")
+def test_meters_behind_a_transparent_gateway_are_a_bus_too():
+    async def scenario():
+        clock = HandTime()
+        meters = {unit: meter_of("sdm630", clock, unit=unit)[0] for unit in (1, 2)}
+        gateway = RtuGateway()
+        gateway.serve(
+            RtuMeters(
+                {unit: bank_of(meter) for unit, meter in meters.items()},
+                gateway.send,
+                octet_seconds=FAST_LINE.octet_seconds,
+            )
+        )
+        place = {"host": "127.0.0.1", "link": "rtu-tcp", "serial_port": "", "gap_ms": 5}
+        place["port"] = await gateway.start("127.0.0.1")
+        drivers = drivers_of(entry(1, "") | place, entry(2, "") | place)
+        for read, meter in zip(
+            await asyncio.gather(*(driver.read_now() for driver in drivers)),
+            meters.values(), strict=True,
+        ):  # fmt: skip
+            assert value_of(read) == meter.snapshot().register_wh
+        await gateway.close()
+        with pytest.raises(PeerError, match=r"link\.(closed|refused)"):
+            await drivers[0].read_now()
+        for driver in drivers:
+            await driver.close()
+
+    run(scenario())
+
+
+async def read_by_hand(*arguments, home):
+    command = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "meterloop.cli", "read", "M-000001", "--protocol", "modbus",
+        *arguments, "--json", cwd=REPO, stdout=asyncio.subprocess.PIPE,
+        env={**os.environ, "XDG_STATE_HOME": str(home)},
+    )  # fmt: skip
+    out, _ = await command.communicate()
+    return command.returncode, json.loads(out)
+
+
+@pytest.mark.req("A5")
+def test_a_meter_on_a_serial_port_is_read_from_the_command_line(tmp_path):
+    async def scenario():
+        meter, _ = meter_of("sunspec_203", HandTime(), unit=7)
+        async with served({7: bank_of(meter)}, baud=19_200) as (port, _):
+            line = ("--serial-port", port.path, "--baud", "19200", "--unit", "7")
+            code, told = await read_by_hand(*line, "--model", "sunspec", home=tmp_path)
+            assert code == 0
+            assert told["identity"] == meter.spec.serial
+            assert told["registers"]["1-0:1.8.0*255"] == str(meter.snapshot().register_wh)
+            bad = tmp_path / "bad.yaml"
+            bad.write_text("model: [", encoding="utf-8")
+            code, told = await read_by_hand(*line, "--map-file", str(bad), home=tmp_path)
+            assert code == 1
+            assert told["error"]["code"] == "modbus.map"
+            assert "bad.yaml" in told["error"]["message"]
 
     run(scenario())
 
