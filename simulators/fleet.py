@@ -97,6 +97,10 @@ class SimMeter:
     source: str = ""
     """Customer of the recorded series that drives this meter; empty when the load is made up."""
     close_allowed_seconds: int | None = None
+    link: str = "wrapper"
+    """How a DLMS meter hangs on its port: `wrapper` or `hdlc-tcp`."""
+    serial_line: str = ""
+    """Path of the serial line on which a DLMS meter hangs in HDLC instead of listening."""
 
     @property
     def has_external_breaker(self) -> bool:
@@ -184,12 +188,14 @@ def make_fleet(
     origin: datetime,
     dlt645: int = 0,
     close_allowed_seconds: int = CLOSE_ALLOWED_SECONDS,
+    hdlc: int = 0,
 ) -> Fleet:
     """
     Return the fleet of a seed; `origin` is the business instant at which simulation begins.
 
     The first `dlt645` customers with a Modbus meter get a DL/T 645 meter instead, by turns with a
-    relay inside and with the external breaker of Chongqing's pilot.
+    relay inside and with the external breaker of Chongqing's pilot. The first `hdlc` customers
+    with a DLMS meter are reached by HDLC over TCP.
 
     Raises: ValueError when `customers` is not positive.
     """
@@ -200,6 +206,9 @@ def make_fleet(
     chosen = [index for index, meter in enumerate(meters) if meter.protocol == "modbus"][:dlt645]
     for turn, index in enumerate(chosen):
         meters[index] = _dlt645(seed, meters[index], turn, close_allowed_seconds)
+    spoken = [index for index, meter in enumerate(meters) if meter.protocol == "dlms"][:hdlc]
+    for index in spoken:
+        meters[index] = replace(meters[index], link="hdlc-tcp")
     meters += [_head(seed, number, meters) for number in range(1, transformers + 1)]
     return Fleet(
         seed=seed,

@@ -55,6 +55,7 @@ class SimulatorConfig:
     replay: Path | None = None
     customers: int = 200
     dlt645: int = 0
+    hdlc: int = 0
     """How many customers get a DL/T 645 meter in place of a Modbus one."""
 
 
@@ -89,6 +90,7 @@ def fleet_of(config: SimulatorConfig) -> tuple[Fleet, Replay | None]:
         customers=config.customers,
         origin=config.scale.origin,
         dlt645=config.dlt645,
+        hdlc=config.hdlc,
         # a minute for whoever stands at the breaker, however fast business time runs
         close_allowed_seconds=CLOSE_ALLOWED_SECONDS * config.scale.speed,
     )

@@ -125,9 +125,17 @@ def edge_meters(
                 "timeout_seconds": 3.0,
                 "closes_remotely": not meter.has_external_breaker,
                 "arms_itself": meter.has_external_breaker,
+                **_line_of(meter),
             }
         )
     return meters
+
+
+def _line_of(meter: SimMeter) -> dict[str, str]:
+    """Return the keys of a meter that is not reached in its protocol's usual way."""
+    if meter.serial_line:
+        return {"link": "hdlc-serial", "serial_port": meter.serial_line}
+    return {"link": meter.link} if meter.link != "wrapper" else {}
 
 
 def edge_keys(fleet: Fleet, concentrator: ConcentratorId) -> dict[str, Any]:

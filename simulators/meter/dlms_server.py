@@ -8,6 +8,7 @@ import asyncio
 import logging
 import secrets
 from collections.abc import Iterator
+from pathlib import Path
 
 from protocols.dlms.association import Authentication
 from protocols.dlms.hdlc_server import HdlcServerConnection
@@ -17,6 +18,7 @@ from protocols.dlms.server import CounterFloor, ServerConnection, ServerProfile
 from protocols.errors import PeerError
 from simulators.faults import Fault, spoil
 from simulators.meter.dlms_objects import ManagementDevice, PublicDevice
+from simulators.meter.pty_line import PtyLine
 from simulators.meter.state import SimulatedMeter
 
 _LOG = logging.getLogger(__name__)
@@ -41,17 +43,19 @@ class DlmsMeterServer:
         self,
         meter: SimulatedMeter,
         *,
-        link: str = "wrapper",
+        link: str = "",
         physical: int | None = None,
         segment_octets: int = 128,
     ) -> None:
         """
         Prepare the public association and the meter's own.
 
-        `link` is `wrapper` or `hdlc-tcp`, the others are of HDLC. Raises: ValueError on bad keys.
+        `link` is that of the meter unless given; what follows it is of HDLC. Raises: ValueError on
+        bad keys.
         """
         self.meter = meter
-        self._link = link
+        self._link = link or meter.spec.link
+        self._line: PtyLine | None = None
         self._physical = physical
         self._segment_octets = segment_octets
         self._server: asyncio.Server | None = None
@@ -61,7 +65,11 @@ class DlmsMeterServer:
         self._profiles = self._make_profiles()
 
     async def start(self, host: str, port: int) -> None:
-        """Listen. Raises: OSError when the port is in use."""
+        """Listen, or hang on the meter's serial line. Raises: OSError when that is taken."""
+        if self.meter.spec.serial_line:
+            self._line = PtyLine(Path(self.meter.spec.serial_line), self.station())
+            await self._line.start()
+            return
         self._server = await asyncio.start_server(self._serve, host, port)
 
     @property
@@ -74,6 +82,8 @@ class DlmsMeterServer:
 
     async def close(self) -> None:
         """Stop listening and cut every connection."""
+        if self._line is not None:
+            await self._line.close()
         if self._server is not None:
             self._server.close()
         for writer in list(self._connections):

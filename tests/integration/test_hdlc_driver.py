@@ -6,12 +6,17 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from pydantic import TypeAdapter, ValidationError
 
 from edge.acquire.dlms import DlmsDriver, DlmsTarget
+from edge.acquire.drivers import build_driver
+from edge.clock import EdgeClock
+from edge.config import ConfigError, KeyRing, MeterConfig, MeterKeys
 from edge.links.hdlc import HdlcPlace
 from edge.links.serial import SerialSettings
 from edge.outbox.counters import Counters
 from edge.outbox.database import OutboxDatabase
+from meterloop.demo.seed import edge_meters
 from protocols.errors import PeerError
 from protocols.mqtt.downlink import Verb
 from protocols.quantities import rescale
@@ -21,6 +26,7 @@ from simulators.faults import Fault
 from simulators.fleet import make_fleet
 from simulators.meter.dlms_server import DlmsMeterServer
 from simulators.meter.pty_line import PtyLine
+from simulators.run import server_of
 from simulators.truth import TruthLedger
 from simulators.world import World
 
@@ -243,3 +249,60 @@ async def test_a_meter_on_another_address_or_line_is_a_typed_error(bench, tmp_pa
     with pytest.raises(PeerError) as refused:
         await bench.driver(STORY, place, client_sap=48).read_now()
     assert refused.value.code == "hdlc.refused"
+
+
+@pytest.mark.req("A1")
+async def test_a_fleet_on_hdlc_is_read_as_its_configuration_says(bench, tmp_path):
+    fleet = make_fleet(seed=7, customers=60, origin=ORIGIN, hdlc=4)
+    on_tcp = [meter for meter in fleet.meters if meter.link == "hdlc-tcp"]
+    assert [meter.protocol for meter in on_tcp] == ["dlms"] * 4
+    on_line = replace(on_tcp[0], link="wrapper", serial_line=str(tmp_path / "line"))
+    fleet = replace(fleet, meters=(on_line, *on_tcp[1:]))
+    world = World(fleet, bench.ledger, now_ms=lambda: to_ms(ORIGIN))
+    places = {}
+    for meter in fleet.meters:
+        server = server_of(world.meters[meter.meter])
+        await server.start("127.0.0.1", 0)
+        bench.open.push_async_callback(server.close)
+        places[meter.meter] = ("127.0.0.1", 1 if meter.serial_line else server.port)
+    adapter = TypeAdapter(MeterConfig)
+    keys = KeyRing(
+        system_title=TITLE,
+        meters={
+            meter.meter: MeterKeys(
+                password=meter.password,
+                authentication_key=meter.authentication_key,
+                encryption_key=meter.encryption_key,
+            )
+            for meter in fleet.meters
+        },
+    )
+    for wanted in edge_meters(fleet, on_line.concentrator, places):
+        config = adapter.validate_python(wanted)
+        driver = build_driver(config, keys, bench.counters, EdgeClock())
+        bench.drivers.append(driver)
+        assert (await driver.read_now()).identity == config.meter
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ({"link": "hdlc-serial"}, "serial_port"),
+        ({"link": "hdlc-tcp", "hdlc_info_octets": 5000}, "hdlc_info_octets"),
+        ({"link": "hdlc-tcp", "hdlc_address_octets": 3}, "hdlc_address_octets"),
+        ({"link": "hdlc-tcp", "hdlc_address_octets": 4}, "physical"),
+        ({"link": "hdlc-tcp", "hdlc_physical": 200, "hdlc_address_octets": 2}, "0..127"),
+    ],
+)
+def test_an_address_that_cannot_be_is_told_before_anything_starts(wrong, told):
+    plain = {
+        "meter": "M-1", "usage_point": "UP-1", "protocol": "dlms", "host": "127.0.0.1", "port": 1,
+        "history_from": "2026-01-01T00:00:00Z",
+    }  # fmt: skip
+
+    def start():
+        config = TypeAdapter(MeterConfig).validate_python(plain | wrong)
+        build_driver(config, KeyRing(system_title=TITLE, meters={}), None, EdgeClock())
+
+    with pytest.raises((ValidationError, ConfigError), match=told):
+        start()
