@@ -8,7 +8,7 @@ meter's own clock, read just before, so an order that was held up on the way doe
 
 import asyncio
 from collections.abc import Awaitable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Protocol, TypeVar
 
@@ -84,7 +84,7 @@ class Dlt645Target:
     closes_remotely: bool = True
     arms_itself: bool = False
     edition: Edition = Edition.SUPPLEMENT
-    password: bytes = bytes(exchange.PASSWORD_OCTETS)
+    password: bytes = field(default=bytes(exchange.PASSWORD_OCTETS), repr=False)
     operator: bytes = bytes(exchange.OPERATOR_OCTETS)
     utc_offset: timedelta = timedelta(hours=8)
     timeout_seconds: float = 3.0
