@@ -58,7 +58,10 @@ $(PEERS)/.stamp: requirements-interop.lock
 interop: $(VENV)/.stamp-dev $(PEERS)/.stamp
 	$(PY) -m pytest tests/interop $(ARGS)
 
-test: $(VENV)/.stamp-dev $(PEERS)/.stamp browser
+test-broker:
+	@bash deploy/test-broker.sh
+
+test: $(VENV)/.stamp-dev $(PEERS)/.stamp browser test-broker
 	$(PY) -m pytest $(ARGS)
 
 lint: $(VENV)/.stamp-dev

@@ -147,6 +147,8 @@ class EdgeConfig:
     offline_after_seconds: Annotated[float, Field(ge=0)] = 30.0
     concurrency: Annotated[int, Field(ge=1, le=1000)] = 8
     outbox_max_batches: Annotated[int, Field(ge=1)] = 20_000
+    disk_reserve_mb: Annotated[int, Field(ge=0)] = 32
+    """What is left of the disk for commands and counters: below it no more meters are read."""
     backfill_days: Annotated[int, Field(ge=1, le=62)] = 2
     """Most business days of one meter's profile asked for in one trip."""
     backfill_pause_seconds: Annotated[float, Field(ge=0)] = 0.1
@@ -156,7 +158,13 @@ class EdgeConfig:
     clock_set: bool | None = None
     """Whether meters' clocks are set; null: yes, unless business time runs faster than the wall."""
     sync_file: str = ""
-    content_type: str = CBOR_ZSTD
+    content_type: Literal[
+        "application/vnd.meterloop.v1+cbor; enc=zstd",
+        "application/vnd.meterloop.v1+cbor",
+        "application/vnd.meterloop.v1+json; enc=deflate",
+        "application/vnd.meterloop.v1+json",
+    ] = CBOR_ZSTD
+    """How batches are written; JSON for eyes and for foreign receivers."""
 
     def __post_init__(self) -> None:
         """Refuse a meter listed twice: two sessions would break each other's counters."""

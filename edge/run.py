@@ -19,6 +19,7 @@ from edge.downlink.obey import Obedience
 from edge.downlink.report import AckReporter
 from edge.outbox import Outbox
 from edge.outbox.counters import Counters
+from edge.outbox.reserve import DiskReserve
 from edge.session import EdgeSession
 from edge.uplink.collect import Collector
 from edge.uplink.publish import BatchPublisher
@@ -98,6 +99,7 @@ class _Agent:
             concentrator=concentrator,
             most_batches=config.outbox_max_batches,
             content_type=config.content_type,
+            disk_short=DiskReserve(config.outbox.parent, config.disk_reserve_mb, clock).short,
             status=status,
         )
         self._publisher = BatchPublisher(outbox, clock, concentrator=concentrator, status=status)

@@ -29,6 +29,7 @@ from edge.acquire.plan import (
 from edge.acquire.port import MeterPort
 from edge.clock import EdgeClock
 from edge.failpoint import reach
+from edge.outbox.database import OutboxError
 from edge.supervise import Breaker, BreakerState, jitter
 from protocols.errors import PeerError
 from protocols.events import EndDeviceEvent, EventCode
@@ -163,6 +164,9 @@ class MeterPoller:
                 await self._read_now()
             else:
                 await self._read_profile(step.kind, step.span)
+        except OutboxError as error:
+            # our disk gave no counter: nothing is wrong with the meter, it is asked again
+            _LOG.error("edge.outbox.refused", extra={"fields": {"cause": error.message}})
         except PeerError as error:
             self._failed(error)
         else:

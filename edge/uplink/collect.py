@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import MutableMapping
+from collections.abc import Callable, MutableMapping
 
 from edge.acquire.piece import Piece
 from edge.clock import EdgeClock
@@ -39,9 +39,15 @@ class Collector:
         concentrator: ConcentratorId,
         most_batches: int,
         content_type: str = envelope.CBOR_ZSTD,
+        disk_short: Callable[[], bool] = lambda: False,
         status: MutableMapping[str, int | str] | None = None,
     ) -> None:
-        """Collect for `outbox`."""
+        """
+        Collect for `outbox`.
+
+        `disk_short` tells whether what is left of the disk is needed for commands and counters.
+        """
+        self._disk_short = disk_short
         self._outbox = outbox
         self._clock = clock
         self._concentrator = concentrator
@@ -54,6 +60,7 @@ class Collector:
         self._room.set()
         self._disk_refuses = False
         self._over_high_water = False
+        self._short = False
         self.stored = asyncio.Event()
         """Set whenever a batch has been stored; the publisher clears it."""
 
@@ -65,7 +72,12 @@ class Collector:
 
     async def room(self) -> None:
         """Wait until reading makes sense: something read now could be kept."""
-        await self._room.wait()
+        while self.full:
+            try:
+                await asyncio.wait_for(self._room.wait(), _RETRY_SECONDS)
+            except TimeoutError:
+                # a disk gets room without telling anybody
+                self._judge_room()
 
     @property
     def full(self) -> bool:
@@ -132,24 +144,36 @@ class Collector:
         if waiting >= self._most and not self._over_high_water:
             self._over_high_water = True
             _LOG.error("edge.outbox.full", extra={"fields": {"waiting": waiting}})
-            now = self._clock.now()
-            full = EndDeviceEvent(
-                # the concentrator speaks of itself: it is the device that is full
-                meter=MeterId(self._concentrator),
-                code=EventCode.OUTBOX_FULL,
-                at=now,
-                detail=f"{waiting} batches without receipt",
-            )
-            self._pile.add(Piece(meter=full.meter, received=now, events=(full,)))
-            self._brought.set()
+            self._tell_full(f"{waiting} batches without receipt")
         elif waiting <= self._most * _LOW_WATER and self._over_high_water:
             self._over_high_water = False
             _LOG.info("edge.outbox.room", extra={"fields": {"waiting": waiting}})
         held = self._over_high_water or self._disk_refuses or self._pile.rows >= _MOST_PILED_ROWS
+        held = held or self._disk_is_short()
         if held:
             self._room.clear()
         else:
             self._room.set()
+
+    def _disk_is_short(self) -> bool:
+        short = self._disk_short()
+        if short and not self._short:
+            _LOG.error("edge.disk.short")
+            self._tell_full("the disk is nearly full")
+        self._short = short
+        return short
+
+    def _tell_full(self, detail: str) -> None:
+        now = self._clock.now()
+        full = EndDeviceEvent(
+            # the concentrator speaks of itself: it is the device that is full
+            meter=MeterId(self._concentrator),
+            code=EventCode.OUTBOX_FULL,
+            at=now,
+            detail=detail,
+        )
+        self._pile.add(Piece(meter=full.meter, received=now, events=(full,)))
+        self._brought.set()
 
     def _count(self, name: str, by: int = 1) -> None:
         self._status[name] = int(self._status.get(name, 0)) + by

@@ -8,7 +8,7 @@ bounded before inflating, nesting and item counts are bounded by that size.
 import json
 import zlib
 from io import BytesIO
-from typing import Any
+from typing import Any, Final
 
 import cbor2
 import numpy as np
@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from protocols.errors import PeerError
 
-CBOR = "application/vnd.meterloop.v1+cbor"
-CBOR_ZSTD = CBOR + "; enc=zstd"
+CBOR: Final = "application/vnd.meterloop.v1+cbor"
+CBOR_ZSTD: Final = "application/vnd.meterloop.v1+cbor; enc=zstd"
 JSON = "application/vnd.meterloop.v1+json"
 JSON_DEFLATE = JSON + "; enc=deflate"
 

@@ -65,6 +65,8 @@ async def kill_them(cradle: Nursery, kills: int) -> Counter[str]:
         except TimeoutError:
             kill(pid)
             died["anywhere"] += 1
+        if number % 100 == 99:
+            print(f"{number + 1} kills", flush=True)
         assert await death == -9, "an agent ended by itself: that is a bug, not a kill"
     return died
 
