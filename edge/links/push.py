@@ -133,10 +133,10 @@ class _Datagrams(asyncio.DatagramProtocol):
     def __init__(self, listener: PushListener) -> None:
         self._listener = listener
 
-    def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
+    def datagram_received(self, octets: bytes, peer: tuple[str, int]) -> None:
         unwrapper = Unwrapper()
         try:
-            self._listener.take(data, unwrapper, addr[:2])
+            self._listener.take(octets, unwrapper, peer[:2])
             if unwrapper.waiting:
                 raise PeerError("dlms.wrapper", "a datagram with half a frame")
         except PeerError:
