@@ -8,12 +8,14 @@ device name is read with every visit, because an LLS answer carries no proof of 
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
+from edge.acquire import dlms_care
+from edge.acquire.dlms_care import KeyKeeper, MeterKeySet, Progress
 from edge.acquire.dlms_session import (
     CounterBlock,
     CounterStore,
@@ -27,6 +29,7 @@ from edge.acquire.driver import ClockReading, ReadOut, Sample
 from protocols.dlms.apdu import Access, Attribute, Got
 from protocols.dlms.classes import clock as clock_class
 from protocols.dlms.classes import disconnect, profile
+from protocols.dlms.classes.association_ln import ObjectView
 from protocols.dlms.classes.columns import ProfileColumns, read_columns
 from protocols.dlms.classes.profile import status_of
 from protocols.dlms.classes.register import (
@@ -71,6 +74,13 @@ _RELAY = tuple(
 _CAPTURED = Attribute(class_id=profile.CLASS_ID, name=LOAD_PROFILE, index=profile.CAPTURE_OBJECTS)
 _PERIOD = Attribute(class_id=profile.CLASS_ID, name=LOAD_PROFILE, index=profile.CAPTURE_PERIOD)
 _BUFFER = Attribute(class_id=profile.CLASS_ID, name=LOAD_PROFILE, index=profile.BUFFER)
+_OTHER_KEYS = frozenset(
+    {
+        "dlms.rejected", "dlms.tag_mismatch", "dlms.authentication", "dlms.exception",
+        "dlms.security_control",
+    }
+)  # fmt: skip
+"""How a meter with other keys answers."""
 _HUNDREDTH = timedelta(milliseconds=10)
 _INTERVAL_OF = {
     Channel.IMPORT_INTERVAL_WH: Channel.IMPORT_WH,
@@ -146,6 +156,71 @@ class DlmsDriver:
     async def set_clock(self, offset_ms: int) -> None:
         """Move the meter's clock by `-offset_ms`."""
         await self._call(lambda session: self._set_clock(session, offset_ms))
+
+    async def transfer_image(self, blob: bytes, identifier: bytes, progress: Progress) -> None:
+        """
+        Bring firmware into the meter and have it verified; nothing is activated.
+
+        A transfer that broke goes on where it stood. What turns out to be other firmware begins
+        anew, once. Raises: PeerError `dlms.image_refused`, `dlms.image_disabled`, as any call.
+        """
+        await dlms_care.transfer_image(self._call, blob, identifier, progress)
+
+    async def activate_image(self) -> None:
+        """Activate what was verified. Raises: PeerError `dlms.image_refused`, as any call."""
+        await dlms_care.activate_image(self._call)
+
+    async def change_keys(self, keys: MeterKeySet, *, master: bytes, keeper: KeyKeeper) -> None:
+        """
+        Give the meter new global keys; use them once it has answered with them.
+
+        Raises: PeerError `dlms.keys_unchanged` when it goes on with the old ones, as any call.
+        With any other error the outcome is not known: `settle_keys` finds it out.
+        """
+        keeper.pend(keys)
+        try:
+            await self._call(lambda session: dlms_care.send_keys(session, master, keys))
+        except PeerError as error:
+            if error.code != "dlms.action_refused":
+                raise
+            keeper.drop(keys)
+            raise
+        if not await self.settle_keys(keys, keeper=keeper):
+            message = "the meter took the keys and goes on with the old ones; order it again"
+            raise PeerError("dlms.keys_unchanged", message, peer=self.meter)
+
+    async def settle_keys(self, keys: MeterKeySet, *, keeper: KeyKeeper) -> bool:
+        """
+        Find out by asking which keys the meter has; tell whether they are `keys`, and use them.
+
+        Raises: PeerError when it answers to neither: the keys stay pending.
+        """
+        async with self._lock:
+            self._drop()
+        old, known = self._target, self._known
+        self._target = replace(
+            old, encryption_key=keys.encryption_key, authentication_key=keys.authentication_key
+        )
+        # the counters of a new key begin anew on the meter's side
+        self._known = KnownMeter(title=known.title)
+        try:
+            await self._call(self._ask_name)
+        except PeerError as error:
+            self._target, self._known = old, known
+            if error.code not in _OTHER_KEYS:
+                raise
+            await self._call(self._ask_name)
+            keeper.drop(keys)
+            return False
+        keeper.promote(keys)
+        return True
+
+    async def _ask_name(self, session: DlmsSession) -> None:
+        self._check_name(await session.get_one(_NAME))
+
+    async def read_objects(self) -> ObjectView:
+        """Return what objects the meter shows us, unknown classes among them."""
+        return await self._call(dlms_care.read_objects)
 
     async def close(self) -> None:
         """End the session politely; never raises."""

@@ -20,6 +20,7 @@ from protocols.dlms.apdu import (
 )
 from protocols.dlms.association import Authentication, ClientState
 from protocols.dlms.client import Answer, ClientConnection, ClientSettings, Opened, Undecoded
+from protocols.dlms.general_glo import Form
 from protocols.dlms.initiate import Conformance
 from protocols.dlms.security import Keys
 from protocols.dlms.values import Value
@@ -71,6 +72,12 @@ class DlmsTarget:
     timeout_seconds: float = 3.0
     assumed_deviation: int | None = None
     """Minutes from local to UTC for a meter that sends none."""
+    ciphered: bool | None = None
+    """Whether every APDU is ciphered; None means with HLS5 alone."""
+    dedicated: bool = False
+    """Whether each association has an encryption key of its own."""
+    weak_hls: bool = False
+    """Whether the broken hashes of `hls-md5` and `hls-sha1` may be used."""
 
     async def connect(self) -> ApduLink:
         """Return a link to the meter, on which no association stands yet. Raises: PeerError."""
@@ -87,7 +94,7 @@ class DlmsTarget:
         """Return what the codec needs. Raises: ValueError on keys that cannot be."""
         authentication = Authentication(self.authentication)
         keys = None
-        if authentication is Authentication.HLS5:
+        if authentication is Authentication.HLS5 or self.ciphered:
             keys = Keys(encryption=self.encryption_key, authentication=self.authentication_key)
         return ClientSettings(
             client_sap=self.client_sap,
@@ -96,6 +103,9 @@ class DlmsTarget:
             password=self.password,
             title=self.system_title,
             keys=keys,
+            ciphered=self.ciphered,
+            form=Form.GENERAL_DED if self.dedicated else Form.GENERAL_GLO,
+            weak_hls=self.weak_hls,
         )
 
 
@@ -163,6 +173,9 @@ class DlmsSession:
             target.settings(),
             counter=counters,
             challenge=secrets.token_bytes(_CHALLENGE_OCTETS),
+            dedicated_key=(
+                secrets.token_bytes(len(target.encryption_key)) if target.dedicated else b""
+            ),
             server_title=known.title,
             server_counter=known.counter,
             framing=BareFraming(),

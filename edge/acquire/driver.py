@@ -1,5 +1,6 @@
 """What every meter driver does, whatever protocol it speaks."""
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol, runtime_checkable
@@ -97,4 +98,50 @@ class KeepPowerDriver(Protocol):
 
     async def keep_power(self, *, on: bool) -> bool:
         """Order it or end it; return what the meter says after. Raises: PeerError."""
+        ...
+
+
+@runtime_checkable
+class ImageDriver(Protocol):
+    """A driver whose meter takes firmware. A transfer that broke goes on where it stood."""
+
+    async def transfer_image(
+        self, blob: bytes, identifier: bytes, progress: Callable[[int, int], None]
+    ) -> None:
+        """
+        Bring `blob` into the meter and have it verified; nothing is activated.
+
+        `progress` is told (blocks there, blocks in all). Call again after a PeerError of the line.
+        Raises: PeerError `dlms.image_refused`, `dlms.image_disabled`, and as any call.
+        """
+        ...
+
+    async def activate_image(self) -> None:
+        """Activate what was verified. Raises: PeerError `dlms.image_refused`, and as any call."""
+        ...
+
+
+class TokenAnswer(Protocol):
+    """What a meter said to a token."""
+
+    @property
+    def evidence(self) -> Mapping[str, Any]:
+        """Return the meter's result and, where it tells one, its balance after the token."""
+        ...
+
+
+@runtime_checkable
+class TokenDriver(Protocol):
+    """A driver whose meter takes tokens."""
+
+    token_kind: str
+    """What kind of token it takes, a `protocols.mqtt.downlink.TokenKind`."""
+
+    async def deliver_token(self, opaque: bytes) -> TokenAnswer:
+        """
+        Hand a token over once; return the meter's result code and, where it tells one, a balance.
+
+        Raises: PeerError `*.token_refused` where the meter has surely not taken it; any other
+        PeerError leaves that in doubt.
+        """
         ...

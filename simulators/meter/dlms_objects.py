@@ -8,7 +8,8 @@ Public client: clock, device name, invocation counter. Management client: everyt
 from collections.abc import Callable, Iterable
 
 from protocols.dlms.apdu import Access, Attribute, Got
-from protocols.dlms.classes import clock, disconnect, profile
+from protocols.dlms.classes import clock, disconnect, image, profile, security_setup
+from protocols.dlms.classes.association_ln import OBJECT_LIST, ObjectEntry, encode_object_list
 from protocols.dlms.classes.register import (
     CHANNEL_NAME,
     DATA_CLASS,
@@ -24,6 +25,7 @@ from protocols.dlms.obis import (
     DISCONNECT_CONTROL,
     INVOCATION_COUNTER,
     LOAD_PROFILE,
+    Obis,
 )
 from protocols.dlms.server import AccessRefusedError, CounterFloor
 from protocols.dlms.values import (
@@ -40,6 +42,7 @@ from protocols.dlms.values import (
 from protocols.errors import PeerError
 from protocols.reading import REGISTERS, Channel
 from protocols.timeline import from_ms, to_ms
+from simulators.meter.dlms_care import ImageStore, KeyStore
 from simulators.meter.state import ProfileRows, SimulatedMeter, Snapshot
 
 DEVIATION = -480
@@ -57,6 +60,9 @@ _SCALER = {
     Channel.CURRENT_L3_MA: 1,
 }
 """Power of ten in the channel's unit: voltage in 0.1 V, current in 0.01 A, as meters do."""
+
+_MAKERS_CLASS, _MAKERS_NAME = 8192, bytes((0, 0, 128, 96, 0, 255))
+"""An object of a class that only its maker knows, as real meters list them."""
 
 _Key = tuple[int, bytes, int]
 _Teller = Callable[[Snapshot], Value]
@@ -113,11 +119,20 @@ class PublicDevice:
 
 
 class ManagementDevice(PublicDevice):
-    """Everything: registers, load profile, switch, and the clock to be set."""
+    """Everything: registers, load profile, switch, the clock to be set, firmware, keys."""
 
-    def __init__(self, meter: SimulatedMeter, client_counter: CounterFloor) -> None:
+    def __init__(
+        self,
+        meter: SimulatedMeter,
+        client_counter: CounterFloor,
+        images: ImageStore | None = None,
+        keys: KeyStore | None = None,
+    ) -> None:
         """Show `meter` with the registers, profile and switch that it has."""
         super().__init__(meter, client_counter)
+        self._images = images or ImageStore()
+        self._keys = keys or KeyStore(meter.spec)
+        self._add_care()
         phases = len(meter.snapshot().voltage_mv)
         self._add_register(Channel.IMPORT_WH, lambda now: now.register_wh)
         self._add_register(Channel.POWER_W, lambda now: now.power_w)
@@ -144,7 +159,18 @@ class ManagementDevice(PublicDevice):
         self._meter.set_clock(to_ms(moment.instant))
 
     def act(self, method: Attribute, parameter: Value | None, /) -> Value | None:
-        """Order the switch: class 70, methods 1 and 2, parameter integer(0)."""
+        """Order the switch (class 70), take firmware (18) or keys (64)."""
+        stores = {
+            (image.CLASS_ID, image.IMAGE): self._images.act,
+            (security_setup.CLASS_ID, security_setup.SECURITY): self._keys.act,
+        }
+        care = stores.get((method.class_id, method.name))
+        if care is not None:
+            try:
+                care(method.index, parameter)
+            except PeerError:
+                raise AccessRefusedError(Access.TYPE_UNMATCHED) from None
+            return None
         is_switch = (method.class_id, method.name) == (disconnect.CLASS_ID, DISCONNECT_CONTROL)
         trigger = _TRIGGERS.get(method.index)
         if not is_switch or trigger is None or self._meter.spec.control_mode is None:
@@ -163,6 +189,26 @@ class ManagementDevice(PublicDevice):
             except PeerError:
                 return Access.SCOPE_VIOLATED
         return super()._tell(attribute, now)
+
+    def _add_care(self) -> None:
+        for class_id, name, tellers in (
+            (image.CLASS_ID, image.IMAGE, self._images.tellers()),
+            (security_setup.CLASS_ID, security_setup.SECURITY, self._keys.tellers()),
+        ):
+            for index, tell in tellers.items():
+                self._tellers[class_id, bytes(name), index] = _always(tell)
+        listed = OBJECT_LIST
+        self._tellers[listed.class_id, bytes(listed.name), listed.index] = lambda _: (
+            self._tell_objects()
+        )
+
+    def _tell_objects(self) -> Value:
+        own = {(class_id, name) for class_id, name, _ in self._tellers}
+        entries = [
+            ObjectEntry(class_id=class_id, version=0, name=Obis(name))
+            for class_id, name in sorted(own | {(_MAKERS_CLASS, _MAKERS_NAME)})
+        ]
+        return encode_object_list(entries)
 
     def _add_register(self, channel: Channel, number: Callable[[Snapshot], int]) -> None:
         scaler = _SCALER[channel]
@@ -251,6 +297,10 @@ def _encode(rows: ProfileRows, columns: Iterable[profile.CaptureObject], which: 
         strict=True,
     )
     return profile.encode_rows([[tell(*cell) for tell in chosen] for cell in cells])
+
+
+def _always(tell: Callable[[], Value]) -> _Teller:
+    return lambda _: tell()
 
 
 def _nth_voltage(phase: int) -> Callable[[Snapshot], int]:

@@ -13,10 +13,10 @@ from pathlib import Path
 from protocols.dlms.association import Authentication
 from protocols.dlms.hdlc_server import HdlcServerConnection
 from protocols.dlms.mode_e import Identification, ModeEMeter
-from protocols.dlms.security import Keys
 from protocols.dlms.server import CounterFloor, ServerConnection, ServerProfile
 from protocols.errors import PeerError
 from simulators.faults import Fault, spoil
+from simulators.meter.dlms_care import ImageStore, KeyStore
 from simulators.meter.dlms_objects import ManagementDevice, PublicDevice
 from simulators.meter.pty_line import PtyLine
 from simulators.meter.state import SimulatedMeter
@@ -62,6 +62,8 @@ class DlmsMeterServer:
         self._connections: set[asyncio.StreamWriter] = set()
         self._answers = 0
         self._counters: Iterator[int] = iter(())
+        self.images = ImageStore()
+        self.key_store = KeyStore(meter.spec)
         self._profiles = self._make_profiles()
 
     async def start(self, host: str, port: int) -> None:
@@ -112,13 +114,11 @@ class DlmsMeterServer:
         spec = self.meter.spec
         floor = CounterFloor()
         authentication = Authentication(spec.authentication)
-        keys = None
-        if authentication is Authentication.HLS5:
-            keys = Keys(encryption=spec.encryption_key, authentication=spec.authentication_key)
+        keys = self.key_store.current if authentication is Authentication.HLS5 else None
         return {
             PUBLIC_SAP: ServerProfile(device=PublicDevice(self.meter, floor)),
             MANAGEMENT_SAP: ServerProfile(
-                device=ManagementDevice(self.meter, floor),
+                device=ManagementDevice(self.meter, floor, self.images, self.key_store),
                 authentication=authentication,
                 password=spec.password,
                 title=spec.system_title,

@@ -21,7 +21,15 @@ from protocols.dlms import (
 )
 from protocols.dlms.association import Authentication
 from protocols.dlms.ciphering import CounterFloor
-from protocols.dlms.classes import clock, profile, register
+from protocols.dlms.classes import (
+    association_ln,
+    clock,
+    columns,
+    image,
+    profile,
+    register,
+    security_setup,
+)
 from protocols.dlms.client import ClientConnection, ClientSettings
 from protocols.dlms.obis import obis
 from protocols.dlms.security import Keys
@@ -163,6 +171,14 @@ DECODERS = {
     "entries": value_with(profile.decode_entries),
     "capture-objects": value_with(profile.decode_capture_objects),
     "scaler": value_with(register.decode_scaler_unit),
+    "columns": lambda octets: columns.read_columns(octets, LAYOUT, (1,)),
+    "object-list": value_with(association_ln.decode_object_list),
+    "image-blocks": value_with(lambda value: image.missing_blocks(value, 9)),
+    "image-block": value_with(image.decode_block),
+    "image-initiate": value_with(image.decode_initiate),
+    "image-active": value_with(image.decode_to_activate),
+    "image-status": value_with(image.status_of),
+    "keys": value_with(lambda value: security_setup.decode_transfer(bytes(16), value)),
 }
 
 
