@@ -16,8 +16,6 @@ from protocols.modbus.plan import ReadRequest
 REQUEST_OCTETS = 8
 EXCEPTION_OCTETS = 5
 LONGEST_FRAME = 256
-SILENT_OCTETS = 3.5
-"""Octet times of silence that part two frames."""
 
 _HEADER_AND_CRC = 5
 _READS = (3, 4)
