@@ -162,11 +162,11 @@ def _dlt645(octets: bytes) -> tuple[bytes, bool]:
     except PeerError:
         return blank(octets), True
     if frame.function not in tuple(dlt645.Control):
-        at, end = 0, len(frame.data)
+        at, end = 0, len(frame.content)
     else:
         control = dlt645.Control(frame.function)
-        at = _DLT_SECRET_AT.get(control, len(frame.data))
-        end = at + _DLT_PASSWORD_OCTETS.get(control, len(frame.data))
-    text = frame.data[:at] + blank(frame.data[at:end]) + frame.data[end:]
+        at = _DLT_SECRET_AT.get(control, len(frame.content))
+        end = at + _DLT_PASSWORD_OCTETS.get(control, len(frame.content))
+    text = frame.content[:at] + blank(frame.content[at:end]) + frame.content[end:]
     wake = len(octets) - len(octets.lstrip(b"\xfe"))
-    return dlt645.encode_frame(replace(frame, data=text), wake=wake), False
+    return dlt645.encode_frame(replace(frame, content=text), wake=wake), False
