@@ -24,7 +24,6 @@ class _Port:
 
 _Key = tuple[asyncio.AbstractEventLoop, str]
 _open: dict[_Key, _Port] = {}
-_opening: dict[_Key, asyncio.Lock] = {}
 
 
 class PortShare:
@@ -42,10 +41,10 @@ class PortShare:
     async def take(cls, path: str, settings: SerialSettings) -> "PortShare":
         """Return a share in the port, opening it for the first. Raises: PeerError `link.*`."""
         key = (asyncio.get_running_loop(), path)
-        async with _opening.setdefault(key, asyncio.Lock()):
-            port = _open.get(key)
-            if port is None or not port.link.is_open:
-                port = _open[key] = _Port(await SerialLink.open(path, settings))
+        port = _open.get(key)
+        if port is None or not port.link.is_open:
+            link = await SerialLink.open(path, settings)  # does not wait, so nobody comes between
+            port = _open[key] = _Port(link)
         port.users += 1
         return cls(key, port, settings)
 
@@ -96,4 +95,3 @@ class PortShare:
             self._port.link.close()
             if _open.get(self._key) is self._port:
                 del _open[self._key]
-                _opening.pop(self._key, None)
