@@ -13,7 +13,7 @@ ROOTS := protocols simulators edge cloud billing portal meterloop
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo up test check bench lint clean lock requirements browser interop kill-test test-broker
+.PHONY: help demo up test check bench lint clean lock requirements browser interop kill-test test-broker fuzz
 
 help:
 	@echo "make demo [ARGS='--headless --exit']   the demo town on this machine"
@@ -23,6 +23,7 @@ help:
 	@echo "make check                             format, lint, types, import contracts, tests"
 	@echo "make kill-test                         the edge agent killed a thousand times (some minutes)"
 	@echo "make bench                             figures of this machine, as a table and JSON"
+	@echo "make fuzz [ARGS='--seconds 600']       coverage-guided fuzzing of every decoder"
 	@echo "make requirements                      write docs/requirements.md anew"
 	@echo "make lock                              compile the two lock files anew"
 	@echo "make clean                             remove what these targets made"
@@ -81,6 +82,11 @@ bench: $(VENV)/.stamp-dev
 	$(PY) tests/benchmarks/loop.py $(ARGS)
 	PYTHONPATH=. $(PY) tests/benchmarks/field.py $(ARGS)
 
+# not part of make test: the gate has its own fuzz, which needs no wheel of one interpreter
+fuzz: $(VENV)/.stamp-dev
+	$(PY) -m pip install -q --require-hashes -r requirements-fuzz.lock
+	PYTHONPATH=. $(PY) tests/fuzz/coverage_guided.py $(ARGS)
+
 requirements: $(VENV)/.stamp-dev
 	$(PY) tests/architecture/requirements_table.py --write
 
@@ -88,5 +94,5 @@ lock: $(VENV)/.stamp-dev
 	@bash deploy/lock.sh $(PY)
 
 clean:
-	rm -rf $(VENV) $(PEERS) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache build *.egg-info
+	rm -rf .fuzz $(VENV) $(PEERS) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache build *.egg-info
 	find $(ROOTS) tests -name __pycache__ -type d -prune -exec rm -rf {} +

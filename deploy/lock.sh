@@ -10,3 +10,4 @@ compile() {
 compile pyproject.toml --extra build -o requirements.lock
 compile pyproject.toml --extra build --extra dev -o requirements-dev.lock
 compile tests/interop/requirements.in -o requirements-interop.lock
+compile tests/fuzz/requirements.in -o requirements-fuzz.lock
