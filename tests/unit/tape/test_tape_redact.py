@@ -145,14 +145,14 @@ def test_an_answer_that_repeats_a_secret_is_blanked():
     ],
 )
 def test_dlt645_passwords_are_blanked(control, text, kept):
-    frame = dlt645.Frame(address="000000000042", control=control, data=text)
+    frame = dlt645.Frame(address="000000000042", control=control, content=text)
     said, withheld = one(Redactor(), dlt645.encode_frame(frame, wake=2))
     assert not withheld
     assert said.startswith(b"\xfe\xfe\x68")
     found = dlt645.decode_frame(said)
-    assert SECRET[:4] not in found.data
-    assert found.data.endswith(kept)
-    assert len(found.data) == len(text)
+    assert SECRET[:4] not in found.content
+    assert found.content.endswith(kept)
+    assert len(found.content) == len(text)
 
 
 def test_values_written_over_modbus_are_blanked_and_reads_are_not():
