@@ -2,6 +2,9 @@
 
 import asyncio
 import contextlib
+import json
+import os
+import sys
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -306,3 +309,30 @@ def test_an_address_that_cannot_be_is_told_before_anything_starts(wrong, told):
 
     with pytest.raises((ValidationError, ConfigError), match=told):
         start()
+
+
+@pytest.mark.req("A1")
+@pytest.mark.parametrize("way", ["tcp", "line"])
+async def test_one_meter_is_read_by_hand_over_hdlc(bench, tmp_path, way):
+    meter = bench.world.meters[RACE.meter]
+    if way == "tcp":
+        server = DlmsMeterServer(meter, link="hdlc-tcp")
+        await server.start("127.0.0.1", 0)
+        bench.open.push_async_callback(server.close)
+        place = ["--host", "127.0.0.1", "--port", str(server.port), "--link", "hdlc-tcp"]
+    else:
+        line = PtyLine(tmp_path / "line", bench.station(RACE, physical=17, mode_e=True))
+        await bench.on_line(line)
+        place = ["--serial-port", str(line.path), "--hdlc-physical", "17", "--mode-e"]
+    keys = tmp_path / "keys.json"
+    keys.touch(mode=0o600)
+    secrets = {"system_title": TITLE.hex(), RACE.meter: {"password": RACE.password.hex()}}
+    keys.write_text(json.dumps(secrets))
+    reader = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", "from meterloop.cli import main; main()", "read", RACE.meter, *place,
+        "--authentication", "lls", "--keys", str(keys), "--json",
+        stdout=-1, stderr=-1, env=os.environ | {"XDG_STATE_HOME": str(tmp_path)},
+    )  # fmt: skip
+    out, complaint = await reader.communicate()
+    assert reader.returncode == 0, complaint.decode()[-2000:]
+    assert json.loads(out)["registers"]["1-0:1.8.0*255"] == f"{meter.snapshot().register_wh}e0"
