@@ -14,7 +14,7 @@ from protocols.mqtt.broker import BrokerAddress
 from protocols.mqtt.envelope import CBOR_ZSTD
 from protocols.timeline import TimeScale
 
-KEY_OCTETS = 16
+KEY_OCTETS = (16, 32)
 _IDENTITY = TimeScale()
 _CLOCK = ClockRules()
 _NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"
@@ -55,7 +55,13 @@ class MeterConfig:
     """Start of what the meter's profile is asked for."""
     client_sap: int = 1
     server_sap: int = 1
-    authentication: Literal["none", "lls", "hls5"] = "none"
+    authentication: Literal["none", "lls", "hls5", "hls-md5", "hls-sha1", "hls-sha256"] = "none"
+    ciphered: bool | None = None
+    """Whether every DLMS APDU is ciphered; left out it means with hls5 alone."""
+    dedicated_key: bool = False
+    """Whether each DLMS association makes an encryption key of its own."""
+    weak_hls: bool = False
+    """Must be said to use hls-md5 or hls-sha1, whose hashes are broken."""
     interval_seconds: Annotated[int, BeforeValidator(_or_zero), Field(ge=0, le=86_400)] = 0
     """Length of a profile interval; 0 (or null) where the meter keeps no profile."""
     has_relay: bool = False
@@ -251,6 +257,6 @@ def load_keys(path: Path) -> KeyRing:
 def _keys(path: Path, name: str, item: dict[str, str]) -> MeterKeys:
     keys = MeterKeys(**{field: bytes.fromhex(text) for field, text in item.items()})
     for field in ("authentication_key", "encryption_key"):
-        if len(getattr(keys, field)) not in (0, KEY_OCTETS):
-            raise ConfigError(f"{path}: {name}.{field} must be {KEY_OCTETS} octets as hex")
+        if len(getattr(keys, field)) not in (0, *KEY_OCTETS):
+            raise ConfigError(f"{path}: {name}.{field} must be 16 or 32 octets as hex")
     return keys

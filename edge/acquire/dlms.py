@@ -120,7 +120,8 @@ class DlmsDriver:
         self._clock = clock
         self._rule = clock_class.ClockRule(assumed_deviation=target.assumed_deviation)
         self._counters = CounterBlock(counters, target)
-        self._known = KnownMeter()
+        self._store = counters
+        self._known = KnownMeter.recall(counters, target)
         self._session: DlmsSession | None = None
         self._lock = asyncio.Lock()
         self._scalers: dict[Channel, int] | None = None
@@ -234,7 +235,9 @@ class DlmsDriver:
         async with self._lock:
             try:
                 async with asyncio.timeout(self._target.timeout_seconds * _CALL_EXCHANGES):
-                    return await work(await self._open())
+                    done = await work(await self._open())
+                    self._known.keep(self._store, self._target)
+                    return done
             except PeerError as error:
                 self._drop()
                 error.peer = error.peer or self.meter
@@ -257,7 +260,9 @@ class DlmsDriver:
         if self._session is not None and self._session.is_open:
             return self._session
         self._drop()
+        self._known.keep(self._store, self._target)
         session = await DlmsSession.open(self._target, self._counters, self._known)
+        self._known.keep(self._store, self._target)
         self._session = session
         self._check_name(await session.get_one(_NAME))
         if self._scalers is None:

@@ -1,10 +1,11 @@
 """One association over one link: the sans-I/O client, counters that are durable, deadlines."""
 
 import contextlib
+import hashlib
 import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from edge.links.apdu import ApduLink, WrapperLink
 from edge.links.hdlc import HdlcLink, HdlcPlace
@@ -47,6 +48,19 @@ class CounterStore(Protocol):
 
     def raise_to(self, system_title: bytes, key_id: str, floor: int) -> None:
         """Let the next counter be at least `floor`."""
+        ...
+
+
+@runtime_checkable
+class PeerMemory(Protocol):
+    """A counter store that also keeps what meters have shown; see `edge.outbox.counters`."""
+
+    def peer_of(self, key_id: str, key_print: str) -> tuple[bytes, int] | None:
+        """Return title and highest counter of a meter under one key."""
+        ...
+
+    def note_peer(self, key_id: str, key_print: str, title: bytes, counter: int) -> None:
+        """Keep them; on disk before this returns."""
         ...
 
 
@@ -156,6 +170,28 @@ class KnownMeter:
 
     title: bytes = b""
     counter: int = -1
+    noted: int = -1
+
+    @classmethod
+    def recall(cls, store: CounterStore, target: DlmsTarget) -> "KnownMeter":
+        """Return what is kept of a meter under its present key."""
+        kept = None
+        if isinstance(store, PeerMemory) and target.encryption_key:
+            kept = store.peer_of(str(target.meter), _print_of(target.encryption_key))
+        return cls() if kept is None else cls(title=kept[0], counter=kept[1], noted=kept[1])
+
+    def keep(self, store: CounterStore, target: DlmsTarget) -> None:
+        """Keep it once its counter has risen by a block: a replay of more would be noticed."""
+        risen = self.counter - self.noted >= COUNTER_BLOCK or self.noted < 0 <= self.counter
+        if risen and isinstance(store, PeerMemory):
+            key = _print_of(target.encryption_key)
+            store.note_peer(str(target.meter), key, self.title, self.counter)
+            self.noted = self.counter
+
+
+def _print_of(key: bytes) -> str:
+    """Return a name for a key that does not tell it: counters begin anew with each key."""
+    return hashlib.sha256(b"counter floor" + key).hexdigest()[:16]
 
 
 class DlmsSession:

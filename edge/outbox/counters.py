@@ -13,6 +13,15 @@ from protocols.errors import PeerError
 from protocols.identity import is_name
 
 _LIMIT = 1 << 32
+_PEER = """
+CREATE TABLE IF NOT EXISTS peer (
+    key_id TEXT NOT NULL,
+    key_print TEXT NOT NULL,
+    system_title BLOB NOT NULL,
+    counter INTEGER NOT NULL,
+    PRIMARY KEY (key_id, key_print)
+) WITHOUT ROWID
+"""
 
 
 class Counters:
@@ -21,6 +30,8 @@ class Counters:
     def __init__(self, database: OutboxDatabase) -> None:
         """Keep counters in `database`."""
         self._database = database
+        with database.write() as db:
+            db.execute(_PEER)
 
     def reserve(self, system_title: bytes, key_id: str, block: int) -> range:
         """
@@ -54,6 +65,27 @@ class Counters:
             ).fetchone()
             if floor > (row[0] if row else 1):
                 self._store(db, system_title, key_id, min(floor, _LIMIT))
+
+    def peer_of(self, key_id: str, key_print: str) -> tuple[bytes, int] | None:
+        """Return title and highest counter that the other side has shown under one key."""
+        with self._database.read() as db:
+            row = db.execute(
+                "SELECT system_title, counter FROM peer WHERE key_id = ? AND key_print = ?",
+                (key_id, key_print),
+            ).fetchone()
+        return (bytes(row[0]), int(row[1])) if row else None
+
+    def note_peer(self, key_id: str, key_print: str, title: bytes, counter: int) -> None:
+        """Keep what the other side has shown; a lower counter changes nothing."""
+        self._check(key_id, 1)
+        with self._database.write() as db:
+            db.execute(
+                "INSERT INTO peer (key_id, key_print, system_title, counter) VALUES (?, ?, ?, ?)"
+                " ON CONFLICT (key_id, key_print) DO UPDATE SET"
+                " system_title = excluded.system_title, counter = excluded.counter"
+                " WHERE excluded.counter > peer.counter",
+                (key_id, key_print, title, counter),
+            )
 
     @staticmethod
     def _check(key_id: str, block: int) -> None:

@@ -139,6 +139,13 @@ async def line(tmp_path, spec, **changes):
         ledger.close()
 
 
+class Forgetful:
+    """A counter store of an agent that has lost what its meters had shown."""
+
+    def __init__(self, store):
+        self.reserve, self.raise_to = store.reserve, store.raise_to
+
+
 def same(frame, apdu):
     return pack(frame.source, frame.destination, apdu)
 
@@ -287,7 +294,7 @@ async def test_a_server_without_the_key_cannot_prove_itself(tmp_path):
         await driver.read_now()
         await driver.close()
         recorded = list(proxy.said)
-        fresh = DlmsDriver(driver._target, driver._counters._store, Now())
+        fresh = DlmsDriver(driver._target, Forgetful(driver._counters._store), Now())
         script = iter(recorded)
         proxy.spoil = lambda frame: [next(script)]
         with pytest.raises(PeerError) as spoilt:
@@ -311,6 +318,24 @@ async def test_an_older_association_is_refused_by_its_counter(tmp_path):
         assert spoilt.value.code == "dlms.replayed"
         proxy.spoil = None
         assert (await driver.read_now()).identity == STORY.meter
+
+
+@pytest.mark.req("D9")
+async def test_an_older_association_is_refused_after_a_restart_too(tmp_path):
+    """What the meter had shown is on disk: its old frames do not even get as far as the proof."""
+    async with line(tmp_path, STORY) as (driver, proxy, _meter):
+        await driver.read_now()
+        recorded = list(proxy.said)
+        await driver.close()
+        restarted = DlmsDriver(driver._target, driver._counters._store, Now())
+        script = iter(recorded)
+        proxy.spoil = lambda frame: [next(script)]
+        with pytest.raises(PeerError) as spoilt:
+            await restarted.read_now()
+        assert spoilt.value.code == "dlms.replayed"
+        proxy.spoil = None
+        assert (await restarted.read_now()).identity == STORY.meter
+        await restarted.close()
 
 
 @pytest.mark.req("D9")
