@@ -7,10 +7,10 @@ meter's own clock, read just before, so an order that was held up on the way doe
 """
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta, timezone
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from edge.acquire.dlt645_line import MeterLine
 from edge.acquire.driver import ClockReading, ReadOut, Sample
@@ -105,9 +105,16 @@ class TokenAnswer:
     answer: bytes
     balance_cents: int | None
 
+    @property
+    def evidence(self) -> Mapping[str, Any]:
+        """Return what is told of it: the module's word as hex and the balance, if there is one."""
+        return {"answer": self.answer.hex(), "balance_cents": self.balance_cents}
+
 
 class Dlt645Driver:
-    """One meter on a line; satisfies `MeterDriver` and `KeepPowerDriver`."""
+    """One meter on a line; satisfies `MeterDriver`, `KeepPowerDriver` and `TokenDriver`."""
+
+    token_kind = "dlt645"  # noqa: S105
 
     def __init__(self, target: Dlt645Target, line: MeterLine, clock: Clock) -> None:
         """Open nothing yet. Raises: ValueError on an address or a password that cannot be."""
@@ -199,8 +206,8 @@ class Dlt645Driver:
         """
         Carry a recharge frame to the security module, unread, once: it is never sent again here.
 
-        Raises: PeerError `dlt645.token_refused` with the module's word as evidence, `dlt645.token`
-        when it fits no frame, and as any call.
+        Raises: PeerError `dlt645.token_refused` with the module's word as evidence, or when it
+        fits no frame; any other PeerError leaves in doubt whether it is in the meter.
         """
         return await self._call(self._deliver(opaque))
 
@@ -402,11 +409,17 @@ class Dlt645Driver:
                 self._address, items.RECHARGE, opaque, operator=self._target.operator
             )
         except ValueError as error:
-            raise PeerError("dlt645.token", str(error)) from error
+            raise PeerError("dlt645.token_refused", str(error)) from error
         answer = await self._ask(request)
-        balance = await self._read_if_there(items.BALANCE)
-        cents = None if balance is None else items.decode_fields(items.MONEY, balance)[0]
-        return TokenAnswer(answer=answer, balance_cents=cents)
+        return TokenAnswer(answer=answer, balance_cents=await self._balance())
+
+    async def _balance(self) -> int | None:
+        """Return the balance; None where the meter tells none, or not now: the token is in."""
+        try:
+            balance = await self._read_if_there(items.BALANCE)
+            return None if balance is None else items.decode_fields(items.MONEY, balance)[0]
+        except PeerError:
+            return None
 
     def _utc(self, local: datetime) -> datetime:
         return local.replace(tzinfo=self._zone).astimezone(UTC)
