@@ -34,6 +34,7 @@ def demo(
     seed: Annotated[int, typer.Option(min=0, help="Which town.")] = 1,
     speed: Annotated[int, typer.Option(min=1, help="Business seconds per wall second.")] = 4320,
     port: Annotated[int, typer.Option(min=0, max=65535, help="Portal; 0 is chosen free.")] = 0,
+    dlt645: Annotated[int, typer.Option(min=0, help="So many DL/T 645 meters in the town.")] = 0,
     as_json: JsonFlag = False,
 ) -> None:
     """Run the demo town: meters, broker, database, cloud, billing and portal."""
@@ -53,6 +54,7 @@ def demo(
             seed=seed,
             speed=speed,
             port=port,
+            dlt645=dlt645,
             as_json=as_json,
         )
         raise typer.Exit(play(options))

@@ -45,6 +45,7 @@ class DemoOptions:
     seed: int = 1
     speed: int = 4320
     port: int = 0
+    dlt645: int = 0
     as_json: bool = False
 
 
@@ -89,6 +90,7 @@ async def _play(options: DemoOptions) -> int:
         seed_number=options.seed,
         speed=options.speed,
         port=options.port,
+        dlt645=options.dlt645,
     )
     run = _Run(
         options=options,

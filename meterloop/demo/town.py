@@ -33,7 +33,7 @@ from portal.auth import service as access
 from portal.auth.model import Role, UserSpec
 from protocols.timeline import TimeScale, floor_to_grid
 from simulators.endpoints import FleetState, allocate, load_state
-from simulators.fleet import Fleet, make_fleet
+from simulators.fleet import CLOSE_ALLOWED_SECONDS, Fleet, make_fleet
 
 BANK_CHANNEL = "bank"
 _MARGIN_WALL_SECONDS = 3.0
@@ -61,7 +61,7 @@ class Town:
     hands_url: str
 
 
-def prepare(data: Path, *, seed_number: int, speed: int, port: int) -> Town:
+def prepare(data: Path, *, seed_number: int, speed: int, port: int, dlt645: int = 0) -> Town:
     """
     Write or read back every file of the demo in `data` and return what they say.
 
@@ -69,7 +69,7 @@ def prepare(data: Path, *, seed_number: int, speed: int, port: int) -> Town:
     """
     data.mkdir(parents=True, exist_ok=True, mode=0o700)
     scale = _time(data, speed=speed)
-    state = _fleet(data, seed_number=seed_number, origin=scale.origin)
+    state = _fleet(data, seed_number=seed_number, scale=scale, dlt645=dlt645)
     fleet = state.fleet
     secrets_found = _secrets(data)
     hands_port, sms_port = free_port(), free_port()
@@ -176,11 +176,18 @@ def _time(data: Path, *, speed: int) -> TimeScale:
     return scale
 
 
-def _fleet(data: Path, *, seed_number: int, origin: datetime) -> FleetState:
+def _fleet(data: Path, *, seed_number: int, scale: TimeScale, dlt645: int) -> FleetState:
     file = data / "simulator" / "fleet.json"
     file.parent.mkdir(exist_ok=True, mode=0o700)
     if not file.exists():
-        allocate(make_fleet(seed=seed_number, origin=origin), file)
+        fleet = make_fleet(
+            seed=seed_number,
+            origin=scale.origin,
+            dlt645=dlt645,
+            # a minute for whoever stands at the breaker, however fast a day passes
+            close_allowed_seconds=CLOSE_ALLOWED_SECONDS * scale.speed,
+        )
+        allocate(fleet, file)
     return load_state(file)
 
 
