@@ -8,15 +8,16 @@ from pathlib import Path
 
 import pytest
 
+from edge.acquire.dlms_session import CounterBlock, DlmsSession, DlmsTarget, KnownMeter
 from edge.links.serial import SerialSettings
 from edge.probe.causes import cause_of
 from edge.probe.model import Outcome, ProbeOptions
 from edge.probe.run import probe, serial_trials, split_address
-from protocols.dlms.apdu import Access
+from protocols.dlms.apdu import Access, Attribute
 from protocols.dlms.hdlc import HdlcAddress
-from protocols.dlms.obis import ASSOCIATION, DEVICE_NAME
+from protocols.dlms.obis import ASSOCIATION, DEVICE_NAME, obis
 from protocols.dlms.server import AccessRefusedError, ServerConnection, ServerProfile
-from protocols.dlms.values import array, long_unsigned, octet_string, structure, unsigned
+from protocols.dlms.values import array, as_text, long_unsigned, octet_string, structure, unsigned
 from protocols.dlt645.frame import WILDCARD, Control, Frame, FrameReader, encode_frame
 from protocols.errors import PeerError
 from protocols.modbus import rtu
@@ -438,3 +439,30 @@ async def test_a_wrong_physical_address_is_silence_with_a_fix(world):
     assert not report.found
     assert report.steps
     assert report.fix
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        Attribute(class_id=3, name=obis("1-0:99.99.99"), index=2),
+        Attribute(class_id=8193, name=obis("1-0:1.8.0"), index=2),
+        Attribute(class_id=3, name=obis("1-0:1.8.0"), index=77),
+    ],
+    ids=["obis", "class", "attribute"],
+)
+async def test_what_a_meter_does_not_have_is_a_typed_error_and_the_session_goes_on(world, asked):
+    server = DlmsMeterServer(world.meters[LLS.meter])
+    await server.start("127.0.0.1", 0)
+    target = DlmsTarget(
+        meter=LLS.meter, host="127.0.0.1", port=server.port, authentication="lls",
+        password=LLS.password, expected_device_name=LLS.meter, timeout_seconds=1.0,
+    )  # fmt: skip
+    session = await DlmsSession.open(target, CounterBlock(None, target), KnownMeter())
+    with pytest.raises(PeerError) as refused:
+        await session.get_one(asked)
+    assert refused.value.code == "dlms.access"
+    assert "OBIS" in cause_of(refused.value).fix
+    name = Attribute(class_id=1, name=DEVICE_NAME, index=2)
+    assert as_text(await session.get_one(name)) == LLS.meter
+    await session.close()
+    await server.close()
