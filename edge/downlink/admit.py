@@ -24,6 +24,11 @@ class Reason(StrEnum):
     RESTARTED = "agent_restarted"
     METER_SILENT = "meter_silent"
     DID_NOT_MOVE = "relay_did_not_move"
+    NO_TOKENS = "meter_takes_no_tokens"
+    TOKEN_SHAPE = "token_shape"  # noqa: S105
+    TOKEN_REPEATED = "token_repeated"  # noqa: S105
+    TOKEN_REFUSED = "token_refused"  # noqa: S105
+    TOKEN_DOUBTFUL = "token_doubtful"  # noqa: S105
     POWER_FLOWS = "power_flows_through_open_relay"
 
 
@@ -39,10 +44,11 @@ class Admission(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scope:
-    """Who we are and what is behind us: meter -> has it a switch."""
+    """Who we are and what is behind us: meter -> has it a switch; which meters take tokens."""
 
     concentrator: ConcentratorId
     relays: Mapping[MeterId, bool]
+    tokens: frozenset[MeterId] = frozenset()
     keepers: frozenset[MeterId] = frozenset()
     """Meters that can be told to refuse trips."""
 
@@ -67,7 +73,10 @@ def judge(command: Command, scope: Scope, *, now: datetime, clock_trusted: bool)
         return Judgement(admission=Admission.IGNORE)
     if command.meter not in scope.relays:
         return Judgement(admission=Admission.REFUSE, reason=Reason.FOREIGN_METER)
-    if not scope.relays[command.meter]:
+    if command.verb is Verb.DELIVER_TOKEN:
+        if command.meter not in scope.tokens:
+            return Judgement(admission=Admission.REFUSE, reason=Reason.NO_TOKENS)
+    elif not scope.relays[command.meter]:
         return Judgement(admission=Admission.REFUSE, reason=Reason.NO_RELAY)
     if command.verb in KEEPING and command.meter not in scope.keepers:
         return Judgement(admission=Admission.REFUSE, reason=Reason.NO_KEEP_POWER)

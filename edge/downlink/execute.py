@@ -71,6 +71,8 @@ def outcome_of(verb: Verb, relay: RelayReading) -> CommandEvent | None:
             return CommandEvent.ARM if state is RelayState.ARMED else None
         case Verb.READ_RELAY:
             return CommandEvent.SUCCEED
+        case Verb.DELIVER_TOKEN:
+            return None
         case Verb.KEEP_POWER:
             return CommandEvent.SUCCEED if relay.keeps_power else None
         case Verb.END_KEEP_POWER:

@@ -7,13 +7,14 @@ meter's lock, so that a later reconnect always acts last.
 """
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Coroutine, Mapping, MutableMapping
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from edge.acquire.driver import KeepPowerDriver, ReadOut
+from edge.acquire.driver import KeepPowerDriver, ReadOut, TokenDriver
 from edge.acquire.piece import Piece, Sink
 from edge.acquire.port import MeterPort
 from edge.clock import EdgeClock, Trust
@@ -21,6 +22,7 @@ from edge.downlink.admit import Admission, Reason, Scope, judge
 from edge.downlink.confirm import Challenge, Handshakes
 from edge.downlink.execute import Limits, Switching, Verdict
 from edge.downlink.report import AckReporter
+from edge.downlink.token import Delivery
 from edge.outbox import Outbox, OutboxError
 from edge.outbox.commands import StoredCommand
 from edge.outbox.stages import CommandEvent
@@ -28,7 +30,10 @@ from protocols.errors import PeerError
 from protocols.events import EndDeviceEvent, EventCode
 from protocols.identity import ConcentratorId, MeterId
 from protocols.mqtt.downlink import Command, Go, Verb, open_signed
-from protocols.mqtt.uplink import Ack, Stage
+from protocols.mqtt.uplink import FINAL, Ack, Stage
+
+_KEPT_WHOLE = 1000
+"""Ended commands kept with all their acks; of older ones a digest and the last ack."""
 
 _LOG = logging.getLogger(__name__)
 _MOVES = frozenset({Verb.DISCONNECT, Verb.RECONNECT})
@@ -68,7 +73,11 @@ class Obedience:
             keepers=frozenset(
                 meter for meter, port in ports.items() if isinstance(port.driver, KeepPowerDriver)
             ),
+            tokens=frozenset(
+                meter for meter, port in ports.items() if isinstance(port.driver, TokenDriver)
+            ),
         )
+        self._delivery = Delivery(outbox, self._advance)
         self._tasks: set[asyncio.Task[None]] = set()
         self.broken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         """Gets the exception of a bug, for which the agent must die and be started anew."""
@@ -142,7 +151,7 @@ class Obedience:
 
     async def _answer_replay(self, known: StoredCommand, payload: bytes) -> None:
         self._count("commands_repeated")
-        if known.payload != payload:
+        if not known.came_as(payload):
             _LOG.error("edge.command.id_reused", extra={"fields": {"command": known.id}})
             return
         await asyncio.to_thread(self._outbox.commands.tell_again, known.id)
@@ -150,6 +159,9 @@ class Obedience:
 
     async def _obeyed(self, command: Command) -> None:
         """Carry out an accepted command."""
+        if command.verb is Verb.DELIVER_TOKEN:
+            await self._delivery.deliver(command, self._ports[command.meter])
+            return
         if command.verb is Verb.DISCONNECT:
             await self._cut(command)
             return
@@ -275,6 +287,12 @@ class Obedience:
                 await self._advance(
                     command, CommandEvent.RESTART, Stage.UNKNOWN, reason=Reason.RESTARTED.value
                 )
+            if command.verb is Verb.DELIVER_TOKEN:
+                # it may be in the meter or not, and must not be in it twice
+                await self._advance(
+                    command, CommandEvent.FAIL, Stage.FAILED, reason=Reason.TOKEN_DOUBTFUL.value
+                )
+                return
             await self._end(command, await self._switching(command, port).resolve())
 
     async def _abandoned(self, stored: StoredCommand) -> None:
@@ -318,7 +336,14 @@ class Obedience:
                 await asyncio.sleep(1.0)
         if moved:
             self._told(command, stage, reason)
+            if stage in FINAL:
+                await self._prune()
         return moved
+
+    async def _prune(self) -> None:
+        """Shrink what ended long ago; where the disk refuses, the next end does it."""
+        with contextlib.suppress(OutboxError):
+            await asyncio.to_thread(self._outbox.commands.prune, _KEPT_WHOLE)
 
     def _ack(
         self,

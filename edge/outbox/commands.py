@@ -1,5 +1,6 @@
 """The book of commands: written before anything is done, so that none is ever done twice."""
 
+import hashlib
 from dataclasses import dataclass
 
 from edge.failpoint import reach
@@ -20,6 +21,15 @@ class StoredCommand:
     verb: Verb
     payload: bytes
     stage: Stage
+
+    def came_as(self, payload: bytes) -> bool:
+        """Tell whether it came as these octets; a pruned command knows their digest alone."""
+        return self.payload in (payload, digest_of(payload))
+
+
+def digest_of(payload: bytes) -> bytes:
+    """Return what is kept of the octets of a command that ended long ago."""
+    return b"sha256:" + hashlib.sha256(payload).digest()
 
 
 class CommandBook:
@@ -79,8 +89,51 @@ class CommandBook:
     def still_open(self) -> list[StoredCommand]:
         """Return the commands without an end."""
         with self._database.read() as db:
-            rows = db.execute("SELECT id, meter, verb, payload, stage FROM command").fetchall()
+            # in the order in which they came: tokens of one meter keep theirs
+            rows = db.execute(
+                "SELECT id, meter, verb, payload, stage FROM command"
+                " ORDER BY (SELECT min(n) FROM ack WHERE ack.id = command.id)"
+            ).fetchall()
         return [item for item in map(_command, rows) if item.stage not in FINAL]
+
+    def note_token(self, meter: MeterId, opaque: bytes, id_: CommandId) -> bool:
+        """Note that a command hands a token over; False when another command did so before."""
+        digest = hashlib.sha256(opaque).digest()
+        with self._database.write() as db:
+            db.execute(
+                "INSERT INTO token (meter, digest, command) VALUES (?, ?, ?)"
+                " ON CONFLICT (meter, digest) DO NOTHING",
+                (meter, digest, id_),
+            )
+            (owner,) = db.execute(
+                "SELECT command FROM token WHERE meter = ? AND digest = ?", (meter, digest)
+            ).fetchone()
+        return bool(owner == id_)
+
+    def prune(self, kept: int) -> int:
+        """
+        Shrink ended commands but the newest `kept`; return how many were shrunk.
+
+        Of each remain its id, a digest of its octets and its last ack, so that a replay is still
+        answered and never obeyed. What the cloud has not receipted stays whole.
+        """
+        finals = ",".join(f"'{stage.value}'" for stage in sorted(FINAL))
+        with self._database.write() as db:
+            rows = db.execute(
+                f"SELECT id, payload FROM command WHERE stage IN ({finals})"  # noqa: S608
+                " AND length(payload) > 39 AND NOT EXISTS"
+                " (SELECT 1 FROM ack WHERE ack.id = command.id AND receipted = 0)"
+                " ORDER BY (SELECT max(n) FROM ack WHERE ack.id = command.id) DESC"
+                " LIMIT -1 OFFSET ?",
+                (kept,),
+            ).fetchall()
+            for id_, payload in rows:
+                db.execute("UPDATE command SET payload = ? WHERE id = ?", (digest_of(payload), id_))
+                db.execute(
+                    "DELETE FROM ack WHERE id = ?1 AND n < (SELECT max(n) FROM ack WHERE id = ?1)",
+                    (id_,),
+                )
+        return len(rows)
 
     def tell_again(self, id_: CommandId) -> None:
         """Queue the latest ack of a command once more: the answer to a replay."""

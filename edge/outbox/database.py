@@ -51,6 +51,12 @@ CREATE TABLE IF NOT EXISTS ack (
     UNIQUE (id, stage)
 );
 CREATE INDEX IF NOT EXISTS ack_waiting ON ack (n) WHERE receipted = 0;
+CREATE TABLE IF NOT EXISTS token (
+    meter TEXT NOT NULL,
+    digest BLOB NOT NULL,
+    command TEXT NOT NULL,
+    PRIMARY KEY (meter, digest)
+) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS clock_set (
     meter TEXT NOT NULL,
     start_ms INTEGER NOT NULL,

@@ -32,6 +32,8 @@ class Verb(StrEnum):
     RECONNECT = "reconnect"
     """Close, or arm where the meter cannot close; where it has no remote closing, lift the trip."""
     READ_RELAY = "read_relay"
+    DELIVER_TOKEN = "deliver_token"  # noqa: S105
+    """Hand over `args.opaque` of `args.kind` once; what it is worth is between issuer and meter."""
     KEEP_POWER = "keep_power"
     """Refuse every trip from now on, at the meter itself (D8)."""
     END_KEEP_POWER = "end_keep_power"
@@ -39,6 +41,33 @@ class Verb(StrEnum):
 
 KEEPING = frozenset({Verb.KEEP_POWER, Verb.END_KEEP_POWER})
 """Verbs for meters that can be told to keep power. *Source*: DL/T 645-2007, orders 3A and 3B."""
+
+
+class TokenKind(StrEnum):
+    """How a meter takes a token."""
+
+    STS = "sts"
+    DLMS115 = "dlms115"
+    DLT645 = "dlt645"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Token:
+    """Octets that we carry and never read; at most 256 of them."""
+
+    kind: TokenKind
+    opaque: bytes = field(repr=False)
+
+
+def token_of(command: "Command") -> Token:
+    """Return the token in a command's `args`. Raises: PeerError `command.token`."""
+    opaque = command.args.get("opaque")
+    kind = command.args.get("kind")
+    if not isinstance(opaque, bytes) or not 1 <= len(opaque) <= 256:
+        raise PeerError("command.token", "opaque must be 1 to 256 octets")
+    if kind not in tuple(TokenKind):
+        raise PeerError("command.token", f"unknown kind of token {kind!r:.40}")
+    return Token(kind=TokenKind(kind), opaque=opaque)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

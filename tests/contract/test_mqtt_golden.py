@@ -8,6 +8,7 @@ version of its own and new golden files beside these.
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -132,7 +133,13 @@ PLAIN: dict[str, tuple[Any, Callable[[Any], Any], Callable[[Any], Any]]] = {
     ),
     "watch": (WATCH, watch_to_plain, watch_from_plain),
 }
-SIGNED: dict[str, Command | Go] = {"command": COMMAND, "go": GO}
+TOKEN = replace(
+    COMMAND,
+    id=CommandId("cmd-000008"),
+    verb=Verb.DELIVER_TOKEN,
+    args={"opaque": bytes(range(20)), "kind": "sts"},
+)
+SIGNED: dict[str, Command | Go] = {"command": COMMAND, "go": GO, "command_token": TOKEN}
 LIVE = {
     "live_reading": (
         Live.READING,
