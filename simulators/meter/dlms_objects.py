@@ -273,9 +273,9 @@ class ManagementDevice(PublicDevice):
                 last_end_ms=to_ms(wanted.last_end),
             )
         elif attribute.selector == profile.BY_ENTRY:
-            first, last = profile.decode_entries(attribute.selection)
+            entries = profile.decode_entry_selection(attribute.selection)
             rows = self._meter.profile_at(now.true_ms)
-            return _encode(rows, _COLUMNS, slice(first - 1, last or None))
+            return _encode(rows, list(_COLUMNS)[entries.columns], entries.rows)
         else:
             return Access.SCOPE_VIOLATED
         if not set(columns) <= set(_COLUMNS):

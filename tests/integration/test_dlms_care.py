@@ -2,7 +2,7 @@
 
 import contextlib
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -11,7 +11,8 @@ from edge.acquire.dlms_care import MeterKeySet
 from edge.acquire.driver import ImageDriver
 from edge.outbox.counters import Counters
 from edge.outbox.database import OutboxDatabase
-from protocols.dlms.classes import image
+from protocols.dlms.classes import image, profile
+from protocols.dlms.values import array, structure
 from protocols.errors import PeerError
 from protocols.timeline import to_ms
 from simulators.fleet import make_fleet
@@ -239,3 +240,24 @@ async def test_a_dedicated_key_for_each_association(tmp_path):
             assert (await driver.read_now()).identity == STORY.meter
         await driver.close()
         assert (await driver.read_now()).identity == STORY.meter
+
+
+async def test_entries_and_columns_are_chosen_by_the_meter(tmp_path):
+    async with bench(tmp_path, STORY) as (driver, _server):
+        await driver.read_now()
+        session = driver._session
+        whole = (await session.get_one(profile.by_entry(1, 0))).content
+        part = await session.get_one(profile.by_entry(2, 4, first_column=3, last_column=3))
+        assert [row.content for row in part.content] == [row.content[2:] for row in whole[1:4]]
+        layout = profile.Layout.of((profile.CLOCK_COLUMN,), STORY.interval_seconds)
+        stamps = [row.start + timedelta(seconds=layout.period) for row in rows_of(whole, layout)]
+        asked = profile.by_range(
+            stamps[1], stamps[2], deviation=-480, columns=[profile.CLOCK_COLUMN]
+        )
+        chosen = await session.get_one(asked)
+        assert [row.content for row in chosen.content] == [row.content[:1] for row in whole[1:3]]
+
+
+def rows_of(whole, layout):
+    clocks = array(structure(row.content[0]) for row in whole)
+    return profile.decode_rows(clocks, layout)

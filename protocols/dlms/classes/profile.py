@@ -214,34 +214,45 @@ def _repeat_nulls(
     )
 
 
-def by_range(first_end: datetime, last_end: datetime, *, deviation: int) -> Attribute:
-    """Return the load profile's buffer, rows whose END stamp is `first_end..last_end`, both in."""
+def by_range(
+    first_end: datetime,
+    last_end: datetime,
+    *,
+    deviation: int,
+    columns: Sequence[CaptureObject] = (),
+    name: Obis = LOAD_PROFILE,
+) -> Attribute:
+    """Return a buffer's rows whose END stamp is `first_end..last_end`, both in; no columns: all."""
     selection = structure(
         CLOCK_COLUMN.encode(),
         octet_string(encode_moment(first_end, deviation=deviation)),
         octet_string(encode_moment(last_end, deviation=deviation)),
-        array(()),
+        array(column.encode() for column in columns),
     )
-    return Attribute(
-        class_id=CLASS_ID,
-        name=LOAD_PROFILE,
-        index=BUFFER,
-        selector=BY_RANGE,
-        selection=selection,
-    )
+    return _buffer(name, BY_RANGE, selection)
 
 
-def by_entry(first: int, last: int) -> Attribute:
-    """Return the load profile's buffer, entries `first..last` counted from 1; 0 means the last."""
+def by_entry(
+    first: int,
+    last: int,
+    *,
+    first_column: int = 1,
+    last_column: int = 0,
+    name: Obis = LOAD_PROFILE,
+) -> Attribute:
+    """Return a buffer's entries `first..last` and columns, all counted from 1; 0 is the last."""
     selection = structure(
-        double_long_unsigned(first), double_long_unsigned(last), long_unsigned(1), long_unsigned(0)
+        double_long_unsigned(first),
+        double_long_unsigned(last),
+        long_unsigned(first_column),
+        long_unsigned(last_column),
     )
+    return _buffer(name, BY_ENTRY, selection)
+
+
+def _buffer(name: Obis, selector: int, selection: Value) -> Attribute:
     return Attribute(
-        class_id=CLASS_ID,
-        name=LOAD_PROFILE,
-        index=BUFFER,
-        selector=BY_ENTRY,
-        selection=selection,
+        class_id=CLASS_ID, name=name, index=BUFFER, selector=selector, selection=selection
     )
 
 
@@ -266,14 +277,41 @@ def decode_range(value: Value, rule: ClockRule = STANDARD) -> RangeWanted:
     )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EntriesWanted:
+    """What an entry selector asks for, counted from 1; a last of 0 is the end."""
+
+    first: int
+    last: int
+    first_column: int
+    last_column: int
+
+    @property
+    def rows(self) -> slice:
+        """Return the rows as a slice."""
+        return slice(self.first - 1, self.last or None)
+
+    @property
+    def columns(self) -> slice:
+        """Return the columns as a slice."""
+        return slice(self.first_column - 1, self.last_column or None)
+
+
+def decode_entry_selection(value: Value) -> EntriesWanted:
+    """Return which entries and columns. Raises: PeerError `dlms.profile`, others as decoding."""
+    numbers = [as_integer(part) for part in as_items(value, count=4)]
+    for first, last in (numbers[:2], numbers[2:]):
+        if first < 1 or last < 0 or (last and last < first):
+            raise PeerError("dlms.profile", f"entries or columns {first}..{last}")
+    return EntriesWanted(
+        first=numbers[0], last=numbers[1], first_column=numbers[2], last_column=numbers[3]
+    )
+
+
 def decode_entries(value: Value) -> tuple[int, int]:
     """Return first and last entry, counted from 1; last 0 is the end. Raises: PeerError."""
-    first, last, _first_column, _last_column = (
-        as_integer(part) for part in as_items(value, count=4)
-    )
-    if first < 1 or (last and last < first):
-        raise PeerError("dlms.profile", f"entries {first}..{last}")
-    return first, last
+    wanted = decode_entry_selection(value)
+    return wanted.first, wanted.last
 
 
 def encode_rows(rows: Sequence[Sequence[Value]]) -> Value:

@@ -154,3 +154,28 @@ def test_entries_come_back():
     assert profile.decode_entries(asked.selection) == (3, 9)
     with pytest.raises(PeerError):
         profile.decode_entries(profile.by_entry(9, 3).selection)
+
+
+def test_a_range_of_some_columns_comes_back():
+    asked = profile.by_range(
+        MIDNIGHT, MIDNIGHT, deviation=0, columns=[profile.CLOCK_COLUMN, ENERGY]
+    )
+    wanted = profile.decode_range(decode_whole(encode(asked.selection)))
+    assert wanted.columns == (profile.CLOCK_COLUMN, ENERGY)
+
+
+@pytest.mark.parametrize(
+    ("columns", "chosen"), [((1, 0), "abc"), ((2, 2), "b"), ((2, 0), "bc"), ((1, 2), "ab")]
+)
+def test_entries_of_some_columns_come_back(columns, chosen):
+    asked = profile.by_entry(2, 3, first_column=columns[0], last_column=columns[1])
+    wanted = profile.decode_entry_selection(decode_whole(encode(asked.selection)))
+    assert ([1, 2, 3, 4][wanted.rows], "abc"[wanted.columns]) == ([2, 3], chosen)
+
+
+@pytest.mark.parametrize("columns", [(0, 0), (3, 2)])
+def test_columns_that_are_none_are_refused(columns):
+    asked = profile.by_entry(1, 0, first_column=columns[0], last_column=columns[1])
+    with pytest.raises(PeerError) as refused:
+        profile.decode_entry_selection(asked.selection)
+    assert refused.value.code == "dlms.profile"
