@@ -8,7 +8,8 @@ from protocols.dlt645.items import DATE_TIME, IMPORT, VOLTAGES, encode_di
 from protocols.dlt645.relay import Order, StateWord
 from protocols.reading import RelayState
 from simulators.faults import Fault
-from tests.unit.simulators.sim_dlt645_kit import WallMeter
+from simulators.fleet import Fleet, make_fleet
+from tests.unit.simulators.sim_dlt645_kit import ORIGIN, WallMeter
 
 PILOT, RELAY = "dlt645_pilot", "dlt645_relay"
 DONE, REFUSED = 0x9C, 0xDC
@@ -136,3 +137,13 @@ def test_what_a_meter_has_not_it_says_so(di):
     wall = WallMeter(RELAY)
     answer = wall.ask(read(wall.address, di, bytes(6)))
     assert (answer.control, answer.content) == (0xD1, bytes((ErrorWord.NO_SUCH_ITEM,)))
+
+
+def test_a_fleet_has_such_meters_only_when_it_is_asked_for_them():
+    plain = make_fleet(seed=7, customers=50, origin=ORIGIN)
+    mixed = make_fleet(seed=7, customers=50, origin=ORIGIN, dlt645=3, close_allowed_seconds=7)
+    assert not any(meter.protocol == "dlt645" for meter in plain.meters)
+    changed = [meter for meter in mixed.meters if meter not in plain.meters]
+    assert [meter.model for meter in changed] == [RELAY, PILOT, RELAY]
+    assert [meter.close_allowed_seconds for meter in changed] == [None, 7, None]
+    assert Fleet.from_json(mixed.to_json()) == mixed
