@@ -98,6 +98,8 @@ def _shown(name: str, value: Any, language: Language) -> str:
             raise TemplateError(f"{name} must be an aware datetime")
         text = f"{value:%Y-%m-%d %H:%M}"
         return _isolated(text.translate(_DIGITS.get(language, {})), language)
+    if isinstance(value, int):
+        return str(value).translate(_DIGITS.get(language, {}))
     if name.endswith("_code"):
         return WORDS[language].get(str(value), str(value))
     return _isolated(str(value), language)

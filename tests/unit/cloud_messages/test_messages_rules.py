@@ -177,3 +177,11 @@ def test_every_kind_of_work_order_has_words_in_every_language() -> None:
     assert {language: set(words) for language, words in WORDS.items()} == dict.fromkeys(
         Language, kinds
     )
+
+
+def test_a_count_stands_in_the_digits_of_its_language() -> None:
+    shown = render(
+        template(Kind.TIER_REACHED, Language.FA), Kind.TIER_REACHED, Language.FA, EVERYTHING
+    )
+    assert "پله ۳" in shown
+    assert not set(shown) & set("0123456789")
