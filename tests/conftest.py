@@ -97,9 +97,9 @@ def db(database_dsn: str) -> Iterator[Database]:
         yield database
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def mqtt_broker() -> Iterator[BrokerAddress]:
-    """The address of a real MQTT 5 broker of this test session."""
+    """The address of a real MQTT 5 broker of one module: what it retains is nobody else's."""
     with tempfile.TemporaryDirectory(prefix="ml-mqtt-") as folder:
         with EmbeddedBroker(LocalBroker(folder=Path(folder), port=free_port())) as broker:
             yield broker.address
