@@ -69,7 +69,7 @@ lint: $(VENV)/.stamp-dev
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/mypy $(ROOTS)
-	$(VENV)/bin/lint-imports --no-timing
+	$(VENV)/bin/lint-imports --no-logo
 	$(VENV)/bin/deptry . --no-ansi
 	$(VENV)/bin/codespell
 

@@ -49,7 +49,7 @@ REQUIRED: Mapping[Kind, frozenset[str]] = {
     Kind.SUPPLY_CUT: frozenset({"usage_point"}),
     Kind.SUPPLY_RESTORED: frozenset({"usage_point"}),
     Kind.SUPPLY_ARMED: frozenset({"usage_point"}),
-    Kind.WORK_ORDER: frozenset({"order", "usage_point", "summary"}),
+    Kind.WORK_ORDER: frozenset({"order", "usage_point", "kind_code"}),
 }
 """Variables that a message of each kind must bring; every template uses all of them."""
 

@@ -34,17 +34,16 @@ def job_for(outcome: Outcome) -> Job | None:
     where = outcome.usage_point
     if outcome.verb == "alarm":
         if outcome.cause == "self_reconnected":
-            key, summary = f"self:{outcome.seq}", "closed again without payment: inspect"
-            return Job(OrderKind.EXCEPTION, key, summary)
+            return Job(OrderKind.EXCEPTION, f"self:{outcome.seq}", "self_reconnected")
         key = f"restore:{where}:{outcome.seq}"
-        return Job(OrderKind.RESTORE_FAILURE, key, f"power is owed: {outcome.cause}")
+        return Job(OrderKind.RESTORE_FAILURE, key, outcome.cause or "overdue")
     bad = outcome.result in {"failed", "refused", "expired"}
     if outcome.verb == "disconnect" and bad and outcome.request_state == "failed":
-        summary = f"remote cut failed: {outcome.cause or outcome.result}"
-        return Job(OrderKind.CUT_FAILURE, f"cut:{outcome.request}", summary)
+        cause = outcome.cause or outcome.result
+        return Job(OrderKind.CUT_FAILURE, f"cut:{outcome.request}", cause)
     if outcome.verb == "reconnect" and outcome.result in {"failed", "refused"}:
-        summary = f"remote reconnect failed: {outcome.cause or outcome.result}"
-        return Job(OrderKind.RESTORE_FAILURE, f"reconnect:{outcome.command}", summary)
+        cause = outcome.cause or outcome.result
+        return Job(OrderKind.RESTORE_FAILURE, f"reconnect:{outcome.command}", cause)
     return None
 
 

@@ -97,7 +97,7 @@ def _assign(conn: Connection, id_: OrderId, *, crew: str, actor: str, now: datet
     )  # fmt: skip
     messages.enqueue(
         conn, dedupe_key=f"order:{id_}:{crew}", kind=messages.Kind.WORK_ORDER, subject=crew,
-        variables={"order": id_, "usage_point": found.usage_point, "summary": found.summary},
+        variables={"order": id_, "usage_point": found.usage_point, "kind_code": found.kind.value},
         now=now,
     )  # fmt: skip
 

@@ -1,10 +1,13 @@
 """Use case: count the violations of every invariant, as the read-only role `auditor`."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 
+from billing.ledger.model import Findings
 from billing.ledger.service import audit_sums
+from billing.payments.service import audit_payments
+from billing.prepaid.service import audit_drawdowns, audit_fees
 from cloud.store import audit as audit_log
 from cloud.store.clock import Clock
 from cloud.store.db import Connection, Database
@@ -78,11 +81,20 @@ def _of_database(
         invariant = block.split("_", 1)[0].upper()
         if invariant in _COUNTED and block not in _NOT_VIOLATIONS:
             yield Finding.of(invariant, store.violations(conn, block, {"overdue": now - grace}))
-    sums = audit_sums(conn)
-    yield Finding(invariant="M1", violations=sums.count, examples=sums.examples)
+    for invariant, prove in _PROOFS.items():
+        found = prove(conn)
+        yield Finding(invariant=invariant, violations=found.count, examples=found.examples)
     broken = audit_log.broken_seals(conn, unsealed_before=now - grace)
     yield Finding(invariant="S2", violations=broken, examples=("broken seal",) if broken else ())
 
+
+_PROOFS: Mapping[str, Callable[[Connection], Findings]] = {
+    "M1": audit_sums,
+    "M2": audit_payments,
+    "M3": audit_drawdowns,
+    "M4": audit_fees,
+}
+"""Money is judged by billing's own proofs; M3 and M4 price anew with the oracle, not the kernel."""
 
 _COUNTED = frozenset({"R1", "R2", "R3", "R4", "R5", "C1", "C2", "C3", "C4", "C5", "C6", "C7",
                       "M1", "M2", "M3", "M4", "M5", "S2"})  # fmt: skip

@@ -76,7 +76,7 @@ async def _visit(
         register = int(seen["register_wh"])
         answer = await crew.send(
             f"/crew/{order.id}", f"/crew/{order.id}", outcome=str(outcome),
-            register=f"{register // 1000}.{register % 1000:03d}", note=f"done on site: {act}",
+            register_kwh=f"{register // 1000}.{register % 1000:03d}", note=f"done on site: {act}",
             no_voltage="yes",
         )  # fmt: skip
         if answer.status_code != 200:

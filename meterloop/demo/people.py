@@ -36,6 +36,10 @@ def person(number: int) -> Person:
     """Return the customer behind meter `number`; the same at every start."""
     if number == 42:
         return Person(name="مریم رستمی", language="fa", phone="+989121000042")
+    if number == 43:
+        return Person(name="Nigora Saidova", language="uz", phone="+998901000043")
+    if number == 77:
+        return Person(name="Jasur Nazarov", language="uz", phone="+998901000077")
     if number == 60:
         return Person(name="Aziza Karimova", language="uz", phone="+998901000060")
     if number == 88:

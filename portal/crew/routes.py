@@ -51,7 +51,7 @@ def report(  # noqa: PLR0917 - a form's fields arrive by name
     id_: str,
     outcome: Annotated[int, Form(ge=1, le=12)],
     key: Annotated[str, Form(min_length=8, max_length=64)],
-    shown: Annotated[str, Form(alias="register")] = "",
+    shown: Annotated[str, Form(alias="register_kwh")] = "",
     note: Annotated[str, Form(max_length=500)] = "",
     no_voltage: Annotated[str, Form()] = "",
 ) -> Response:

@@ -57,7 +57,6 @@ def event_of(message: LiveMessage, seat: Seat, clock: Clock) -> bytes:
                 "k": "reading", "t": message.at_ms, "wall": message.wall_ms,
                 "q": message.quality, "wh": message.register_wh,
                 "text": {
-                    "today": reader.number(message.today_wh, scale=3, least=2, most=2),
                     "register": reader.kwh(message.register_wh),
                     "quality": reader.words.of_code("quality", message.quality),
                 },
@@ -76,6 +75,8 @@ def event_of(message: LiveMessage, seat: Seat, clock: Clock) -> bytes:
                 "text": {
                     "balance": reader.money(message.available_micros, seat.currency),
                     "cost": reader.money(message.cost_today_micros, seat.currency),
+                    # beside its cost, never from another source: people divide one by the other
+                    "today": reader.number(message.today_wh, scale=3, least=2, most=2),
                 },
             }  # fmt: skip
         case LiveSupply():

@@ -35,6 +35,8 @@ class LiveBalance:
     usage_point: UsagePointId
     available_micros: int
     cost_today_micros: int
+    today_wh: int
+    """What `cost_today_micros` is the price of: the two are always shown together."""
     as_of_register_wh: int
     at_ms: int
     tariff_hash: str

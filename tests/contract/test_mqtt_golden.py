@@ -153,7 +153,7 @@ LIVE = {
         Live.BALANCE,
         LiveBalance(
             usage_point=UsagePointId("UP-000042"), available_micros=-1_250_000,
-            cost_today_micros=2_189_200, as_of_register_wh=123_456_789,
+            cost_today_micros=2_189_200, today_wh=4_210, as_of_register_wh=123_456_789,
             at_ms=1_782_907_199_000, tariff_hash="3f1c",
         ),
     ),

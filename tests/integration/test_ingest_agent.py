@@ -129,8 +129,11 @@ def test_batch_in_receipt_and_live_reading_out(
             assert await edge.receipt() == BatchReceipt(boot=1, seq=1, custody=Custody.STORED)
             # the receipt came after the commit: the rows are there
             assert len(tables(db, READINGS[0])[0]) == 2
-            live = await asyncio.wait_for(edge.live.get(), DEADLINE)
-            assert (live.usage_point, live.register_wh) == (UP1, 1400)
+            async with asyncio.timeout(DEADLINE):
+                # the broker may first tell what it retained of an earlier test
+                while (live := await edge.live.get()).register_wh != 1400:
+                    pass
+            assert live.usage_point == UP1
             await edge.send_batch(batch)
             assert await edge.receipt() == BatchReceipt(boot=1, seq=1, custody=Custody.STORED)
             await edge.send(b"\x00garbage", boot=1, seq=2)

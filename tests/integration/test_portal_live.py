@@ -23,7 +23,7 @@ from protocols.mqtt.live import LiveReading, LiveSupply, live_to_bytes
 from protocols.mqtt.topics import Live
 from protocols.timeline import to_ms
 
-A, B = UsagePointId("UP-000001"), UsagePointId("UP-000002")
+A, B = UsagePointId("UP-live-a"), UsagePointId("UP-live-b")
 METER = WatchedMeter(meter=MeterId("M-000001"), concentrator=ConcentratorId("C-01"))
 
 

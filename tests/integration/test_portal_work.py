@@ -177,7 +177,7 @@ def test_a_crew_reports_on_the_phone_and_the_office_closes_the_order(town: Town)
         assert path is not None
         page = aziz.get(path.group(1)).text
         key, token = door_of(page, "key"), door_of(page, "form_token")
-        form = {"form_token": token, "key": key, "outcome": "5", "register": "1093.5"}
+        form = {"form_token": token, "key": key, "outcome": "5", "register_kwh": "1093.5"}
         unsafe = aziz.post(path.group(1), data=form)
         assert unsafe.status_code == 422, "voltage must be tested before a cut is reported"
         assert "kuchlanish" in unsafe.text

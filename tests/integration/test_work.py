@@ -75,7 +75,8 @@ def test_a_failed_cut_is_done_on_site_and_reported_back(street: Database) -> Non
         [sms] = messages.messages_of(conn, "user:aziz")
     assert (sms.phone, sms.kind.value) == ("+998901112233", "work_order")
     assert order.id in sms.text
-    assert "relay_did_not_move" in sms.text
+    assert "joyida uzing" in sms.text
+    assert order.summary == "relay_did_not_move"
 
     done = report(street, order, VisitOutcome.CUT, now=clock.move(hours=3))
     assert (done.state.value, done.register_wh) == ("done", 12_000)

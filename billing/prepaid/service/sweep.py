@@ -255,6 +255,7 @@ def _live(conn: Connection, states: States, told: BoolArray) -> list[LiveBalance
             usage_point=written.usage_point[n],
             available_micros=int(written.available[n]),
             cost_today_micros=int(written.fee[n] - written.drawn[n]),
+            today_wh=int(written.register[n] - written.day_register[n]),
             as_of_register_wh=int(written.register[n]),
             at_ms=int(written.register_ms[n]),
             tariff_hash=written.tariff_hash[n],

@@ -6,6 +6,7 @@ from string import Formatter
 from typing import Any
 
 from cloud.messages.model import REQUIRED, Kind, Language
+from cloud.messages.rules.codes import WORDS
 
 _DIGITS = {Language.FA: str.maketrans("0123456789", "۰۱۲۳۴۵۶۷۸۹")}
 _SIGNS: Mapping[Language, tuple[str, str]] = {
@@ -37,7 +38,8 @@ def render(template: str, kind: Kind, language: Language, variables: Mapping[str
     Return the text of a message.
 
     Names ending `_micros` are money, `_wh` energy (shown as kWh), `_at` aware datetimes shown as
-    they stand in their own zone; all else is text. In Persian what runs left to right is isolated.
+    they stand in their own zone, `_code` a code in the language's words; all else is text. In
+    Persian what runs left to right is isolated.
 
     Raises: TemplateError on a missing or unknown variable.
     """
@@ -96,6 +98,10 @@ def _shown(name: str, value: Any, language: Language) -> str:
             raise TemplateError(f"{name} must be an aware datetime")
         text = f"{value:%Y-%m-%d %H:%M}"
         return _isolated(text.translate(_DIGITS.get(language, {})), language)
+    if isinstance(value, int):
+        return str(value).translate(_DIGITS.get(language, {}))
+    if name.endswith("_code"):
+        return WORDS[language].get(str(value), str(value))
     return _isolated(str(value), language)
 
 

@@ -19,6 +19,7 @@ from cloud.messages.model import (
     PhoneProblem,
 )
 from cloud.messages.rules.backoff import next_pause
+from cloud.messages.rules.codes import WORDS
 from cloud.messages.rules.phones import canonical, masked, phone_problem
 from cloud.messages.rules.text import (
     TemplateError,
@@ -28,12 +29,13 @@ from cloud.messages.rules.text import (
     render,
     segments,
 )
+from cloud.work.model import OrderKind
 
 TEMPLATES = Path(__file__).parents[3] / "cloud/messages/templates"
 EVERYTHING = {
     "available_micros": -3_105_000, "amount_micros": 50_000_000, "price_micros": 520_000,
     "currency": "CNY", "receipt": "R-000042", "tier": 3, "year_wh": 2_160_049,
-    "usage_point": "UP-000042", "order": "W-000009", "summary": "remote cut failed",
+    "usage_point": "UP-000042", "order": "W-000009", "kind_code": "cut_failure",
     "deadline_at": datetime(2026, 6, 3, 9, 5, tzinfo=ZoneInfo("Asia/Shanghai")),
 }  # fmt: skip
 
@@ -168,3 +170,18 @@ def test_every_pair_of_the_message(state: MessageState, event: MessageEvent) -> 
     }.get(state.value, {})
     found = MESSAGE_MOVES.get((state, event))
     assert (found.value if found else None) == expected.get(event.value)
+
+
+def test_every_kind_of_work_order_has_words_in_every_language() -> None:
+    kinds = {kind.value for kind in OrderKind}
+    assert {language: set(words) for language, words in WORDS.items()} == dict.fromkeys(
+        Language, kinds
+    )
+
+
+def test_a_count_stands_in_the_digits_of_its_language() -> None:
+    shown = render(
+        template(Kind.TIER_REACHED, Language.FA), Kind.TIER_REACHED, Language.FA, EVERYTHING
+    )
+    assert "پله ۳" in shown
+    assert not set(shown) & set("0123456789")

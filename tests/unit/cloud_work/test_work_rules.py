@@ -29,7 +29,7 @@ OUTCOME = Outcome(
 )  # fmt: skip
 ORDER = Order(
     id=OrderId("W-1"), kind=OrderKind.CUT_FAILURE, usage_point=POINT, cause_key="cut:K-1",
-    summary="remote cut failed", state=OrderState.ASSIGNED, crew="user:aziz", raised_at=NOW,
+    summary="relay_did_not_move", state=OrderState.ASSIGNED, crew="user:aziz", raised_at=NOW,
     assigned_at=NOW, done_at=None, verified_at=None, verified_by=None, outcome=None,
     register_wh=None, note="",
 )  # fmt: skip

@@ -241,8 +241,8 @@ def test_a_watch_wish_goes_there_and_back_and_is_bounded() -> None:
         (topics.Live.READING, LiveReading(usage_point=UsagePointId("UP-1"), at_ms=1, wall_ms=2,
                                           quality="raw", register_wh=3, today_wh=4, power_w=5)),
         (topics.Live.BALANCE, LiveBalance(usage_point=UsagePointId("UP-1"), available_micros=-1,
-                                          cost_today_micros=2, as_of_register_wh=3, at_ms=4,
-                                          tariff_hash="x")),
+                                          cost_today_micros=2, today_wh=1, as_of_register_wh=3,
+                                          at_ms=4, tariff_hash="x")),
         (topics.Live.SUPPLY, LiveSupply(usage_point=UsagePointId("UP-1"), state="armed", at_ms=1)),
     ],
 )  # fmt: skip
