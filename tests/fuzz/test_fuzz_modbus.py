@@ -82,7 +82,7 @@ def damaged_maps(draw):
 
 _SWAPS = (
     (":", ""), ("{", "["), ("0x", "0y"), ("f32", "f99"), ("fc: 4", "fc: four"), ("}", ""),
-    ("scale: -", "scale: 1e"), ("model:", "model: &x"), ("points", "pionts"), ("-", "*x"),
+    ("scale: -", "scale: 1e"), ("model:", "model: &x"), ("points", "pints"), ("-", "*x"),
 )  # fmt: skip
 
 
