@@ -136,7 +136,9 @@ def _environment() -> dict[str, str]:
     """Return what children need: this very tree, and one thread each, for there are many."""
     paths = [str(Path(__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])]
     threads = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"), "1")
-    return {"PYTHONPATH": os.pathsep.join(paths), "PYTHONUNBUFFERED": "1"} | threads
+    # few arenas: a small concentrator has little memory, and glibc gives each thread one of its own
+    memory = {"MALLOC_ARENA_MAX": "2"}
+    return {"PYTHONPATH": os.pathsep.join(paths), "PYTHONUNBUFFERED": "1"} | threads | memory
 
 
 class Stack:

@@ -11,8 +11,6 @@ import ssl
 from datetime import datetime
 from pathlib import Path
 
-from cryptography import x509
-
 from protocols.errors import PeerError
 from protocols.mqtt.broker import BrokerAddress
 
@@ -110,6 +108,9 @@ def diagnose(broker: BrokerAddress, *, now: datetime) -> BrokerFault | None:
 
 
 def _check_validity(file: Path, now: datetime) -> None:
+    # imported where it is needed: it costs megabytes, and a healthy agent never comes here
+    from cryptography import x509
+
     certificate = x509.load_pem_x509_certificate(file.read_bytes())
     if certificate.not_valid_after_utc < now:
         until = f"{certificate.not_valid_after_utc:%Y-%m-%d}"

@@ -9,6 +9,8 @@ from pathlib import Path
 from protocols.errors import PeerError
 
 _BUSY_SECONDS = 5.0
+_CACHE_KIB = 512
+"""Pages kept in memory; rows are written once and read once, so more would only be held."""
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS boot (
@@ -98,6 +100,7 @@ class OutboxDatabase:
             path.chmod(0o600)
             self._connection.execute("PRAGMA journal_mode = WAL")
             self._connection.execute("PRAGMA synchronous = FULL")
+            self._connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
             self._connection.executescript(_SCHEMA)
         except (sqlite3.OperationalError, OSError) as error:
             raise OutboxError(f"{path}: {error}") from error

@@ -55,7 +55,7 @@ def client(broker: BrokerAddress, name: str) -> aiomqtt.Client:
     )  # fmt: skip
 
 
-@pytest.mark.req("V14", "R6")
+@pytest.mark.req("A5")
 def test_a_good_certificate_gets_in_and_readings_flow(town: Town, tmp_path: Path) -> None:
     _, config = written(tmp_path, town.address("good"), "C-tls")
 
@@ -71,7 +71,7 @@ def test_a_good_certificate_gets_in_and_readings_flow(town: Town, tmp_path: Path
     asyncio.run(story())
 
 
-@pytest.mark.req("V14", "R6")
+@pytest.mark.req("A5")
 @pytest.mark.parametrize(
     ("who", "code", "fix"),
     [
@@ -140,7 +140,7 @@ def test_wrong_files_and_wrong_places_are_named(town: Town, tmp_path: Path) -> N
     assert fault.code == "broker.certificate_early"
 
 
-@pytest.mark.req("R6")
+@pytest.mark.req("A5")
 def test_a_concentrator_reaches_its_own_branch_alone(town: Town) -> None:
     async def story() -> list[str]:
         heard: list[str] = []
