@@ -9,7 +9,9 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from meterloop.demo.stage import StepFailedError
+from meterloop.demo.stage import StepFailedError, patiently
+
+_AWAY = 503
 
 
 @dataclass(slots=True)
@@ -63,7 +65,7 @@ class Browser:
 
     async def sign_in(self) -> None:
         """Sign in by the form. Raises: StepFailedError when the portal does not take the words."""
-        page = await self._get("/sign-in")
+        page = await patiently(lambda: self._get("/sign-in"))
         fields = _form(page, "/sign-in", self.login).fields
         fields |= {"login": self.login, "password": self._password}
         answer = await self._post("/sign-in", fields)
@@ -72,7 +74,7 @@ class Browser:
 
     async def text(self, path: str) -> str:
         """Return the page at `path`. Raises: StepFailedError on any answer but 200."""
-        answer = await self._get(path)
+        answer = await patiently(lambda: self._get(path))
         if answer.status_code != 200:
             raise StepFailedError(f"{self.login} opens {path}: {answer.status_code}")
         return answer.text
@@ -87,11 +89,11 @@ class Browser:
 
         Returns the answer, whatever its status. Raises: StepFailedError when there is no such form.
         """
-        answer = await self._submit(path, action, filled)
+        answer = await patiently(lambda: self._submit_once(path, action, filled))
         if urlsplit(str(answer.url)).path == "/confirm":
             fields = _form(answer, "/confirm", self.login).fields | {"password": self._password}
             await self._post("/confirm", fields)
-            answer = await self._submit(path, action, filled)
+            answer = await patiently(lambda: self._submit_once(path, action, filled))
         return answer
 
     @asynccontextmanager
@@ -106,11 +108,21 @@ class Browser:
             async with self._client.stream(
                 "GET", "/live", params={"point": usage_point}, timeout=patience
             ) as answer:
-                if answer.status_code != 200:
+                if _present(answer).status_code != 200:
                     raise StepFailedError(f"live stream of {usage_point}: {answer.status_code}")
                 yield answer.aiter_lines()
         except httpx.TransportError as error:
             raise OSError(f"live stream: {type(error).__name__}") from error
+
+    async def _submit_once(self, path: str, action: str, filled: dict[str, str]) -> httpx.Response:
+        """Submit; when the answer is lost, look whether the form is gone before asking again."""
+        try:
+            return await self._submit(path, action, filled)
+        except OSError:
+            page = await patiently(lambda: self._get(path))
+            if any(form.action == action for form in _forms(page)):
+                raise
+            return page
 
     async def _submit(self, path: str, action: str, filled: dict[str, str]) -> httpx.Response:
         page = await self._get(path)
@@ -118,15 +130,22 @@ class Browser:
 
     async def _get(self, path: str) -> httpx.Response:
         try:
-            return await self._client.get(path)
+            return _present(await self._client.get(path))
         except httpx.TransportError as error:
             raise OSError(f"portal: {type(error).__name__}") from error
 
     async def _post(self, path: str, fields: dict[str, str]) -> httpx.Response:
         try:
-            return await self._client.post(path, data=fields)
+            return _present(await self._client.post(path, data=fields))
         except httpx.TransportError as error:
             raise OSError(f"portal: {type(error).__name__}") from error
+
+
+def _present(answer: httpx.Response) -> httpx.Response:
+    """Return an answer, but for one that only says that the database is just being started."""
+    if answer.status_code == _AWAY:
+        raise OSError(f"portal: {answer.status_code}")
+    return answer
 
 
 def _forms(page: httpx.Response | str) -> list[_Form]:

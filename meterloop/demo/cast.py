@@ -25,7 +25,7 @@ from cloud.work import service as work
 from cloud.work.model import Order
 from meterloop.demo.browser import Browser
 from meterloop.demo.seed import CURRENCY, MICROS
-from meterloop.demo.stage import StepFailedError
+from meterloop.demo.stage import StepFailedError, patiently
 from meterloop.demo.town import Town
 from protocols.identity import UsagePointId
 from simulators.peers.bank import Answer, Bank, Remittance, schedule
@@ -99,10 +99,13 @@ class Cast:
             with self._auditor.transaction() as conn:
                 return look(conn)
 
-        try:
-            return await asyncio.to_thread(read)
-        except TransientDatabaseError as error:
-            raise OSError(f"database: {error}") from error
+        async def once() -> T:
+            try:
+                return await asyncio.to_thread(read)
+            except TransientDatabaseError as error:
+                raise OSError(f"database: {error}") from error
+
+        return await patiently(once)
 
     async def balance(self, supply: Supply) -> Balance:
         """Return the balance as the product tells it now."""
@@ -186,7 +189,15 @@ class Cast:
             reason="demo: balance at the beginning of the story",
             actors=("user:reza", "user:lin"),
         )
-        await asyncio.to_thread(payments.adjust, self._office, change, now=self.clock.now())
+
+        async def once() -> None:
+            # the key makes a repeat the same adjustment
+            try:
+                await asyncio.to_thread(payments.adjust, self._office, change, now=self.clock.now())
+            except TransientDatabaseError as error:
+                raise OSError(f"database: {error}") from error
+
+        await patiently(once)
         return change.amount_micros
 
     def wall(self, *, hours: float = 0.0, seconds: float = 60.0) -> float:
@@ -195,10 +206,13 @@ class Cast:
         return business.total_seconds() / self.clock.scale.speed + seconds
 
     async def _hand(self, method: str, path: str, **options: Any) -> Any:
-        try:
-            answer = await self._hands.request(method, path, **options)
-        except httpx.TransportError as error:
-            raise OSError(f"hands: {type(error).__name__}") from error
+        async def once() -> httpx.Response:
+            try:
+                return await self._hands.request(method, path, **options)
+            except httpx.TransportError as error:
+                raise OSError(f"hands: {type(error).__name__}") from error
+
+        answer = await patiently(once)
         if answer.status_code != 200:
             raise StepFailedError(f"hands {path}: {answer.status_code} {answer.text[:200]}")
         return answer.json()

@@ -101,6 +101,22 @@ class Track:
         self.log.tell(line)
 
 
+async def patiently(act: Callable[[], Awaitable[T]], *, wall_seconds: float = 30.0) -> T:
+    """
+    Do `act`, again and again while what it asks is just being started again.
+
+    For looks, and for acts that may be done twice. Raises: OSError when it stays away.
+    """
+    deadline = time.monotonic() + wall_seconds
+    while True:
+        try:
+            return await act()
+        except OSError:
+            if time.monotonic() > deadline:
+                raise
+        await asyncio.sleep(0.2)
+
+
 async def eventually(
     look: Callable[[], Awaitable[T | None]], *, wall_seconds: float, what: str, pause: float = 0.2
 ) -> T:
