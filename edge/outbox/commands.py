@@ -1,6 +1,7 @@
 """The book of commands: written before anything is done, so that none is ever done twice."""
 
 import hashlib
+import json
 from dataclasses import dataclass
 
 from edge.failpoint import reach
@@ -117,15 +118,15 @@ class CommandBook:
         Of each remain its id, a digest of its octets and its last ack, so that a replay is still
         answered and never obeyed. What the cloud has not receipted stays whole.
         """
-        finals = ",".join(f"'{stage.value}'" for stage in sorted(FINAL))
+        finals = json.dumps(sorted(stage.value for stage in FINAL))
         with self._database.write() as db:
             rows = db.execute(
-                f"SELECT id, payload FROM command WHERE stage IN ({finals})"  # noqa: S608
-                " AND length(payload) > 39 AND NOT EXISTS"
+                "SELECT id, payload FROM command"
+                " WHERE stage IN (SELECT value FROM json_each(?)) AND length(payload) > 39 AND NOT EXISTS"
                 " (SELECT 1 FROM ack WHERE ack.id = command.id AND receipted = 0)"
                 " ORDER BY (SELECT max(n) FROM ack WHERE ack.id = command.id) DESC"
                 " LIMIT -1 OFFSET ?",
-                (kept,),
+                (finals, kept),
             ).fetchall()
             for id_, payload in rows:
                 db.execute("UPDATE command SET payload = ? WHERE id = ?", (digest_of(payload), id_))

@@ -9,8 +9,6 @@ from pathlib import Path
 from protocols.errors import PeerError
 
 _BUSY_SECONDS = 5.0
-_CACHE_KIB = 512
-"""Pages kept in memory; rows are written once and read once, so more would only be held."""
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS boot (
@@ -100,7 +98,8 @@ class OutboxDatabase:
             path.chmod(0o600)
             self._connection.execute("PRAGMA journal_mode = WAL")
             self._connection.execute("PRAGMA synchronous = FULL")
-            self._connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
+            # 512 KiB: rows are written once and read once, so more would only be held
+            self._connection.execute("PRAGMA cache_size = -512")
             self._connection.executescript(_SCHEMA)
         except (sqlite3.OperationalError, OSError) as error:
             raise OutboxError(f"{path}: {error}") from error
