@@ -122,7 +122,8 @@ class CommandBook:
         with self._database.write() as db:
             rows = db.execute(
                 "SELECT id, payload FROM command"
-                " WHERE stage IN (SELECT value FROM json_each(?)) AND length(payload) > 39 AND NOT EXISTS"
+                " WHERE stage IN (SELECT value FROM json_each(?))"
+                " AND length(payload) > 39 AND NOT EXISTS"
                 " (SELECT 1 FROM ack WHERE ack.id = command.id AND receipted = 0)"
                 " ORDER BY (SELECT max(n) FROM ack WHERE ack.id = command.id) DESC"
                 " LIMIT -1 OFFSET ?",
