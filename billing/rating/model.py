@@ -1,7 +1,8 @@
 """Compiled tariffs and what pricing answers: arrays of integers, and a trace a person can read."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import date
 from zoneinfo import ZoneInfo
 
 from billing.money import IntArray, Rounding
@@ -87,3 +88,47 @@ class Use:
     digest: str
     from_wh: int
     to_wh: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PastDemand:
+    """The peaks of one earlier month, by TouPeriod; `months_ago` is 1 for the month before."""
+
+    month: int
+    months_ago: int
+    demand_w: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PeriodUse:
+    """
+    What one account used in a period, or in a part of one: the scalar input of pricing.
+
+    Tuples are by TouPeriod, in the tariff's order. *Units*: Wh, varh, W, VA; days in `DAY_PARTS`,
+    months in `MONTH_PARTS`. Ratios and losses are in the figures already.
+    """
+
+    start: date
+    end: date
+    """Local days `[start, end)`."""
+    days: int
+    months: int
+    energy_wh: tuple[int, ...]
+    quality: str
+    whole_days: int
+    """Days of the whole period, which lines with `prorate: none` are charged for."""
+    whole_months: int
+    closing: bool = True
+    before_wh: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    """Counters before this use, by reset; one not named is 0."""
+    export_wh: tuple[int, ...] = ()
+    reactive_varh: int = 0
+    """Imported plus exported, both absolute."""
+    demand_w: tuple[int, ...] = ()
+    past_demand: tuple[PastDemand, ...] = ()
+    contract_w: int = 0
+    capacity_va: int = 0
+    customers: int = 1
+    households: int = 1
+    meters: int = 1
+    attributes: Mapping[str, bool | int | str] = field(default_factory=dict)

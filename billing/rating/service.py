@@ -9,7 +9,7 @@ from billing.rating.rules.compiler import compile_tariff
 from billing.rating.rules.oracle import oracle_between
 from billing.tariffs import rules as tariff_rules
 from billing.tariffs import service as tariffs
-from billing.tariffs.model import Refusal, Tariff
+from billing.tariffs.model import Case, Refusal, Tariff
 from cloud.store.db import Connection, Database
 from protocols.errors import RefusedError
 
@@ -23,6 +23,8 @@ def prove(document: bytes) -> tuple[Tariff, CompiledTariff]:
     tariff = tariff_rules.read_tariff(document)
     compiled = compile_tariff(tariff, tariff_rules.digest(tariff_rules.canonical(document)))
     for case in tariff.test_cases:
+        if not isinstance(case, Case):
+            raise _case(case.name, "usage cases are not priced yet")
         if not 0 <= case.from_wh <= case.to_wh <= tariff.largest_year_wh:
             raise _case(case.name, "its kWh are not in order, or beyond largest_year_kwh")
         said = kernel.fee_between(compiled, case.from_wh, case.to_wh)

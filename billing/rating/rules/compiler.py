@@ -27,10 +27,12 @@ def compile_tariff(tariff: Tariff, digest: str) -> CompiledTariff:
         if isinstance(line, EnergyLine):
             compiled: CompiledEnergy | CompiledPercent = _energy(line, tariff.largest_year_wh)
             bound = _prove_energy(line, tariff.largest_year_wh)
-        else:
+        elif isinstance(line, PercentLine):
             order = [earlier.id for earlier in lines]
             compiled = _percent(line, order)
             bound = _prove_percent(line, sum(largest[n] for n in compiled.base))
+        else:
+            raise RefusedError(Refusal.UNSUPPORTED, f"line {line.id}: {line.kind}", fix="wait")
         lines.append(compiled)
         largest.append(bound)
     total = tariff.total_round.rounding

@@ -8,7 +8,7 @@ by its own rule. Used by tests, by publishing and by the audit, never to charge 
 import math
 from fractions import Fraction
 
-from billing.tariffs.model import EnergyLine, Round, Tariff
+from billing.tariffs.model import EnergyLine, PercentLine, Round, Tariff
 
 _HALF = Fraction(1, 2)
 
@@ -23,9 +23,11 @@ def oracle_fee(tariff: Tariff, year_wh: int) -> int:
                 top = year_wh if step.upto_wh is None else min(year_wh, step.upto_wh)
                 if top > step.over_wh:
                     exact += Fraction(top - step.over_wh, 1000) * step.price
-        else:
+        elif isinstance(line, PercentLine):
             base = sum((amounts[name] for name in line.base), Fraction(0))
             exact = base * Fraction(line.percent, 1_000_000) / 100
+        else:
+            raise TypeError(f"{line.kind} is not priced yet")
         amounts[line.id] = _rounded(exact, line.round)
     total = _rounded(sum(amounts.values(), Fraction(0)), tariff.total_round)
     if total.denominator != 1:

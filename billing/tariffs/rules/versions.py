@@ -84,8 +84,12 @@ def _check_lines(tariff: Tariff) -> None:
             raise RefusedError(Refusal.SHAPE, f"two lines are called {line.id}", fix="rename one")
         if isinstance(line, EnergyLine):
             _check_steps(line)
-        else:
+        elif isinstance(line, PercentLine):
             _check_base(line, seen)
+        else:
+            raise RefusedError(
+                Refusal.UNSUPPORTED, f"line {line.id}: {line.kind} is not priced yet", fix="wait"
+            )
         seen.append(line.id)
     if not any(isinstance(line, EnergyLine) for line in tariff.lines):
         raise RefusedError(Refusal.SHAPE, "no line prices energy", fix="add an energy line")
