@@ -23,7 +23,16 @@ def test_every_context_has_only_the_five_names() -> None:
             if not context.is_dir() or context.name in {"store", "__pycache__"}:
                 continue
             allowed = {"__init__", "model", "rules", "store", "service", "agent"}
-            folders = {"model", "rules", "store", "service", "sql", "templates", "published", "__pycache__"}
+            folders = {
+                "model",
+                "rules",
+                "store",
+                "service",
+                "sql",
+                "templates",
+                "published",
+                "__pycache__",
+            }
             for entry in context.iterdir():
                 name = entry.name if entry.is_dir() else entry.stem
                 known = folders if entry.is_dir() else allowed
