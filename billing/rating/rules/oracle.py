@@ -5,34 +5,56 @@ Written apart from the kernel and sharing none of its code: it reads steps, not 
 by its own rule. Used by tests, by publishing and by the audit, never to charge anybody.
 """
 
-import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import timedelta
 from fractions import Fraction
 
-from billing.tariffs.model import EnergyLine, PercentLine, Round, Tariff
+from billing.rating.model import PeriodUse
+from billing.rating.rules.oracle_lines import charged, exact_amount
+from billing.rating.rules.oracle_parts import holds, rounded
+from billing.tariffs.model import SumLine, Tariff
+from billing.tariffs.model.numbers import DAY_PARTS, MONTH_PARTS
 
-_HALF = Fraction(1, 2)
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OracleCharges:
+    """The amount of every line by its id, subtotals too, and the total. *Units*: micros."""
+
+    lines: Mapping[str, int]
+    total: int
+
+
+def oracle_charges(tariff: Tariff, use: PeriodUse) -> OracleCharges:
+    """
+    Return what each line and all of them charge for a use under one tariff version.
+
+    A `ladder_year` tariff charges the difference of two cumulatives of the calendar year's counter.
+    """
+    if tariff.basis == "period":
+        return _charges(tariff, use)
+    counter = sum(use.before_wh.get("calendar_year", ()))
+    last = _cumulative(tariff, counter + sum(use.energy_wh), use)
+    first = _cumulative(tariff, counter, use)
+    return OracleCharges(
+        lines={name: amount - first.lines[name] for name, amount in last.lines.items()},
+        total=last.total - first.total,
+    )
 
 
 def oracle_fee(tariff: Tariff, year_wh: int) -> int:
-    """Return the cumulative fee in micros at a year counter in Wh."""
-    amounts: dict[str, Fraction] = {}
-    for line in tariff.lines:
-        if isinstance(line, EnergyLine):
-            exact = Fraction(0)
-            for step in line.steps:
-                top = year_wh if step.upto_wh is None else min(year_wh, step.upto_wh)
-                if top > step.over_wh:
-                    exact += Fraction(top - step.over_wh, 1000) * step.price
-        elif isinstance(line, PercentLine):
-            base = sum((amounts[name] for name in line.base), Fraction(0))
-            exact = base * Fraction(line.percent, 1_000_000) / 100
-        else:
-            raise TypeError(f"{line.kind} is not priced yet")
-        amounts[line.id] = _rounded(exact, line.round)
-    total = _rounded(sum(amounts.values(), Fraction(0)), tariff.total_round)
-    if total.denominator != 1:
-        raise ValueError(f"{tariff.code} leaves parts of a micro; it should not be published")
-    return int(total)
+    """Return the cumulative fee in micros of a `ladder_year` tariff at a year counter in Wh."""
+    day = PeriodUse(
+        start=tariff.valid_from,
+        end=tariff.valid_from + timedelta(days=1),
+        days=DAY_PARTS,
+        months=MONTH_PARTS,
+        energy_wh=(0,),
+        quality="actual",
+        whole_days=DAY_PARTS,
+        whole_months=MONTH_PARTS,
+    )
+    return _cumulative(tariff, year_wh, day).total
 
 
 def oracle_between(tariff: Tariff, from_wh: int, to_wh: int) -> int:
@@ -40,16 +62,20 @@ def oracle_between(tariff: Tariff, from_wh: int, to_wh: int) -> int:
     return oracle_fee(tariff, to_wh) - oracle_fee(tariff, from_wh)
 
 
-def _rounded(amount: Fraction, rule: Round) -> Fraction:
-    if rule.mode.value == "none":
-        return amount
-    steps = abs(amount) / rule.step
-    floor = math.floor(steps)
-    part = steps - floor
-    if rule.mode.value == "up":
-        floor += part > 0
-    elif rule.mode.value == "half_up":
-        floor += part >= _HALF
-    elif rule.mode.value == "half_even":
-        floor += part > _HALF or (part == _HALF and floor % 2 == 1)
-    return Fraction(floor * rule.step) * (-1 if amount < 0 else 1)
+def _cumulative(tariff: Tariff, year_wh: int, use: PeriodUse) -> OracleCharges:
+    return _charges(tariff, replace(use, energy_wh=(year_wh,), before_wh={}))
+
+
+def _charges(tariff: Tariff, use: PeriodUse) -> OracleCharges:
+    amounts: dict[str, Fraction] = {}
+    for line in tariff.lines:
+        due = charged(line, use) and holds(tariff, line.when, use)
+        exact = exact_amount(tariff, line, use, amounts) if due else Fraction(0)
+        amounts[line.id] = rounded(exact, line.round)
+    added = [amounts[line.id] for line in tariff.lines if not isinstance(line, SumLine)]
+    total = rounded(sum(added, Fraction(0)), tariff.total_round)
+    if any(amount.denominator != 1 for amount in (*amounts.values(), total)):
+        raise ValueError(f"{tariff.code} leaves parts of a micro; it should not be published")
+    return OracleCharges(
+        lines={name: int(amount) for name, amount in amounts.items()}, total=int(total)
+    )
