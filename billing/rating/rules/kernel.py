@@ -1,24 +1,59 @@
 """
-The one pricing kernel: year counters in Wh x a compiled tariff -> rounded cumulative micros.
+The one pricing kernel: use x a compiled tariff -> rounded micros of every line and in total.
 
-The sweep, the drawdown, the bill and the page all call these functions. A charge is always the
-difference of two cumulatives: rounding then cancels and parts add up to the whole, exactly.
+The sweep, the drawdown, the bill run, the page and the command line all call `price`. The functions
+on year counters are the special case of one cumulative ladder: there a charge is the difference of
+two cumulatives, so that roundings cancel and parts add up to the whole, exactly.
 """
 
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from billing.money import IntArray, round_ratio_array
+from billing.money import IntArray
 from billing.rating.model import (
     ChargeLine,
     Charges,
     CompiledEnergy,
-    CompiledPercent,
     CompiledTariff,
     Use,
+    UseColumns,
 )
-from protocols.quantities import WH_PER_KWH
+from billing.rating.rules import fused
+from billing.rating.rules.arithmetic import ratio_rounded
+from billing.rating.rules.columns import Chunk, check_columns
+from billing.rating.rules.lines import Sheet, amount
+
+CHUNK = 65_536
+"""Accounts at a time: a column of them stays in the cache."""
+
+VERSION = 2
+"""Raised when the kernel itself would price the same use otherwise; stands in every bill."""
+
+
+def price(tariff: CompiledTariff, use: UseColumns) -> Charges:
+    """
+    Return what each account is charged, line by line and in total.
+
+    *Shape*: (lines, accounts) and (accounts,). Raises: ValueError when a column is beyond what the
+    compiler proved; the caller parks such accounts first.
+    """
+    check_columns(tariff, use)
+    lines = np.empty((len(tariff.lines), use.accounts), dtype=np.int64)
+    total = np.empty(use.accounts, dtype=np.int64)
+    for start in range(0, use.accounts, CHUNK):
+        stop = min(start + CHUNK, use.accounts)
+        sheet = Sheet(tariff, Chunk(use, start, stop, tariff.wide))
+        for row, line in enumerate(tariff.lines):
+            out = lines[row, start:stop]
+            if fused.price_line(sheet, row, line, out):
+                sheet.amounts.append(out)
+            else:
+                sheet.amounts.append(amount(sheet, row, line))
+                out[:] = sheet.amounts[row]
+        if not fused.price_total(sheet, total[start:stop]):
+            total[start:stop] = ratio_rounded(sheet.base(tariff.counted), 1, 1, tariff.total)
+    return Charges(lines=lines, total=total)
 
 
 def charges_at(tariff: CompiledTariff, year_wh: IntArray) -> Charges:
@@ -28,16 +63,10 @@ def charges_at(tariff: CompiledTariff, year_wh: IntArray) -> Charges:
     *Shape*: (points,) in, (lines, points) and (points,) out. Raises: ValueError when a counter is
     negative or beyond the bound that the compiler proved; the caller parks such accounts first.
     """
+    _check_ladder_year(tariff)
     if year_wh.size and (int(year_wh.min()) < 0 or int(year_wh.max()) > tariff.largest_wh):
         raise ValueError(f"a year counter is outside 0..{tariff.largest_wh} Wh of {tariff.code}")
-    lines = np.zeros((len(tariff.lines), year_wh.size), dtype=np.int64)
-    for row, line in enumerate(tariff.lines):
-        if isinstance(line, CompiledEnergy):
-            lines[row] = _energy(line, year_wh)
-        else:
-            lines[row] = _percent(line, lines)
-    total = round_ratio_array(lines.sum(axis=0, dtype=np.int64), 1, tariff.total)
-    return Charges(lines=lines, total=total)
+    return price(tariff, UseColumns(energy_wh=year_wh.reshape(1, -1)))
 
 
 def fee_at(tariff: CompiledTariff, year_wh: IntArray) -> IntArray:
@@ -73,40 +102,34 @@ def trace(tariff: CompiledTariff, from_wh: int, to_wh: int) -> list[ChargeLine]:
     found: list[ChargeLine] = []
     for row, line in enumerate(tariff.lines):
         if isinstance(line, CompiledEnergy):
-            found.extend(_steps(line, from_wh, to_wh))
+            found.extend(_steps(tariff, row, line, from_wh, to_wh))
         else:
-            amount = int(both.lines[row, 1] - both.lines[row, 0])
-            found.append(_flat(line.id, line.label, from_wh, to_wh, amount))
+            amount_micros = int(both.lines[row, 1] - both.lines[row, 0])
+            found.append(_flat(line.head.id, line.head.label, from_wh, to_wh, amount_micros))
     rest = int(both.total[1] - both.total[0]) - sum(line.amount_micros for line in found)
     if rest:
         found.append(_flat("rounding", {}, from_wh, to_wh, rest))
     return found
 
 
-def _energy(line: CompiledEnergy, year_wh: IntArray) -> IntArray:
-    product = np.zeros(year_wh.size, dtype=np.int64)
-    for lo, hi, price in zip(line.lo, line.hi, line.price, strict=True):
-        product += (np.clip(year_wh, lo, hi) - lo) * price
-    return round_ratio_array(product, WH_PER_KWH, line.rounding)
+def _check_ladder_year(tariff: CompiledTariff) -> None:
+    if tariff.basis != "ladder_year":
+        raise ValueError(f"{tariff.code} prices periods, not a cumulative year; call price")
 
 
-def _percent(line: CompiledPercent, lines: IntArray) -> IntArray:
-    base = lines[list(line.base)].sum(axis=0, dtype=np.int64)
-    return round_ratio_array(base * np.int64(line.numerator), line.denominator, line.rounding)
-
-
-def _steps(line: CompiledEnergy, from_wh: int, to_wh: int) -> list[ChargeLine]:
+def _steps(
+    tariff: CompiledTariff, row: int, line: CompiledEnergy, from_wh: int, to_wh: int
+) -> list[ChargeLine]:
     found = []
-    for number, (lo, hi, price) in enumerate(
-        zip(line.lo.tolist(), line.hi.tolist(), line.price.tolist(), strict=True), start=1
-    ):
+    edges = zip(line.lo.tolist(), line.hi.tolist(), line.price.tolist(), strict=True)
+    for number, (lo, hi, price_micros) in enumerate(edges, start=1):
         start, end = max(from_wh, lo), min(to_wh, hi)
         if start < end:
-            ends = _energy(line, np.array([start, end], dtype=np.int64))
+            ends = charges_at(tariff, np.array([start, end], dtype=np.int64)).lines[row]
             found.append(
                 ChargeLine(
                     line=line.id, label=line.label, step=number, from_wh=start, upto_wh=end,
-                    price_micros_per_kwh=price, amount_micros=int(ends[1] - ends[0]),
+                    price_micros_per_kwh=price_micros, amount_micros=int(ends[1] - ends[0]),
                 )
             )  # fmt: skip
     return found

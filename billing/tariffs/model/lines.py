@@ -62,9 +62,10 @@ class EnergyLine(LineBase):
     Energy priced through steps: `round(sum(step quantity x price x coef) / 1000)`.
 
     The quantity is the energy of `periods` (none named: all), rounded by `qty_round`. REACTIVE is
-    imported plus exported varh, both absolute, less `free_percent` of all energy, never below 0,
-    and knows no TouPeriods. With `share: own` the ladder climbs on the quantity itself. With
-    `pro_rata` it climbs on all energy, and of each edge the line takes the share
+    imported plus exported varh, both absolute, less `free_percent` of all energy, never below 0
+    (rounded once, by `qty_round`, which `free_percent` needs), and knows no TouPeriods.
+    With `share: own` the ladder climbs on the quantity itself. With `pro_rata` it climbs on all
+    energy, and of each edge the line takes the share
     `edge_round(part of the use below the edge x quantity / all energy)`, never more than the
     quantity and all of it at the open edge; the step of whole_band and the schedule are then chosen
     by all energy. The counter before the use is `before[reset]`, of the line's periods when `own`,
@@ -104,7 +105,8 @@ class DemandLine(LineBase):
 
     `round(sum(step W x price x coef) / 1000 x days or months)`. DEMAND_MAX is the largest of the
     line's TouPeriods (none named: of all); the ratchet lifts it; of it only what lies above
-    `above_contract_percent` of the contracted power is taken; `qty_round` comes last.
+    `above_contract_percent` of the contracted power is taken (rounded once, by `qty_round`, which
+    it needs); `qty_round` comes last. A step of power starts at 0 and its edges never scale.
     """
 
     kind: Literal["demand"]
@@ -156,21 +158,21 @@ class FixedLine(ValueLine):
 
 
 class MinimumLine(ValueLine):
-    """What lifts the base up to the value: `max(0, value - base)`."""
+    """What lifts the base up to the rounded value: `max(0, value - base)`."""
 
     kind: Literal["minimum"]
     base: tuple[str, ...] = Field(min_length=1)
 
 
 class MaximumLine(ValueLine):
-    """What lowers the base to the value: `min(0, value - base)`."""
+    """What lowers the base to the rounded value: `min(0, value - base)`."""
 
     kind: Literal["maximum"]
     base: tuple[str, ...] = Field(min_length=1)
 
 
 class SubsidyLine(ValueLine):
-    """A credit of the value, never more than the base where one is named: `-min(value, base)`."""
+    """A credit of the value, never more than a base that is named: `-min(value, max(base, 0))`."""
 
     kind: Literal["subsidy"]
     base: tuple[str, ...] = ()
@@ -180,7 +182,8 @@ class CreditKwhLine(LineBase):
     """
     Free energy: `-round(min(kwh x widths, quantity of the base lines) x price x coef / 1000)`.
 
-    The base are energy lines, and their quantity is what they price, in Wh.
+    The base are energy lines, and their quantity is what they price in Wh, after `qty_round`; 0 of
+    a line whose `when` does not hold.
     """
 
     kind: Literal["credit_kwh"]

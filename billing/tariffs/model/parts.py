@@ -142,7 +142,7 @@ class Ratchet(Part):
 
     Past peaks count when not older than `lookback_months` months and of a calendar month in
     `months` (none named: any), each the largest of `periods` (none named: those of the line).
-    `floor_contract_percent` is a part of the contracted power (of the capacity on a capacity line).
+    `floor_contract_percent` is a part of the contracted power.
     """
 
     percent: PercentText = Field(ge=0)

@@ -5,7 +5,8 @@ from billing.tariffs.rules.versions import (
     check_succession,
     digest,
     read_tariff,
+    read_usage,
     valid_on,
 )
 
-__all__ = ["canonical", "check_succession", "digest", "read_tariff", "valid_on"]
+__all__ = ["canonical", "check_succession", "digest", "read_tariff", "read_usage", "valid_on"]

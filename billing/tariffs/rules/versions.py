@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from billing.money import RoundMode
 from billing.tariffs.model import EnergyLine, PercentLine, Refusal, Tariff
+from billing.tariffs.model.usage import UsageFile
 from protocols.errors import RefusedError
 
 
@@ -31,6 +32,27 @@ def read_tariff(document: bytes) -> Tariff:
         raise RefusedError(Refusal.SHAPE, f"not JSON: {error}", fix="write UTF-8 JSON") from error
     _check_lines(tariff)
     return tariff
+
+
+def read_usage(document: bytes) -> UsageFile:
+    """
+    Return the usage a file holds, after every check that needs no tariff.
+
+    Raises: RefusedError `usage.shape`, `usage.quality` or `usage.negative`, naming the place.
+    """
+    try:
+        return UsageFile.model_validate(json.loads(document))
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        refusal, fix = Refusal.USAGE, "correct the file at that place"
+        if place == "quality":
+            refusal, fix = Refusal.QUALITY, "state quality: actual or estimated"
+        elif str(first["input"]).startswith("-"):
+            refusal, fix = Refusal.NEGATIVE, "use is 0 or more; export goes into export_kwh"
+        raise RefusedError(refusal, f"{place or 'file'}: {first['msg']}", fix=fix) from error
+    except ValueError as error:
+        raise RefusedError(Refusal.USAGE, f"not JSON: {error}", fix="write UTF-8 JSON") from error
 
 
 def canonical(document: bytes) -> str:
