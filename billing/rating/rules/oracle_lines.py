@@ -11,6 +11,7 @@ from fractions import Fraction
 from billing.rating.model import PeriodUse
 from billing.rating.rules.oracle_parts import (
     edges_of,
+    holds,
     of_periods,
     reached,
     rounded,
@@ -38,6 +39,7 @@ from billing.tariffs.model import (
     Tariff,
 )
 from billing.tariffs.model.numbers import DAY_PARTS, MONTH_PARTS
+from billing.tariffs.model.parts import TIMED
 
 _PER_THOUSAND = Fraction(1, 1000)
 
@@ -129,7 +131,8 @@ def _energy(tariff: Tariff, line: EnergyLine, use: PeriodUse) -> Fraction:
 
 
 def _counter(tariff: Tariff, line: EnergyLine, use: PeriodUse) -> Fraction:
-    if line.qty == "REACTIVE":
+    timed = TIMED.intersection(line.scope.widths) and line.scope.reset == "period"
+    if timed or line.qty == "REACTIVE":
         return Fraction(0)
     counters = use.before_wh.get(line.scope.reset, ())
     periods = () if line.share == "pro_rata" else line.periods
@@ -150,7 +153,8 @@ def _shares(
     for _, top in edges:
         below = climbed if top is None else min(max(top - before, Fraction(0)), climbed)
         share = below * quantity / climbed
-        marks.append(quantity if top is None else rounded(share, line.edge_round))
+        mark = quantity if top is None else rounded(share, line.edge_round)
+        marks.append(min(mark, quantity))
     return [high - low for low, high in zip([Fraction(0), *marks], marks, strict=False)]
 
 
@@ -239,21 +243,20 @@ def _time(line: Timed, per: Per, use: PeriodUse) -> Fraction:
 
 
 def _free_energy(tariff: Tariff, line: CreditKwhLine, use: PeriodUse) -> Fraction:
-    named = [each for each in tariff.lines if each.id in line.base]
-    used = sum(
-        (quantity_of(tariff, each, use) for each in named if isinstance(each, EnergyLine)),
-        Fraction(0),
-    )
+    used = Fraction(0)
+    for each in tariff.lines:
+        if isinstance(each, EnergyLine) and each.id in line.base and holds(tariff, each.when, use):
+            used += quantity_of(tariff, each, use)
     granted = rounded(line.kwh * scale_of(line.widths, use), line.width_round)
     return min(granted, used) * _priced(line.price, line.coef) * _PER_THOUSAND
 
 
 def _pf_percent(line: PfTableLine, use: PeriodUse) -> int:
     active, reactive = sum(use.energy_wh), use.reactive_varh
-    if not active:
+    if not active and not reactive:
         return 0
     points = 100
-    while active**2 * 40_000 < (2 * points - 1) ** 2 * (active**2 + reactive**2):
+    while points and active**2 * 40_000 < (2 * points - 1) ** 2 * (active**2 + reactive**2):
         points -= 1
     for band in line.bands:
         if band.from_factor <= points <= band.to_factor:
