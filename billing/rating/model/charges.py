@@ -39,6 +39,8 @@ class TraceLine:
     """Counts from 1; 0 where the line has no steps."""
     quantity: int
     unit: str
+    times: tuple[int, int]
+    """The days or months, as a ratio, that a price per time is multiplied by; else 1."""
     price_micros: int | None
     percent_micros: int | None
     base_micros: int | None

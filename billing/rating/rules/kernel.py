@@ -16,12 +16,13 @@ from billing.rating.model import (
     Charges,
     CompiledEnergy,
     CompiledTariff,
+    PeriodUse,
     Use,
     UseColumns,
 )
 from billing.rating.rules import fused
 from billing.rating.rules.arithmetic import ratio_rounded
-from billing.rating.rules.columns import Chunk, check_columns
+from billing.rating.rules.columns import Chunk, check_columns, columns_of
 from billing.rating.rules.lines import Sheet, amount
 
 CHUNK = 65_536
@@ -39,21 +40,51 @@ def price(tariff: CompiledTariff, use: UseColumns) -> Charges:
     compiler proved; the caller parks such accounts first.
     """
     check_columns(tariff, use)
-    lines = np.empty((len(tariff.lines), use.accounts), dtype=np.int64)
-    total = np.empty(use.accounts, dtype=np.int64)
-    for start in range(0, use.accounts, CHUNK):
-        stop = min(start + CHUNK, use.accounts)
+    charges = empty_charges(tariff, use)
+    price_into(tariff, use, 0, use.accounts, charges)
+    return charges
+
+
+def empty_charges(tariff: CompiledTariff, use: UseColumns) -> Charges:
+    """Return room for the charges of all accounts, nothing in it yet."""
+    return Charges(
+        lines=np.empty((len(tariff.lines), use.accounts), dtype=np.int64),
+        total=np.empty(use.accounts, dtype=np.int64),
+    )
+
+
+def price_into(
+    tariff: CompiledTariff, use: UseColumns, first: int, end: int, charges: Charges
+) -> None:
+    """Price the accounts `[first, end)` of columns that were checked, into their own places."""
+    for start in range(first, end, CHUNK):
+        stop = min(start + CHUNK, end)
         sheet = Sheet(tariff, Chunk(use, start, stop, tariff.wide))
         for row, line in enumerate(tariff.lines):
-            out = lines[row, start:stop]
+            out = charges.lines[row, start:stop]
             if fused.price_line(sheet, row, line, out):
                 sheet.amounts.append(out)
             else:
                 sheet.amounts.append(amount(sheet, row, line))
                 out[:] = sheet.amounts[row]
-        if not fused.price_total(sheet, total[start:stop]):
-            total[start:stop] = ratio_rounded(sheet.base(tariff.counted), 1, 1, tariff.total)
-    return Charges(lines=lines, total=total)
+        total = charges.total[start:stop]
+        if not fused.price_total(sheet, total):
+            total[:] = ratio_rounded(sheet.base(tariff.counted), 1, 1, tariff.total)
+
+
+def price_uses(tariff: CompiledTariff, uses: Sequence[PeriodUse]) -> Charges:
+    """
+    Return what uses are charged, of either basis; a ladder year's as differences of cumulatives.
+
+    Raises: ValueError as `price`, RefusedError `usage.attribute`.
+    """
+    if tariff.basis == "period":
+        return price(tariff, columns_of(tariff, uses))
+    start = [sum(use.before_wh.get("calendar_year", ())) for use in uses]
+    end = [before + sum(use.energy_wh) for before, use in zip(start, uses, strict=True)]
+    first = charges_at(tariff, np.array(start, dtype=np.int64))
+    last = charges_at(tariff, np.array(end, dtype=np.int64))
+    return Charges(lines=last.lines - first.lines, total=last.total - first.total)
 
 
 def charges_at(tariff: CompiledTariff, year_wh: IntArray) -> Charges:

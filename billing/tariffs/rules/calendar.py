@@ -99,3 +99,21 @@ def months_between(start: date, end: date) -> int:
 def days_between(start: date, end: date) -> int:
     """Return the days of `[start, end)` in `DAY_PARTS`."""
     return (end - start).days * DAY_PARTS
+
+
+def ladder_start(tariff: Tariff, reset: str, day: date) -> date:
+    """
+    Return the day on which the ladder that `day` lies in began: its counter is the use since then.
+
+    Raises: ValueError for `period`, which the caller itself cuts.
+    """
+    match reset:
+        case "calendar_year":
+            return date(day.year, 1, 1)
+        case "purchase_month":
+            return day.replace(day=1)
+        case "tariff_year":
+            month, first = (int(part) for part in tariff.tariff_year_start.split("-"))
+            start = date(day.year, month, first)
+            return start if start <= day else date(day.year - 1, month, first)
+    raise ValueError(f"a ladder of the {reset} begins where its caller says")

@@ -7,9 +7,9 @@ from datetime import date
 
 from pydantic import ValidationError
 
-from billing.money import RoundMode
-from billing.tariffs.model import EnergyLine, PercentLine, Refusal, Tariff
+from billing.tariffs.model import Refusal, Tariff
 from billing.tariffs.model.usage import UsageFile
+from billing.tariffs.rules.checks import check_tariff
 from protocols.errors import RefusedError
 
 
@@ -17,7 +17,7 @@ def read_tariff(document: bytes) -> Tariff:
     """
     Return the tariff a file holds, after every check that needs no arithmetic.
 
-    Raises: RefusedError `tariffs.shape`, `tariffs.steps` or `tariffs.rounding`, naming the place.
+    Raises: RefusedError `tariffs.*`, naming the place.
     """
     try:
         tariff = Tariff.model_validate(json.loads(document))
@@ -30,7 +30,7 @@ def read_tariff(document: bytes) -> Tariff:
         ) from error
     except ValueError as error:
         raise RefusedError(Refusal.SHAPE, f"not JSON: {error}", fix="write UTF-8 JSON") from error
-    _check_lines(tariff)
+    check_tariff(tariff)
     return tariff
 
 
@@ -97,67 +97,6 @@ def valid_on(versions: Sequence[tuple[str, Tariff]], day: date) -> str | None:
         if tariff.valid_from <= day and (tariff.valid_to is None or day < tariff.valid_to)
     ]
     return max(found)[1] if found else None
-
-
-def _check_lines(tariff: Tariff) -> None:
-    seen: list[str] = []
-    for line in tariff.lines:
-        if line.id in seen:
-            raise RefusedError(Refusal.SHAPE, f"two lines are called {line.id}", fix="rename one")
-        if isinstance(line, EnergyLine):
-            _check_steps(line)
-        elif isinstance(line, PercentLine):
-            _check_base(line, seen)
-        else:
-            raise RefusedError(
-                Refusal.UNSUPPORTED, f"line {line.id}: {line.kind} is not priced yet", fix="wait"
-            )
-        seen.append(line.id)
-    if not any(isinstance(line, EnergyLine) for line in tariff.lines):
-        raise RefusedError(Refusal.SHAPE, "no line prices energy", fix="add an energy line")
-    total = tariff.total_round
-    if total.mode is RoundMode.NONE and any(
-        line.round.mode is RoundMode.NONE for line in tariff.lines
-    ):
-        raise RefusedError(
-            Refusal.ROUNDING,
-            "neither a line nor the total is rounded to a step",
-            fix="state the step of the line or of the total",
-        )
-
-
-def _check_steps(line: EnergyLine) -> None:
-    expected: int | None = 0
-    for number, step in enumerate(line.steps, start=1):
-        if expected is None:
-            raise _steps(line, number, "follows an open step")
-        if step.over_wh > expected:
-            raise _steps(line, number, f"leaves a gap of {step.over_wh - expected} Wh before it")
-        if step.over_wh < expected:
-            raise _steps(line, number, f"overlaps its forerunner by {expected - step.over_wh} Wh")
-        if step.upto_wh is not None and step.upto_wh <= step.over_wh:
-            raise _steps(line, number, "ends where or before it starts")
-        expected = step.upto_wh
-    if expected is not None:
-        raise _steps(line, len(line.steps), "is the last and must be open (upto_kwh null)")
-
-
-def _check_base(line: PercentLine, earlier: Sequence[str]) -> None:
-    unknown = [base for base in line.base if base not in earlier]
-    if unknown:
-        raise RefusedError(
-            Refusal.SHAPE,
-            f"line {line.id} is a share of {unknown[0]}, which is no earlier line",
-            fix="put the base line before it",
-        )
-
-
-def _steps(line: EnergyLine, number: int, message: str) -> RefusedError:
-    return RefusedError(
-        Refusal.STEPS,
-        f"line {line.id}: step {number} {message}",
-        fix="steps must touch: each starts where the one before ends",
-    )
 
 
 def _validity(message: str) -> RefusedError:
