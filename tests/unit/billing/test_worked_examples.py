@@ -21,6 +21,7 @@ from billing.rating.rules.compiler import compile_tariff
 from billing.rating.rules.oracle import oracle_charges
 from billing.rating.rules.usage import use_of
 from billing.tariffs.model import Tariff, UsageCase
+from billing.tariffs.rules import read_tariff
 
 FOLDER = Path(__file__).parent / "worked"
 FILES = {file.stem: json.loads(file.read_bytes()) for file in sorted(FOLDER.glob("*.json"))}
@@ -38,7 +39,7 @@ def tariff_of(worked: dict[str, Any]) -> Tariff:
         {key: example[key] for key in ("name", "usage", "lines", "total")}
         for example in worked["examples"]
     ]
-    return Tariff.model_validate({**worked["tariff"], "test_cases": cases})
+    return read_tariff(json.dumps({**worked["tariff"], "test_cases": cases}).encode())
 
 
 def told(amounts: dict[str, int]) -> dict[str, str]:
