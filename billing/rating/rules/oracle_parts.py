@@ -47,7 +47,7 @@ def rounded(amount: Fraction, rule: Round | QtyRound | None) -> Fraction:
     """Return `amount` at its stated step and mode, symmetric in sign; unstated leaves it exact."""
     if rule is None or rule.mode.value == "none":
         return amount
-    steps = abs(amount) / rule.step
+    steps = Fraction(abs(amount), rule.step)
     floor = math.floor(steps)
     part = steps - floor
     if rule.mode.value == "up":
@@ -61,7 +61,7 @@ def rounded(amount: Fraction, rule: Round | QtyRound | None) -> Fraction:
 
 def share_of(percent: int) -> Fraction:
     """Return a percent, as the file's micros, as a share: 13 % is 13/100."""
-    return Fraction(percent, 1_000_000) / 100
+    return Fraction(percent, 100_000_000)
 
 
 def scale_of(widths: Sequence[Width], use: PeriodUse) -> Fraction:
