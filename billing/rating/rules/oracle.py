@@ -13,7 +13,7 @@ from fractions import Fraction
 from billing.rating.model import PeriodUse
 from billing.rating.rules.oracle_lines import charged, exact_amount
 from billing.rating.rules.oracle_parts import holds, rounded
-from billing.tariffs.model import SumLine, Tariff
+from billing.tariffs.model import MaximumLine, MinimumLine, SubsidyLine, SumLine, Tariff
 from billing.tariffs.model.numbers import DAY_PARTS, MONTH_PARTS
 
 
@@ -71,7 +71,9 @@ def _charges(tariff: Tariff, use: PeriodUse) -> OracleCharges:
     for line in tariff.lines:
         due = charged(line, use) and holds(tariff, line.when, use)
         exact = exact_amount(tariff, line, use, amounts) if due else Fraction(0)
-        amounts[line.id] = rounded(exact, line.round)
+        # what lifts or lowers a base is a difference of rounded figures, itself not rounded again
+        follows = isinstance(line, MinimumLine | MaximumLine | SubsidyLine)
+        amounts[line.id] = exact if follows else rounded(exact, line.round)
     added = [amounts[line.id] for line in tariff.lines if not isinstance(line, SumLine)]
     total = rounded(sum(added, Fraction(0)), tariff.total_round)
     if any(amount.denominator != 1 for amount in (*amounts.values(), total)):

@@ -158,21 +158,21 @@ class FixedLine(ValueLine):
 
 
 class MinimumLine(ValueLine):
-    """What lifts the base up to the rounded value: `max(0, value - base)`."""
+    """What lifts the base up to the rounded value: `max(0, value - base)`, not rounded again."""
 
     kind: Literal["minimum"]
     base: tuple[str, ...] = Field(min_length=1)
 
 
 class MaximumLine(ValueLine):
-    """What lowers the base to the rounded value: `min(0, value - base)`."""
+    """What lowers the base to the rounded value: `min(0, value - base)`, not rounded again."""
 
     kind: Literal["maximum"]
     base: tuple[str, ...] = Field(min_length=1)
 
 
 class SubsidyLine(ValueLine):
-    """A credit of the value, never more than a base that is named: `-min(value, max(base, 0))`."""
+    """A credit of the rounded value, never more than a base that is named: `-min(value, base)`."""
 
     kind: Literal["subsidy"]
     base: tuple[str, ...] = ()
