@@ -168,6 +168,8 @@ def _check_widths(line: Line, widths: Sequence[Width], stated: QtyRound | None) 
         )
     if timed:
         _check_stated(line, "width_round", stated)
+    elif stated is not None:
+        raise unsupported(line, "width_round where no time scales")
 
 
 def _check_demand(tariff: Tariff, line: DemandLine) -> None:
