@@ -185,6 +185,8 @@ class CompiledTariff:
     counted: tuple[int, ...]
     """Indexes of the lines that the total adds."""
     total: Rounding
+    largest: tuple[int, ...]
+    """The largest amount of each line, in micros."""
     wide: bool
 
     @property

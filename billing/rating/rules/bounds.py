@@ -44,7 +44,7 @@ def prove(compiled: CompiledTariff) -> CompiledTariff:
     total = sum(largest)
     if 2 * total + compiled.total.step >= INT64_LIMIT:
         raise _beyond(compiled, f"the total may reach {total} micros")
-    return replace(compiled, wide=peak >= INT64_LIMIT)
+    return replace(compiled, largest=tuple(largest), wide=peak >= INT64_LIMIT)
 
 
 def _largest(compiled: CompiledTariff, line: CompiledLine, earlier: list[int]) -> tuple[int, int]:

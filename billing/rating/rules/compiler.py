@@ -65,7 +65,7 @@ def compile_tariff(tariff: Tariff, digest: str) -> CompiledTariff:
         attributes={name: _attribute(each) for name, each in tariff.attributes.items()},
         lines=lines,
         counted=tuple(n for n, line in enumerate(lines) if line.head.kind != "sum"),
-        total=tariff.total_round.rounding, wide=False,
+        total=tariff.total_round.rounding, largest=(), wide=False,
     )  # fmt: skip
     return prove(compiled)
 

@@ -5,8 +5,10 @@ Twins of `lines`, to the last micro; whatever is not simple is left to those. Sm
 too, since compiling takes a second or two. The functions release the interpreter's lock, so a
 caller may price slices in threads.
 
-Division is by reciprocal: a double has 53 bits and every quotient here is below 2**50, so the guess
-is wrong by one at most, and the exact remainder puts it right.
+Every loop is plain enough for the compiler to work on eight accounts at a time. So nothing
+branches: a rounding is a bias before a division that truncates, and a division is by reciprocal.
+A double has 53 bits and every quotient here is below 2**50, so the guess is wrong by one at most,
+and the exact remainder puts it right.
 """
 
 from typing import Any
@@ -27,42 +29,49 @@ except ImportError:
 SMALLEST = 8_192
 """Accounts in a chunk below which the plain twin is as good."""
 
-_MODES = {RoundMode.HALF_UP: 0, RoundMode.HALF_EVEN: 1, RoundMode.UP: 2, RoundMode.DOWN: 3}
+BLOCK = 2_048
+"""Accounts at a time inside a loop: a few columns of them stay in the nearest cache."""
+
+_MODES = (RoundMode.DOWN, RoundMode.HALF_UP, RoundMode.UP)
+"""Those that a bias before truncating can do; half_even is left to the plain twin."""
+
+_LARGEST_PRODUCT = 2**62
 _LARGEST_QUOTIENT = 2**50
 
 
-def price_line(sheet: Sheet, row: int, line: CompiledLine, out: IntArray) -> bool:
-    """Price a line into `out` and tell so; False when the plain twin has to."""
+def price_line(sheet: Sheet, row: int, line: CompiledLine, lines: IntArray) -> bool:
+    """Price a line into its row of `lines` and tell so; False when the plain twin has to."""
     if not _worth_it(sheet) or line.head.rounding.mode not in _MODES:
         return False
     match line:
         case CompiledEnergy():
             if not _simple(sheet, row, line):
                 return False
-            _ladder(sheet, line, out)
+            _ladder(sheet, line, lines[row])
         case CompiledPercent():
-            if line.denominator > _LARGEST_QUOTIENT:
+            unit = line.denominator * line.head.rounding.step
+            if not _fits(sheet, line.base, line.numerator, unit):
                 return False
-            base = sheet.amounts[line.base[0]] if len(line.base) == 1 else sheet.base(line.base)
-            _PERCENT(base, line.numerator, line.denominator, *_stated(line.head.rounding), out)
+            rows, rounding = np.array(line.base, dtype=np.int64), line.head.rounding
+            bias = _bias(rounding, unit)
+            _SHARE(lines, rows, line.numerator, unit, bias, rounding.step, lines[row])
         case _:
             return False
     on = plain.active(sheet, line)
     if on is not None:
-        out[~on] = 0
+        lines[row][~on] = 0
     return True
 
 
-def price_total(sheet: Sheet, out: IntArray) -> bool:
+def price_total(sheet: Sheet, lines: IntArray, out: IntArray) -> bool:
     """Add and round the lines that count into `out`; False when the plain twin has to."""
-    rounding = sheet.tariff.total
+    rounding, counted = sheet.tariff.total, sheet.tariff.counted
     if not _worth_it(sheet) or rounding.mode not in _MODES:
         return False
-    out[:] = 0
-    for row in sheet.tariff.counted:
-        np.add(out, sheet.amounts[row], out=out)
-    if rounding.step > 1:
-        _PERCENT(out, 1, 1, *_stated(rounding), out)
+    if not _fits(sheet, counted, 1, rounding.step):
+        return False
+    rows, bias = np.array(counted, dtype=np.int64), _bias(rounding, rounding.step)
+    _SHARE(lines, rows, 1, rounding.step, bias, rounding.step, out)
     return True
 
 
@@ -70,12 +79,21 @@ def _worth_it(sheet: Sheet) -> bool:
     return numba is not None and not sheet.tariff.wide and sheet.chunk.accounts >= SMALLEST
 
 
+def _fits(sheet: Sheet, base: tuple[int, ...], numerator: int, unit: int) -> bool:
+    product = sum(sheet.tariff.largest[row] for row in base) * abs(numerator)
+    return product + unit < _LARGEST_PRODUCT and product // unit < _LARGEST_QUOTIENT
+
+
 def _simple(sheet: Sheet, row: int, line: CompiledEnergy) -> bool:
     if any(isinstance(each, CompiledCredit) and row in each.base for each in sheet.tariff.lines):
         return False
+    limits = sheet.tariff.limits
+    product = limits.energy_wh * max(abs(price) for price in line.price.tolist())
+    unit = 1000 * line.head.rounding.step
     return (
         line.mode == "marginal" and line.qty == "ENERGY" and line.qty_rounding is None
-        and sheet.tariff.limits.energy_wh < 2**40
+        and product + unit < _LARGEST_PRODUCT and product // unit < _LARGEST_QUOTIENT
+        and limits.energy_wh**2 * 2 < _LARGEST_PRODUCT
         and (line.edge_rounding is None or line.edge_rounding.mode in _MODES)
     )  # fmt: skip
 
@@ -95,139 +113,154 @@ def _ladder(sheet: Sheet, line: CompiledEnergy, out: IntArray) -> None:
     else:
         rows = [plain.scaled(chunk, e, line.widths, line.width_rounding) for e in finite.tolist()]
         edges = np.array(rows, dtype=np.int64).reshape(len(rows), chunk.accounts)
-    stated = _stated(line.head.rounding)
+    rounding = line.head.rounding
+    unit = 1000 * rounding.step
+    bias = _bias(rounding, unit)
     if line.pro_rata:
         assert line.edge_rounding is not None
+        step, kind = line.edge_rounding.step, _MODES.index(line.edge_rounding.mode)
         _PRO_RATA(
             quantity,
             climbing,
             before,
             edges,
             line.price,
-            *_stated(line.edge_rounding),
-            *stated,
+            step,
+            kind,
+            unit,
+            bias,
+            rounding.step,
             out,
         )
     else:
-        _OWN(quantity, before, edges, line.price, *stated, out)
+        _OWN(quantity, before, edges, line.price, unit, bias, rounding.step, out)
+    if line.sign < 0:
+        np.negative(out, out=out)
 
 
-def _stated(rounding: Rounding) -> tuple[int, int]:
-    return rounding.step, _MODES[rounding.mode]
-
-
-def _floor(size: Any, unit: Any, inverse: Any) -> Any:
-    """Return `size // unit` for a size of 0 or more."""
-    found = np.int64(size * inverse)
-    rest = size - found * unit
-    if rest < 0:
-        return found - 1
-    if rest >= unit:
-        return found + 1
-    return found
-
-
-def _settle(size: Any, unit: Any, inverse: Any, mode: Any) -> Any:
-    """Return `size / unit` rounded to a whole number, sign-safe."""
-    sign = 1
-    if size < 0:
-        sign, size = -1, -size
-    whole = _floor(size, unit, inverse)
-    rest = size - whole * unit
-    if mode == 0:
-        whole += 2 * rest >= unit
-    elif mode == 1:
-        whole += (2 * rest > unit) or (2 * rest == unit and whole % 2 == 1)
-    elif mode == 2:
-        whole += rest > 0
-    return sign * whole
+def _bias(rounding: Rounding, unit: int) -> int:
+    """Return what is added before truncating."""
+    return {RoundMode.HALF_UP: unit // 2, RoundMode.UP: unit - 1}.get(rounding.mode, 0)
 
 
 def _own(  # noqa: PLR0917
-    quantity: Any, before: Any, edges: Any, price: Any, step: Any, mode: Any, out: Any
+    quantity: Any, before: Any, edges: Any, price: Any, unit: Any, bias: Any, step: Any, out: Any
 ) -> None:
     """Price each quantity through a ladder that climbs on it."""
-    unit = 1000 * step
     inverse = 1.0 / unit
-    wide = edges.shape[1] > 1
-    started = before.size > 1
-    last = price.size - 1
-    for n in range(quantity.size):
-        low = before[n] if started else 0
-        top = low + quantity[n]
-        product = 0
-        for s in range(last):
-            edge = min(max(edges[s, n if wide else 0], low), top)
-            product += (edge - low) * price[s]
-            low = edge
-        product += (top - low) * price[last]
-        out[n] = _settle(product, unit, inverse, mode) * step
+    product, low, top = (
+        np.empty(BLOCK, np.int64),
+        np.empty(BLOCK, np.int64),
+        np.empty(BLOCK, np.int64),
+    )
+    for start in range(0, quantity.size, BLOCK):
+        size = min(BLOCK, quantity.size - start)
+        if before.size > 1:
+            low[:size] = before[start : start + size]
+        else:
+            low[:size] = 0
+        for n in range(size):
+            top[n] = low[n] + quantity[start + n]
+            product[n] = 0
+        for s in range(price.size - 1):
+            worth = price[s]
+            if edges.shape[1] > 1:
+                for n in range(size):
+                    mark = min(max(edges[s, start + n], low[n]), top[n])
+                    product[n] += (mark - low[n]) * worth
+                    low[n] = mark
+            else:
+                edge = edges[s, 0]
+                for n in range(size):
+                    mark = min(max(edge, low[n]), top[n])
+                    product[n] += (mark - low[n]) * worth
+                    low[n] = mark
+        worth = price[price.size - 1]
+        for n in range(size):
+            product[n] += (top[n] - low[n]) * worth
+        _SETTLE(product, size, unit, inverse, bias, step, out[start : start + size])
 
 
 def _pro_rata(  # noqa: PLR0917
-    quantity: Any, climbing: Any, before: Any, edges: Any, price: Any, edge_step: Any,
-    edge_mode: Any, step: Any, mode: Any, out: Any,
+    quantity: Any, climbing: Any, before: Any, edges: Any, price: Any, edge_step: Any, kind: Any,
+    unit: Any, bias: Any, step: Any, out: Any,
 ) -> None:  # fmt: skip
     """Price each quantity's shares of a ladder that all energy climbs."""
-    unit = 1000 * step
     inverse = 1.0 / unit
-    wide = edges.shape[1] > 1
-    started = before.size > 1
-    last = price.size - 1
-    for n in range(quantity.size):
-        mine, whole = quantity[n], climbing[n]
-        start = before[n] if started else 0
-        divisor = max(whole, 1) * edge_step
-        share = 1.0 / divisor
-        product = 0
-        done = 0
-        for s in range(last):
-            below = min(max(edges[s, n if wide else 0] - start, 0), whole)
-            if below == whole:
-                mark = mine
+    product, done = np.empty(BLOCK, np.int64), np.empty(BLOCK, np.int64)
+    divisor, extra, share = (
+        np.empty(BLOCK, np.int64), np.empty(BLOCK, np.int64), np.empty(BLOCK, np.float64)
+    )  # fmt: skip
+    edge = np.empty(BLOCK, np.int64)
+    for start in range(0, quantity.size, BLOCK):
+        size = min(BLOCK, quantity.size - start)
+        mine, whole = quantity[start : start + size], climbing[start : start + size]
+        for n in range(size):
+            divisor[n] = max(whole[n], 1) * edge_step
+            share[n] = 1.0 / divisor[n]
+            product[n] = 0
+            done[n] = 0
+        for n in range(size):
+            extra[n] = (divisor[n] >> 1) if kind == 1 else ((divisor[n] - 1) if kind == 2 else 0)
+        for s in range(price.size - 1):
+            worth = price[s]
+            if edges.shape[1] > 1:
+                edge[:size] = edges[s, start : start + size]
             else:
-                mark = min(_settle(below * mine, divisor, share, edge_mode) * edge_step, mine)
-            product += (mark - done) * price[s]
-            done = mark
-        product += (mine - done) * price[last]
-        out[n] = _settle(product, unit, inverse, mode) * step
+                edge[:size] = edges[s, 0]
+            if before.size > 1:
+                for n in range(size):
+                    edge[n] -= before[start + n]
+            for n in range(size):
+                below = min(max(edge[n], 0), whole[n])
+                number = below * mine[n] + extra[n]
+                found = np.int64(number * share[n])
+                rest = number - found * divisor[n]
+                found += np.int64(rest >= divisor[n]) - np.int64(rest < 0)
+                mark = min(found * edge_step, mine[n])
+                mark = mine[n] if below == whole[n] else mark
+                product[n] += (mark - done[n]) * worth
+                done[n] = mark
+        worth = price[price.size - 1]
+        for n in range(size):
+            product[n] += (mine[n] - done[n]) * worth
+        _SETTLE(product, size, unit, inverse, bias, step, out[start : start + size])
 
 
-def _percent(  # noqa: PLR0917
-    base: Any, numerator: Any, denominator: Any, step: Any, mode: Any, out: Any
+def _share(  # noqa: PLR0917
+    lines: Any, rows: Any, numerator: Any, unit: Any, bias: Any, step: Any, out: Any
 ) -> None:
-    """Write `base x numerator / denominator`, rounded."""
-    inverse = 1.0 / denominator
-    by_step = 1.0 / step
-    unit = step * denominator
-    for n in range(base.size):
-        size = base[n]
-        sign = 1
-        if size < 0:
-            sign, size = -1, -size
-        times = numerator
-        if times < 0:
-            sign, times = -sign, -times
-        quotient = _floor(size, denominator, inverse)
-        rest = (size - quotient * denominator) * times
-        carried = _floor(rest, denominator, inverse)
-        whole = quotient * times + carried
-        rest -= carried * denominator
-        steps = _floor(whole, step, by_step)
-        over = (whole - steps * step) * denominator + rest
-        if mode == 0:
-            steps += 2 * over >= unit
-        elif mode == 1:
-            steps += (2 * over > unit) or (2 * over == unit and steps % 2 == 1)
-        elif mode == 2:
-            steps += over > 0
-        out[n] = sign * steps * step
+    """Write the sum of some lines x numerator / unit, rounded, x step."""
+    inverse = 1.0 / unit
+    product = np.empty(BLOCK, np.int64)
+    for start in range(0, out.size, BLOCK):
+        size = min(BLOCK, out.size - start)
+        product[:size] = 0
+        for r in range(rows.size):
+            line = lines[rows[r], start : start + size]
+            for n in range(size):
+                product[n] += line[n]
+        for n in range(size):
+            product[n] *= numerator
+        _SETTLE(product, size, unit, inverse, bias, step, out[start : start + size])
+
+
+def _settle(  # noqa: PLR0917
+    product: Any, size: Any, unit: Any, inverse: Any, bias: Any, step: Any, out: Any
+) -> None:
+    """Write each product / unit, truncated after the bias, sign-safe, x step."""
+    for n in range(size):
+        number = abs(product[n]) + bias
+        found = np.int64(number * inverse)
+        rest = number - found * unit
+        found += np.int64(rest >= unit) - np.int64(rest < 0)
+        amount = found * step
+        out[n] = -amount if product[n] < 0 else amount
 
 
 def _compiled(function: Any) -> Any:
     return function if numba is None else numba.njit(nogil=True, error_model="numpy")(function)
 
 
-_floor = _compiled(_floor)
-_settle = _compiled(_settle)
-_OWN, _PRO_RATA, _PERCENT = _compiled(_own), _compiled(_pro_rata), _compiled(_percent)
+_SETTLE = _compiled(_settle)
+_OWN, _PRO_RATA, _SHARE = _compiled(_own), _compiled(_pro_rata), _compiled(_share)

@@ -60,15 +60,15 @@ def price_into(
     for start in range(first, end, CHUNK):
         stop = min(start + CHUNK, end)
         sheet = Sheet(tariff, Chunk(use, start, stop, tariff.wide))
+        lines = charges.lines[:, start:stop]
         for row, line in enumerate(tariff.lines):
-            out = charges.lines[row, start:stop]
-            if fused.price_line(sheet, row, line, out):
-                sheet.amounts.append(out)
+            if fused.price_line(sheet, row, line, lines):
+                sheet.amounts.append(lines[row])
             else:
                 sheet.amounts.append(amount(sheet, row, line))
-                out[:] = sheet.amounts[row]
+                lines[row] = sheet.amounts[row]
         total = charges.total[start:stop]
-        if not fused.price_total(sheet, total):
+        if not fused.price_total(sheet, lines, total):
             total[:] = ratio_rounded(sheet.base(tariff.counted), 1, 1, tariff.total)
 
 

@@ -170,9 +170,10 @@ def _shares(
 ) -> list[IntArray]:
     """Return a line's part of each step that all energy climbs."""
     divisor = np.maximum(whole, 1)
-    marks = [
-        np.minimum(ratio_rounded(part, quantity, divisor, rounding), quantity) for part in below
-    ]
+    marks = []
+    for part in below:
+        share = np.minimum(ratio_rounded(part, quantity, divisor, rounding), quantity)
+        marks.append(np.where(part == whole, quantity, share))
     return _between([quantity * 0, *marks, quantity])
 
 

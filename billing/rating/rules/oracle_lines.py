@@ -153,7 +153,7 @@ def _shares(
     for _, top in edges:
         below = climbed if top is None else min(max(top - before, Fraction(0)), climbed)
         share = Fraction(below * quantity, climbed)
-        mark = quantity if top is None else rounded(share, line.edge_round)
+        mark = quantity if below == climbed else rounded(share, line.edge_round)
         marks.append(min(mark, quantity))
     return [high - low for low, high in zip([Fraction(0), *marks], marks, strict=False)]
 

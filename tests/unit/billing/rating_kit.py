@@ -21,7 +21,8 @@ LIMITS = {
 }  # fmt: skip
 PERIODS = [
     {"name": "peak", "spans": [{"day_types": ["work"], "from": "08:00", "to": "22:00"}]},
-    {"name": "night", "spans": [{"from": "00:00", "to": "08:00"}, {"from": "22:00", "to": "24:00"}]},
+    {"name": "night",
+     "spans": [{"from": "00:00", "to": "08:00"}, {"from": "22:00", "to": "24:00"}]},
     {"name": "rest", "spans": [{"day_types": ["free"], "from": "08:00", "to": "22:00"}]},
 ]  # fmt: skip
 BODY: dict[str, Any] = {
@@ -136,7 +137,9 @@ def energy(draw: st.DrawFn, modes: tuple[str, ...] = ()) -> dict[str, Any]:
     known = list(modes) or ["marginal", "whole_band", "schedule_switch"]
     resets = ["period", "calendar_year", "tariff_year", "purchase_month"]
     line: dict[str, Any] = {
-        "kind": "energy", "scope": draw(scopes(known, resets)), "periods": some_periods(draw)
+        "kind": "energy",
+        "scope": draw(scopes(known, resets)),
+        "periods": some_periods(draw),
     }
     if line["scope"]["mode"] == "schedule_switch":
         line["schedules"] = [
@@ -239,7 +242,8 @@ def follower(draw: st.DrawFn, earlier: list[str], energies: list[str]) -> dict[s
     widths = draw(st.sampled_from([["fixed"], ["per_month", "per_household"], ["per_day"]]))
     return {
         "kind": kind, "kwh": draw(number(90, 0, 1)), "widths": widths,
-        "width_round": None if widths == ["fixed"] else draw(qty_roundings), "price": draw(prices), "coef": draw(coefs),
+        "width_round": None if widths == ["fixed"] else draw(qty_roundings),
+        "price": draw(prices), "coef": draw(coefs),
         "base": draw(st.lists(st.sampled_from(energies), unique=True, min_size=1)),
     }  # fmt: skip
 
