@@ -2,7 +2,7 @@
 
 import typer
 
-from meterloop.cli import ask, care, decode, field, play, serve
+from meterloop.cli import ask, care, decode, field, play, serve, tariff, tariff_diff, tariff_import
 
 app = typer.Typer(
     name="meterloop",
@@ -17,6 +17,11 @@ care.register(app)
 ask.register(app)
 decode.register(app)
 field.register(app)
+tariffs = typer.Typer(no_args_is_help=True, help="Tariff files: take, compare.")
+tariff.register(tariffs)
+tariff_import.register(tariffs)
+tariff_diff.register(tariffs)
+app.add_typer(tariffs, name="tariff")
 
 
 def main() -> None:
