@@ -245,6 +245,9 @@ def check_capacity(tariff: Tariff, use: PeriodUse) -> None:
     for reset, counter in use.before_wh.items():
         most = bounds.energy_wh if reset == "period" else bounds.counter_wh
         asked.append((f"the counter of {reset}", sum(counter), most, "Wh"))
+    if tariff.basis == "ladder_year":
+        year = sum(use.before_wh.get("calendar_year", ())) + sum(use.energy_wh)
+        asked.append(("energy of the year", year, bounds.energy_wh, "Wh"))
     for name, found, most, unit in asked:
         if found > most:
             raise _refused(

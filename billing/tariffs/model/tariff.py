@@ -157,4 +157,5 @@ class Tariff(Part):
         """Return what its use is bound by, whatever the basis."""
         if self.limits is not None:
             return self.limits
-        return Limits.model_construct(energy_wh=self.largest_year_wh)
+        most = self.largest_year_wh
+        return Limits.model_construct(energy_wh=most, counter_wh=most)
