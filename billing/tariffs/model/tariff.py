@@ -6,10 +6,10 @@ instead of being ignored.
 """
 
 from datetime import date
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
 from billing.tariffs.model.calendar import Calendar, TouPeriod
 from billing.tariffs.model.lines import EnergyLine, Line, PercentLine
@@ -42,6 +42,16 @@ class UsageCase(Part):
     usage: UsageFile
     lines: dict[str, MoneyText] = Field(default_factory=dict)
     total: MoneyText
+
+
+def _sort_of_case(found: Any) -> str:
+    return "counters" if isinstance(found, dict) and "usage" not in found else "period"
+
+
+AnyCase = Annotated[
+    Annotated[Case, Tag("counters")] | Annotated[UsageCase, Tag("period")],
+    Discriminator(_sort_of_case),
+]
 
 
 class Limits(Part):
@@ -94,7 +104,7 @@ class Tariff(Part):
     touperiods: tuple[TouPeriod, ...] = ()
     lines: tuple[Line, ...] = Field(min_length=1)
     total_round: Round
-    test_cases: tuple[Case | UsageCase, ...] = Field(min_length=1)
+    test_cases: tuple[AnyCase, ...] = Field(min_length=1)
 
     @model_validator(mode="before")
     @classmethod
