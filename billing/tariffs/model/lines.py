@@ -68,8 +68,8 @@ class EnergyLine(LineBase):
     energy, and of each edge the line takes the share
     `edge_round(part of the use below the edge x quantity / all energy)`, never more than the
     quantity, and all of it at an edge that all energy stays below; the step of whole_band and the
-    schedule are then chosen by all energy. The counter before the use is `before[reset]`, of the line's periods when `own`,
-    of all when `pro_rata`; it is 0 for REACTIVE.
+    schedule are then chosen by all energy. The counter before the use is `before[reset]`, of the
+    line's periods when `own`, of all when `pro_rata`; it is 0 for REACTIVE.
     """
 
     kind: Literal["energy"]
