@@ -26,6 +26,7 @@ from cloud.store import audit
 from cloud.store.db import Connection, Database
 from protocols.errors import RefusedError
 from protocols.identity import TransformerId
+from protocols.timeline import Interval
 
 _LOG = logging.getLogger(__name__)
 
@@ -89,6 +90,13 @@ def cards_of(conn: Connection, accounts: Sequence[str]) -> dict[AccountId, Custo
 def find(conn: Connection, text: str, *, limit: int = 20) -> list[CustomerCard]:
     """Return open agreements whose ids or customer's name hold `text`."""
     return store.find_cards(conn, text, limit)
+
+
+def cards_on_tariff(
+    conn: Connection, code: str, span: Interval, *, after: str = "", limit: int = 1_000
+) -> list[CustomerCard]:
+    """Return agreements of a tariff that held in the whole span, by usage point, in pages."""
+    return store.cards_on_tariff(conn, code, span, after, limit)
 
 
 def set_threshold(db: Database, threshold: Threshold, *, actor: str, now: datetime) -> None:

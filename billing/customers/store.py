@@ -21,6 +21,7 @@ from billing.customers.model import (
 from cloud.store.db import Connection
 from cloud.store.sql import Queries
 from protocols.identity import UsagePointId
+from protocols.timeline import Interval
 
 _SQL = Queries(Path(__file__).parent / "sql")
 
@@ -107,6 +108,14 @@ def card_by_usage_point(conn: Connection, usage_point: str) -> CustomerCard | No
 def find_cards(conn: Connection, text: str, limit: int) -> list[CustomerCard]:
     """Return open agreements whose ids or name hold the text."""
     return list(_cards(conn.execute(_SQL["find_cards"], {"text": text, "limit": limit})))
+
+
+def cards_on_tariff(
+    conn: Connection, code: str, span: Interval, after: str, limit: int
+) -> list[CustomerCard]:
+    """Return agreements of a tariff code that held in the whole span, by usage point."""
+    asked = {"code": code, "after": after, "limit": limit, "start": span.start, "end": span.end}
+    return list(_cards(conn.execute(_SQL["cards_on_tariff"], asked)))
 
 
 def _cards(rows: Any) -> Iterator[CustomerCard]:

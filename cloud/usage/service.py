@@ -1,7 +1,7 @@
 """The one door to consumption: registers, intervals, days, averages of a usage point."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -42,6 +42,13 @@ def first_register(conn: Connection, usage_point: UsagePointId) -> UsageRegister
 def registers(conn: Connection, usage_point: UsagePointId, span: Interval) -> list[UsageRegister]:
     """Return every register read in `span`, oldest first."""
     return store.registers_in(conn, usage_point, span)
+
+
+def registers_at_each(
+    conn: Connection, usage_points: Sequence[UsagePointId], at: Sequence[datetime]
+) -> list[UsageRegister | None]:
+    """Return for each (usage point, instant) the newest register at or before it, in one query."""
+    return store.registers_at_each(conn, usage_points, at)
 
 
 def latest_registers(conn: Connection) -> LatestRegisters:

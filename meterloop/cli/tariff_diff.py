@@ -2,9 +2,12 @@
 
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
+from datetime import date
+from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,7 +15,7 @@ import numpy as np
 import typer
 from rich import box
 from rich.console import Console, RenderableType
-from rich.progress import Progress
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
 
@@ -25,7 +28,9 @@ from billing.tariffs.model import Tariff
 from billing.tariffs.model.usage import UsageFile
 from billing.tariffs.rules import read_tariff, read_usage
 from billing.tariffs.rules.diff import About, Change, StepChange, changes_of, step_changes
+from cloud.store.db import Database
 from meterloop.cli.answer import JsonFlag, failures_told, say
+from meterloop.cli.tariff_accounts import Accounts
 from meterloop.config import ConfigError
 from protocols.errors import RefusedError
 
@@ -42,6 +47,19 @@ UsageFiles = Annotated[
 Top = Annotated[int, typer.Option(min=0, max=1000, help="How many gainers and losers are named.")]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Difference:
+    """All that is told of two tariff files."""
+
+    old: Tariff
+    new: Tariff
+    changes: Sequence[Change]
+    steps: Sequence[StepChange]
+    impact: Impact | None
+    unpriced: Mapping[str, int]
+    """Accounts that could not be priced by both, by the reason's code."""
+
+
 def register(tariff: typer.Typer) -> None:
     """Add the verb to those of tariffs."""
     tariff.command("diff")(diff)
@@ -52,49 +70,92 @@ def diff(
     after: TariffFile,
     *,
     usage: UsageFiles = None,
+    accounts: Annotated[
+        str, typer.Option(help="Database (DSN) whose accounts on the first tariff are priced.")
+    ] = "",
+    first: Annotated[str, typer.Option("--from", help="First day of --accounts.")] = "",
+    until: Annotated[str, typer.Option("--until", help="Day after the last of --accounts.")] = "",
     top: Top = 10,
     as_json: JsonFlag = False,
 ) -> None:
-    """Compare two tariff files; with --usage, price the same use by both and tell who pays more."""
+    """
+    Compare two tariff files, and price the same use by both to tell who pays more.
+
+    The use comes from --usage, or from the registers of the --accounts that were on the first
+    tariff's code in all days from --from until --until.
+    """
     with failures_told(as_json=as_json):
         raw = [_octets(file) for file in (before, after)]
         old, new = (read_tariff(document) for document in raw)
-        if usage and (old.currency, old.minor_units) != (new.currency, new.minor_units):
-            fault = f"{before} is in {old.currency}, {after} in {new.currency}: leave out --usage"
+        if usage and accounts:
+            raise ConfigError("command line", ["give --usage or --accounts, one of them"])
+        priced = bool(usage or accounts)
+        if priced and (old.currency, old.minor_units) != (new.currency, new.minor_units):
+            fault = (
+                f"{before} is in {old.currency}, {after} in {new.currency}: "
+                "leave out --usage and --accounts"
+            )
             raise ConfigError("command line", [fault])
         files = [json.loads(document) for document in raw]
         changes, steps = changes_of(*files), step_changes(*files)
-        impact = _impact(old, new, usage, top=top) if usage else None
+        impact, unpriced = None, Counter[str]()
+        if accounts:
+            days = _day(first, "--from"), _day(until, "--until")
+            with Database(accounts, application="meterloop-cli", size=1) as db:
+                them = Accounts(db=db, tariffs=(old, new), first=days[0], until=days[1])
+                impact, unpriced = _impact(old, new, them.uses(), top=top), them.unpriced
+        elif usage:
+            impact = _impact(old, new, _from_files(old, new, usage), top=top)
+        found = Difference(
+            old=old, new=new, changes=changes, steps=steps, impact=impact, unpriced=unpriced
+        )
         if as_json:
-            say(_as_plain(old, new, changes, steps, impact), as_json=True)
+            say(_as_plain(found), as_json=True)
         else:
-            _show(old, new, changes, steps, impact)
+            _show(found)
 
 
-def _impact(old: Tariff, new: Tariff, files: Sequence[Path], *, top: int) -> Impact:
+def _impact(
+    old: Tariff, new: Tariff, uses: Iterator[tuple[str, PeriodUse, PeriodUse]], *, top: int
+) -> Impact:
     """Return what the same use costs by both, account by account."""
-    named = [pair for file in files for pair in _usages(file)]
-    numbers: dict[str, int] = {}
-    rows = np.array(
-        [numbers.setdefault(usage.account or place, len(numbers)) for place, usage in named],
-        dtype=np.int64,
-    )
-    sums = np.zeros((2, len(numbers)), dtype=np.int64)
-    with Progress(console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task("pricing by both", total=2 * len(named))
-        for tariff, mine in zip((old, new), sums, strict=True):
-            compiled = compile_tariff(tariff, "")
-            for start in range(0, len(named), _BATCH):
-                uses = [_use(tariff, *each) for each in named[start : start + _BATCH]]
-                totals = kernel.price_uses(compiled, uses).total
-                np.add.at(mine, rows[start : start + _BATCH], totals)
-                progress.advance(task, len(uses))
-    return impact_of(list(numbers), sums[0], sums[1], top=top)
+    compiled = compile_tariff(old, ""), compile_tariff(new, "")
+    sums: dict[str, tuple[int, int]] = {}
+    with Progress(
+        TextColumn("{task.description}"), SpinnerColumn(), TextColumn("{task.completed} periods"),
+        TimeElapsedColumn(), console=Console(stderr=True), transient=True,
+    ) as progress:  # fmt: skip
+        task = progress.add_task("pricing by both", total=None)
+        while many := list(islice(uses, _BATCH)):
+            before = kernel.price_uses(compiled[0], [each for _, each, _ in many]).total.tolist()
+            after = kernel.price_uses(compiled[1], [each for _, _, each in many]).total.tolist()
+            for (account, _, _), one, other in zip(many, before, after, strict=True):
+                held = sums.get(account, (0, 0))
+                sums[account] = held[0] + one, held[1] + other
+            progress.advance(task, len(many))
+    both = np.array(list(sums.values()), dtype=np.int64).reshape(-1, 2)
+    return impact_of(list(sums), both[:, 0], both[:, 1], top=top)
+
+
+def _from_files(
+    old: Tariff, new: Tariff, files: Sequence[Path]
+) -> Iterator[tuple[str, PeriodUse, PeriodUse]]:
+    for file in files:
+        for place, usage in _usages(file):
+            yield usage.account or place, _use(old, place, usage), _use(new, place, usage)
 
 
 def _use(tariff: Tariff, place: str, usage: UsageFile) -> PeriodUse:
     with _naming(f"{place} by {tariff.code} version {tariff.version}"):
         return use_at_any_time(tariff, usage)
+
+
+def _day(text: str, option: str) -> date:
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        fault = f"{option} {text or 'is not said'}: with --accounts, write a day as YYYY-MM-DD"
+        raise ConfigError("command line", [fault]) from None
 
 
 def _usages(file: Path) -> Iterator[tuple[str, UsageFile]]:
@@ -127,19 +188,19 @@ def _octets(file: Path) -> bytes:
         raise ConfigError("command line", [f"{file}: cannot be read ({error.strerror})"]) from error
 
 
-def _as_plain(
-    old: Tariff, new: Tariff, changes: list[Change], steps: list[StepChange], impact: Impact | None
-) -> dict[str, Any]:
+def _as_plain(found: Difference) -> dict[str, Any]:
     answer: dict[str, Any] = {
-        "before": _head(old), "after": _head(new),
-        "changes": [asdict(change) for change in changes],
-        "steps": [{**asdict(step), "basis_points": step.basis_points} for step in steps],
+        "before": _head(found.old), "after": _head(found.new),
+        "changes": [asdict(change) for change in found.changes],
+        "steps": [{**asdict(step), "basis_points": step.basis_points} for step in found.steps],
     }  # fmt: skip
-    if impact is not None:
-        decimals = old.minor_units
-        answer["impact"] = _told_money(asdict(impact), decimals)
-        answer["impact"]["change"] = to_text(impact.change_micros, decimals)
-        answer["impact"]["currency"] = old.currency
+    if found.impact is not None:
+        decimals = found.old.minor_units
+        answer["impact"] = {
+            **_told_money(asdict(found.impact), decimals),
+            "change": to_text(found.impact.change_micros, decimals),
+            "currency": found.old.currency, "unpriced": dict(found.unpriced),
+        }  # fmt: skip
     return answer
 
 
@@ -164,25 +225,26 @@ def _head(tariff: Tariff) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _show(
-    old: Tariff, new: Tariff, changes: list[Change], steps: list[StepChange], impact: Impact | None
-) -> None:
+def _show(found: Difference) -> None:
     console = Console(file=sys.stdout)
     if not console.is_terminal:
         console = Console(file=sys.stdout, width=_WIDTH)
+    old, new = found.old, found.new
     console.print(
         f"{old.code} version {old.version} (from {old.valid_from})  →  "
         f"{new.code} version {new.version} (from {new.valid_from})",
         markup=False, highlight=False,
     )  # fmt: skip
-    if not changes:
+    if not found.changes:
         console.print("The files say the same.")
         return
-    console.print(_step_table(steps, old, new))
-    console.print(_change_table(changes))
-    if impact is not None:
-        for part in _impact_parts(impact, old):
+    console.print(_step_table(found.steps, old, new))
+    console.print(_change_table(found.changes))
+    if found.impact is not None:
+        for part in _impact_parts(found.impact, old):
             console.print(part)
+    for reason, count in found.unpriced.items():
+        console.print(Text(f"{count} accounts not priced: {reason}", "yellow"))
 
 
 def _step_table(steps: Sequence[StepChange], old: Tariff, new: Tariff) -> Table:
