@@ -34,6 +34,7 @@ Share = Annotated[
     Literal["own", "pro_rata"] | None,
     typer.Option(help="How steps meet hours: each period its own steps, or shares of one ladder."),
 ]
+Vat = Annotated[bool, typer.Option("--vat-included", help="Its prices include VAT.")]
 LegalRef = Annotated[str, typer.Option(help="Decree or order that sets the rate.")]
 Source = Annotated[list[str] | None, typer.Option(help="Where it is published. Repeatable.")]
 LeaveOut = Annotated[
@@ -63,6 +64,7 @@ def from_urdb(
     limit: Limit = None,
     share: Share = None,
     leave_out: LeaveOut = None,
+    vat_included: Vat = False,
     legal_ref: LegalRef = "",
     source: Source = None,
     as_json: JsonFlag = False,
@@ -72,8 +74,8 @@ def from_urdb(
         terms = ImportTerms(
             code=code or _code_of(out), zone=zone, version=version, currency=currency,
             minor_units=minor_units, valid_from=_day(valid_from), limits=_limits(limit),
-            share=share, left_out=tuple(leave_out or ()), legal_ref=legal_ref,
-            sources=tuple(source or ()),
+            share=share, left_out=tuple(leave_out or ()), vat_included=vat_included,
+            legal_ref=legal_ref, sources=tuple(source or ()),
         )  # fmt: skip
         _take(file, out, terms, tariff_from_urdb, as_json=as_json)
 
@@ -90,6 +92,7 @@ def from_gazette(
     minor_units: Digits = 2,
     limit: Limit = None,
     share: Share = None,
+    vat_included: Vat = False,
     legal_ref: LegalRef = "",
     source: Source = None,
     as_json: JsonFlag = False,
@@ -99,7 +102,8 @@ def from_gazette(
         terms = ImportTerms(
             code=code or _code_of(out), zone=zone, version=version, currency=currency,
             minor_units=minor_units, valid_from=_day(valid_from), limits=_limits(limit),
-            share=share, legal_ref=legal_ref, sources=tuple(source or ()),
+            share=share, vat_included=vat_included, legal_ref=legal_ref,
+            sources=tuple(source or ()),
         )  # fmt: skip
         _take(file, out, terms, tariff_from_gazette, as_json=as_json)
 

@@ -58,7 +58,7 @@ def tariff_from_gazette(document: bytes, terms: ImportTerms) -> dict[str, Any]:
         "minor_units": terms.minor_units, "zone": terms.zone,
         "valid_from": terms.valid_from.isoformat(), "valid_to": None, "basis": "period",
         "limits": {"energy_kwh": "1000000", **_limits(lines), **terms.limits},
-        "vat_included": False, "legal_ref": terms.legal_ref or "gazette table",
+        "vat_included": terms.vat_included, "legal_ref": terms.legal_ref or "gazette table",
         "sources": list(terms.sources) or ["gazette table"],
     }  # fmt: skip
     if hours:

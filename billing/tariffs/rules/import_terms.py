@@ -21,6 +21,7 @@ class ImportTerms:
     limits: Mapping[str, str] = field(default_factory=dict)
     share: Literal["own", "pro_rata"] | None = None
     left_out: tuple[str, ...] = ()
+    vat_included: bool = False
     legal_ref: str = ""
     sources: tuple[str, ...] = ()
 

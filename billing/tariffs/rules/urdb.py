@@ -51,7 +51,7 @@ def tariff_from_urdb(document: bytes, terms: ImportTerms) -> dict[str, Any]:
     found: dict[str, Any] = {
         "code": terms.code, "version": terms.version, "currency": terms.currency,
         "minor_units": terms.minor_units, "zone": terms.zone, **_validity(rate, terms),
-        "basis": "period", "limits": _limits(lines, terms), "vat_included": False,
+        "basis": "period", "limits": _limits(lines, terms), "vat_included": terms.vat_included,
         "legal_ref": _told(rate, terms), "sources": _sources(rate, terms),
     }  # fmt: skip
     if hours.touperiods:

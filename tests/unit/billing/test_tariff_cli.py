@@ -77,6 +77,13 @@ def test_what_cannot_be_imported_is_refused_by_name_and_nothing_written(tmp_path
     assert "coincidentratestructure" in json.loads(out.read_text())["legal_ref"]
 
 
+def test_what_the_caller_states_is_written(tmp_path: Path) -> None:
+    out = gazette(tmp_path, "vat", TABLE, "--vat-included", "--legal-ref", "No. 204")
+    written = json.loads(out.read_text())
+    assert (written["vat_included"], written["legal_ref"]) == (True, "No. 204")
+    assert written["sources"] == ["https://example.org/decree"]
+
+
 @pytest.mark.parametrize(
     "more", [("--valid-from", "May"), ("--limit", "demand_kw"), ("--limit", "=3")]
 )
