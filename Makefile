@@ -81,6 +81,7 @@ kill-test: $(VENV)/.stamp-dev
 bench: $(VENV)/.stamp-dev
 	$(PY) tests/benchmarks/loop.py $(ARGS)
 	PYTHONPATH=. $(PY) tests/benchmarks/field.py $(ARGS)
+	PYTHONPATH=. $(PY) tests/benchmarks/money.py $(ARGS)
 
 # not part of make test: the gate has its own fuzz, which needs no wheel of one interpreter
 fuzz: $(VENV)/.stamp-dev

@@ -64,14 +64,17 @@ def _prove_usage(tariff: Tariff, compiled: CompiledTariff, case: UsageCase) -> N
         raise _case(case.name, f"kernel and oracle differ in {', '.join(wrong)}")
 
 
-def price_columns(tariff: CompiledTariff, use: UseColumns, *, threads: int) -> Charges:
+def price_columns(
+    tariff: CompiledTariff, use: UseColumns, *, threads: int, room: Charges | None = None
+) -> Charges:
     """
     Return `kernel.price` of many accounts, in slices by threads of this process.
 
-    With numba the kernel works without the interpreter's lock, so slices run side by side.
+    With numba the kernel works without the interpreter's lock, so slices run side by side. `room`
+    is written over and returned: a caller of many batches of one shape keeps one.
     """
     edges = [use.accounts * n // threads for n in range(threads + 1)]
-    charges = kernel.empty_charges(tariff, use)
+    charges = kernel.empty_charges(tariff, use) if room is None else room
     check_columns(tariff, use)
     with ThreadPoolExecutor(threads) as pool:
         list(

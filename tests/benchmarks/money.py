@@ -122,7 +122,7 @@ def figures(accounts: int, repeats: int, threads: int) -> dict[str, object]:
     octets = accounts * 8 * (4 + len(full.lines) + 1)
     room = kernel.empty_charges(compiled, use)
     one = quickest(lambda: kernel.price_into(compiled, use, 0, accounts, room), repeats)
-    many = quickest(lambda: price_columns(compiled, use, threads=threads), repeats)
+    many = quickest(lambda: price_columns(compiled, use, threads=threads, room=room), repeats)
     slow = quickest(lambda: bare(use.energy_wh), repeats)
     bandwidth = memory_bandwidth(octets, repeats)
     return {

@@ -25,6 +25,9 @@ def ratio_rounded(
     the result, and four times `step x divisor`.
     """
     size: IntArray = np.abs(product)
+    if isinstance(times, int) and times == 1:
+        plain = _in_units(size, divisor * rounding.step, rounding)
+        return np.where(product < 0, -plain, plain)
     rest: IntArray = (size % divisor) * times
     whole: IntArray = (size // divisor) * times + rest // divisor
     found: IntArray = _to_step(whole, rest % divisor, divisor, rounding)
@@ -35,10 +38,19 @@ def _to_step(
     whole: IntArray, rest: IntArray, divisor: IntArray | int, rounding: Rounding
 ) -> IntArray:
     """Return `whole + rest / divisor`, 0 or more, rounded to the step."""
-    step = rounding.step
-    steps = whole // step
-    over = (whole - steps * step) * divisor + rest
-    unit = step * divisor
+    steps = whole // rounding.step
+    over = (whole - steps * rounding.step) * divisor + rest
+    return _settled(steps, over, rounding.step * divisor, rounding)
+
+
+def _in_units(size: IntArray, unit: IntArray | int, rounding: Rounding) -> IntArray:
+    """Return `size / unit` rounded to a whole number, x step."""
+    steps = size // unit
+    return _settled(steps, size - steps * unit, unit, rounding)
+
+
+def _settled(steps: IntArray, over: IntArray, unit: IntArray | int, rounding: Rounding) -> IntArray:
+    """Return whole steps, one more where the part left over asks for it, x step."""
     match rounding.mode:
         case RoundMode.HALF_UP:
             steps = steps + (2 * over >= unit)
@@ -51,7 +63,7 @@ def _to_step(
         case RoundMode.NONE:
             if bool(np.any(over != 0)):
                 raise ValueError("a value is not a whole step; state a rounding")
-    return steps * step
+    return steps * rounding.step
 
 
 def rounded(amount: IntArray, rounding: Rounding | None) -> IntArray:

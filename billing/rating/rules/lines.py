@@ -172,7 +172,7 @@ def _shares(
     divisor = np.maximum(whole, 1)
     marks = []
     for part in below:
-        share = np.minimum(ratio_rounded(part, quantity, divisor, rounding), quantity)
+        share = np.minimum(ratio_rounded(part * quantity, 1, divisor, rounding), quantity)
         marks.append(np.where(part == whole, quantity, share))
     return _between([quantity * 0, *marks, quantity])
 
