@@ -1,5 +1,5 @@
 """
-The billing process: sweep, cases, rechecks, and live balances for people who watch.
+The billing process: sweep, cases, rechecks, the seal of the ledger, live balances for watchers.
 
 Database work runs in a thread; the broker is a rim that may be away: balances are retained and
 the next sweep after a reconnection publishes all of them again.
@@ -16,6 +16,7 @@ import aiomqtt
 
 from billing.collections import service as collections
 from billing.collections.model import Stepped
+from billing.ledger import service as ledger
 from billing.prepaid import service as prepaid
 from billing.prepaid.model import Swept
 from cloud.store.clock import Clock
@@ -100,7 +101,9 @@ async def _loop(
 
 def _once(db: Database, clock: Clock, everything: bool) -> tuple[Swept, Stepped]:
     swept = prepaid.sweep(db, now=clock.now(), everything=everything)
-    return swept, collections.step(db, now=clock.now())
+    stepped = collections.step(db, now=clock.now())
+    ledger.seal(db, now=clock.now())
+    return swept, stepped
 
 
 def _note(

@@ -1,12 +1,29 @@
 """SQL of the ledger: entries and postings are inserted, never changed."""
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import date, datetime
+from itertools import groupby
 from pathlib import Path
+from typing import Any
 
-from billing.ledger.model import AccountKind, Draft, Leg, Side, StatementLine
+from psycopg import IntegrityError
+
+from billing.ledger.model import (
+    AccountKind,
+    AccountSum,
+    BookedEntry,
+    BookedLeg,
+    Draft,
+    Leg,
+    Link,
+    Refusal,
+    Root,
+    Side,
+    StatementLine,
+)
 from cloud.store.db import Connection
 from cloud.store.sql import Queries
+from protocols.errors import RefusedError
 
 _SQL = Queries(Path(__file__).parent / "sql")
 
@@ -35,6 +52,7 @@ def ensure_accounts(conn: Connection, kinds: Mapping[AccountKey, AccountKind]) -
             "kinds": [kind.value for kind in kinds.values()],
             "normals": [int(kind.normal) for kind in kinds.values()],
             "kept": [kind.kept for kind in kinds.values()],
+            "floors": [kind.floor for kind in kinds.values()],
         },
     )
 
@@ -69,18 +87,30 @@ def entries_by_key(conn: Connection, keys: Sequence[str]) -> dict[str, tuple[int
 def insert_postings(
     conn: Connection, legs: Sequence[tuple[int, int, Leg]], accounts: Mapping[AccountKey, int]
 ) -> None:
-    """Insert (entry, seq, leg) rows, all in one statement."""
-    conn.execute(
-        _SQL["insert_postings"],
-        {
-            "entries": [entry for entry, _, _ in legs],
-            "seqs": [seq for _, seq, _ in legs],
-            "accounts": [accounts[leg.code, leg.currency] for _, _, leg in legs],
-            "sides": [int(leg.side) for _, _, leg in legs],
-            "amounts": [leg.amount_micros for _, _, leg in legs],
-            "currencies": [leg.currency for _, _, leg in legs],
-        },
-    )
+    """
+    Insert (entry, seq, leg) rows, all in one statement.
+
+    Raises: RefusedError `ledger.floor` when an account would fall below its smallest balance.
+    """
+    try:
+        conn.execute(
+            _SQL["insert_postings"],
+            {
+                "entries": [entry for entry, _, _ in legs],
+                "seqs": [seq for _, seq, _ in legs],
+                "accounts": [accounts[leg.code, leg.currency] for _, _, leg in legs],
+                "sides": [int(leg.side) for _, _, leg in legs],
+                "amounts": [leg.amount_micros for _, _, leg in legs],
+                "currencies": [leg.currency for _, _, leg in legs],
+            },
+        )
+    except IntegrityError as error:
+        said = error.diag.message_primary or ""
+        if not said.startswith("ledger_floor"):
+            raise
+        raise RefusedError(
+            Refusal.FLOOR, said.partition(": ")[2], fix="bring money in first, or take less"
+        ) from error
 
 
 def legs_of(conn: Connection, entry: int) -> list[Leg]:
@@ -111,14 +141,159 @@ def posted_balance(conn: Connection, account: str) -> tuple[int, int] | None:
     return (row[0], row[1]) if row else None
 
 
+def receivables(conn: Connection, account: str) -> dict[AccountKind, int]:
+    """Return what stands on a customer account's receivables, by kind."""
+    kinds = (AccountKind.AR_PENALTY, AccountKind.AR_CONNECTION, AccountKind.AR_ENERGY)
+    rows = conn.execute(_SQL["receivables"], {"codes": [kind.code_of(account) for kind in kinds]})
+    return {AccountKind(row[0]): row[1] for row in rows}
+
+
+def freeze(conn: Connection) -> None:
+    """Let every later question of this transaction see one state of the book."""
+    conn.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+
+
 def unbalanced_entries(conn: Connection) -> list[int]:
     """Return entries that do not sum to zero; the triggers say there is none."""
     return [row[0] for row in conn.execute(_SQL["unbalanced_entries"])]
 
 
 def wrong_balances(conn: Connection) -> list[str]:
-    """Return customer accounts whose kept balance is not the sum of postings."""
+    """Return accounts whose kept balance is not the sum of postings."""
     return [row[0] for row in conn.execute(_SQL["wrong_balances"])]
+
+
+def wrong_buckets(conn: Connection) -> list[str]:
+    """Return hot accounts whose buckets are not the sum of their sealed postings."""
+    return [row[0] for row in conn.execute(_SQL["wrong_buckets"])]
+
+
+def unlinked_entries(conn: Connection) -> list[int]:
+    """Return entries of which neither chain nor queue knows."""
+    return [row[0] for row in conn.execute(_SQL["unlinked_entries"])]
+
+
+def lock_chain(conn: Connection) -> None:
+    """Let one transaction at a time lengthen the chain."""
+    conn.execute(_SQL["lock_chain"])
+
+
+def last_link(conn: Connection) -> Link | None:
+    """Return the newest link, or None."""
+    row = conn.execute(_SQL["last_link"]).fetchone()
+    return _link(row) if row else None
+
+
+def take_unsealed(conn: Connection, limit: int) -> list[int]:
+    """Remove the oldest entries from the queue and return them in order."""
+    return sorted(row[0] for row in conn.execute(_SQL["take_unsealed"], {"limit": limit}))
+
+
+def insert_links(conn: Connection, links: Sequence[Link]) -> None:
+    """Lengthen the chain."""
+    conn.execute(
+        _SQL["insert_links"],
+        {
+            "positions": [link.position for link in links],
+            "entries": [link.entry_id for link in links],
+            "days": [link.day for link in links],
+            "digests": [link.digest for link in links],
+        },
+    )
+
+
+def insert_buckets(conn: Connection, entries: Sequence[int], upto: int) -> None:
+    """Sum the hot legs of entries just sealed."""
+    conn.execute(_SQL["insert_buckets"], {"entries": list(entries), "upto": upto})
+
+
+def booked(conn: Connection, entries: Sequence[int]) -> dict[int, BookedEntry]:
+    """Return entries with their legs, by id; unknown ones are absent."""
+    rows = conn.execute(_SQL["booked_by_id"], {"entries": list(entries)}).fetchall()
+    return {
+        entry_id: _booked(list(legs)) for entry_id, legs in groupby(rows, key=lambda row: row[0])
+    }
+
+
+def links_page(conn: Connection, after: int, limit: int) -> list[Link]:
+    """Return links after a position, in order."""
+    rows = conn.execute(_SQL["links_page"], {"after": after, "limit": limit})
+    return [_link(row) for row in rows]
+
+
+def links_at(conn: Connection, positions: Sequence[int]) -> dict[int, Link]:
+    """Return the links at some positions."""
+    rows = conn.execute(_SQL["links_at"], {"positions": list(positions)})
+    return {row[0]: _link(row) for row in rows}
+
+
+def day_roots(conn: Connection) -> list[Root]:
+    """Return the last link of each day."""
+    return [
+        Root(day=row[0], position=row[1], entries=row[2], digest=bytes(row[3]))
+        for row in conn.execute(_SQL["day_roots"])
+    ]
+
+
+def counts(conn: Connection) -> tuple[int, int]:
+    """Return how many entries and links there are."""
+    row = conn.execute(_SQL["count_book"]).fetchone()
+    assert row is not None
+    return row[0], row[1]
+
+
+def account_sums(conn: Connection) -> list[AccountSum]:
+    """Return every account's debits and credits, hot ones from their buckets."""
+    return [_sum(row) for row in conn.execute(_SQL["account_sums"])]
+
+
+def sums_before(conn: Connection, day: date) -> list[AccountSum]:
+    """Return what postings of value dates before `day` come to."""
+    return [_sum(row) for row in conn.execute(_SQL["sums_before"], {"before": day})]
+
+
+def entries_page(
+    conn: Connection, start: date, end: date, *, after: tuple[date, int], limit: int
+) -> list[tuple[date, int]]:
+    """Return value date and id of entries in `[start, end)` after a place in that order."""
+    rows = conn.execute(
+        _SQL["entries_page"],
+        {"start": start, "end": end, "after_day": after[0], "after_id": after[1], "limit": limit},
+    )
+    return [(row[0], row[1]) for row in rows]
+
+
+def value_span(conn: Connection, start: date, end: date) -> tuple[date | None, date | None, int]:
+    """Return the first and last value date of the book and how many entries lie in a span."""
+    row = conn.execute(_SQL["value_span"], {"start": start, "end": end}).fetchone()
+    assert row is not None
+    return row[0], row[1], row[2]
+
+
+def _link(row: Sequence[Any]) -> Link:
+    return Link(position=row[0], entry_id=row[1], day=row[2], digest=bytes(row[3]))
+
+
+def _sum(row: Sequence[Any]) -> AccountSum:
+    return AccountSum(
+        code=row[0], kind=AccountKind(row[1]), currency=row[2], dr=int(row[3]), cr=int(row[4])
+    )
+
+
+def _booked(rows: Sequence[Sequence[Any]]) -> BookedEntry:
+    first = rows[0]
+    return BookedEntry(
+        entry_id=first[0], key=first[1], req_hash=bytes(first[2]), kind=first[3],
+        value_date=first[4], booked_at=first[5], actor=first[6], reason=first[7],
+        reverses=first[8], source_ref=first[9],
+        legs=tuple(
+            BookedLeg(
+                seq=row[10], code=row[11], kind=AccountKind(row[12]), side=Side(row[13]),
+                amount_micros=row[14], currency=row[15],
+            )
+            for row in rows
+        ),
+    )  # fmt: skip
 
 
 def _known_accounts(conn: Connection, keys: Sequence[AccountKey]) -> dict[AccountKey, int]:

@@ -2,7 +2,18 @@
 
 import typer
 
-from meterloop.cli import ask, care, decode, field, play, serve, tariff, tariff_diff, tariff_import
+from meterloop.cli import (
+    ask,
+    care,
+    decode,
+    field,
+    ledger,
+    play,
+    serve,
+    tariff,
+    tariff_diff,
+    tariff_import,
+)
 
 app = typer.Typer(
     name="meterloop",
@@ -17,6 +28,7 @@ care.register(app)
 ask.register(app)
 decode.register(app)
 field.register(app)
+ledger.register(app)
 tariffs = typer.Typer(no_args_is_help=True, help="Tariff files: take, compare.")
 tariff.register(tariffs)
 tariff_import.register(tariffs)

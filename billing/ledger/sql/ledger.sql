@@ -1,9 +1,10 @@
 -- ensure_accounts
 -- Inserts the ledger accounts that are missing. No locks beyond new rows.
-INSERT INTO ledger.account (code, kind, currency, normal, kept)
-SELECT u.code, u.kind, u.currency, u.normal, u.kept
+INSERT INTO ledger.account (code, kind, currency, normal, kept, min_balance)
+SELECT u.code, u.kind, u.currency, u.normal, u.kept, u.floor
 FROM unnest(%(codes)s::text[], %(kinds)s::text[], %(currencies)s::text[], %(normals)s::smallint[],
-            %(kept)s::boolean[]) AS u (code, kind, currency, normal, kept)
+            %(kept)s::boolean[], %(floors)s::numeric[])
+    AS u (code, kind, currency, normal, kept, floor)
 ORDER BY u.code, u.currency
 ON CONFLICT (code, currency) DO NOTHING;
 
@@ -57,7 +58,7 @@ FROM (
     FROM ledger.account AS a
     JOIN ledger.posting AS p ON p.ledger_account_id = a.id
     JOIN ledger.entry AS e ON e.id = p.entry_id
-    WHERE a.code = %(account)s AND a.kept
+    WHERE a.code = %(account)s AND a.kept AND a.kind = 'customer_prepayment'
     GROUP BY e.id
 ) AS x
 ORDER BY x.id DESC
@@ -68,26 +69,8 @@ LIMIT %(limit)s::int;
 SELECT b.posted_micros, b.version FROM ledger.customer_balance AS b
 WHERE b.account = %(account)s;
 
--- unbalanced_entries
--- Entries whose postings do not sum to zero in some currency, or that have none; no locks.
-SELECT e.id
-FROM ledger.entry AS e
-LEFT JOIN (
-    SELECT p.entry_id, p.currency, sum(p.side * p.amount_micros::numeric) AS total
-    FROM ledger.posting AS p GROUP BY p.entry_id, p.currency
-) AS s ON s.entry_id = e.id
-WHERE s.entry_id IS NULL OR s.total <> 0
-ORDER BY e.id;
-
--- wrong_balances
--- Kept balances that differ from the sum of their postings; no locks.
-SELECT a.code
+-- receivables
+-- What one customer account owes, a row per receivable; no locks.
+SELECT a.kind, (a.posted_dr - a.posted_cr)::bigint
 FROM ledger.account AS a
-LEFT JOIN (
-    SELECT p.ledger_account_id,
-           coalesce(sum(p.amount_micros) FILTER (WHERE p.side = 1), 0) AS dr,
-           coalesce(sum(p.amount_micros) FILTER (WHERE p.side = -1), 0) AS cr
-    FROM ledger.posting AS p GROUP BY p.ledger_account_id
-) AS s ON s.ledger_account_id = a.id
-WHERE a.kept AND (a.posted_dr <> coalesce(s.dr, 0) OR a.posted_cr <> coalesce(s.cr, 0))
-ORDER BY a.code;
+WHERE a.code = ANY (%(codes)s::text[]) AND a.kept;

@@ -1,0 +1,34 @@
+"""Use cases of the ledger: book once, reverse once, state, seal, prove, export."""
+
+from billing.ledger.service.evidence import EXAMPLES, audit_book, audit_sums, seal
+from billing.ledger.service.exports import ExportFormat, export, trial_balance
+from billing.ledger.service.posting import (
+    balance_of,
+    book,
+    book_many,
+    open_customer_account,
+    owed,
+    post,
+    post_many,
+    reverse,
+    statement,
+)
+
+__all__ = [
+    "EXAMPLES",
+    "ExportFormat",
+    "audit_book",
+    "audit_sums",
+    "balance_of",
+    "book",
+    "book_many",
+    "export",
+    "open_customer_account",
+    "owed",
+    "post",
+    "post_many",
+    "reverse",
+    "seal",
+    "statement",
+    "trial_balance",
+]
