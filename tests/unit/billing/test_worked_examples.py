@@ -5,10 +5,12 @@ Each file in `worked` holds a tariff as its source states it, usage, and the amo
 arrives at. `kind` says whose words they are: `own_page` (the utility, regulator or ministry
 itself), `copy` (its page or leaflet kept elsewhere), `press` (its example as a newspaper tells it),
 `bill` (a real bill), `third_party` (somebody's sum on its tariff). Where a source is wrong the
-right figure stands as `total` and what it printed as `published_total`.
+right figure stands as `total` and what it printed as `published_total`. `buys` tells a purchase:
+what was paid, and the kWh that the token held.
 """
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from billing.money import parse_micros, to_text
 from billing.rating.rules import kernel
 from billing.rating.rules.columns import columns_of
 from billing.rating.rules.compiler import compile_tariff
+from billing.rating.rules.inverse import buy
 from billing.rating.rules.oracle import oracle_charges
 from billing.rating.rules.usage import use_of
 from billing.tariffs.model import Tariff, UsageCase
@@ -29,6 +32,12 @@ EXAMPLES = [
     pytest.param(name, number, id=f"{name}: {example['name']}")
     for name, worked in FILES.items()
     for number, example in enumerate(worked["examples"])
+]
+BOUGHT = [
+    pytest.param(name, number, id=f"{name}: {example['name']}")
+    for name, worked in FILES.items()
+    for number, example in enumerate(worked["examples"])
+    if "buys" in example
 ]
 KINDS = {"own_page", "copy", "press", "bill", "third_party"}
 
@@ -63,6 +72,20 @@ def test_a_published_bill_comes_out_to_the_last_minor_unit(name: str, number: in
     ids = [line.id for line in tariff.lines]
     assert dict(zip(ids, first.lines[:, 0].tolist(), strict=True)) == second.lines
     assert int(first.total[0]) == second.total
+
+
+@pytest.mark.parametrize(("name", "number"), BOUGHT)
+def test_a_published_purchase_buys_as_much(name: str, number: int) -> None:
+    tariff = tariff_of(FILES[name])
+    case = tariff.test_cases[number]
+    assert isinstance(case, UsageCase)
+    buys = FILES[name]["examples"][number]["buys"]
+    paid = parse_micros(buys["paid"])
+    nothing = replace(use_of(tariff, case.usage), energy_wh=(0,))
+    compiled = compile_tariff(tariff, name)
+    found = buy(compiled, nothing, paid, charged_micros=0, token_wh=buys["token_wh"])
+    assert to_text(found.energy_wh * 1_000) == buys["kwh"]
+    assert (found.cost_micros, found.left_micros) == (case.total, paid - case.total)
 
 
 @pytest.mark.parametrize("name", sorted(FILES))
