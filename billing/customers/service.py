@@ -152,6 +152,13 @@ def terms_of_many(conn: Connection, points: Sequence[tuple[str, str, str]]) -> l
     return found
 
 
+def named_by_thresholds(conn: Connection) -> tuple[list[str], list[str]]:
+    """Return agreements, and usage points of areas, whose terms are not their currency's alone."""
+    thresholds = store.all_thresholds(conn)
+    agreements = [name for level, name in thresholds if level is ThresholdLevel.AGREEMENT]
+    return agreements, sorted(_areas(conn, thresholds))
+
+
 def _is_new(record: NewCustomer, known: bytes | None) -> bool:
     if known is not None and known != rules.content_hash(record):
         raise RefusedError(

@@ -246,6 +246,63 @@ class Figures:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Columns:
+    """
+    States of many agreements without a name among them, for a sweep of millions.
+
+    *Shape*: equally long, in no order. *Units*: int64 micros, Wh, ms. `newest_ms` is -1 where no
+    register has come; `quality` is 0 actual, 1 estimated, 2 missing.
+    """
+
+    point: IntArray
+    ledger_account_id: IntArray
+    tariff_no: IntArray
+    segment_register: IntArray
+    segment_year: IntArray
+    segment_before: IntArray
+    register: IntArray
+    register_ms: IntArray
+    fee: IntArray
+    drawn: IntArray
+    available: IntArray
+    tier: IntArray
+    below_reminder: BoolArray
+    below_zero: BoolArray
+    below_cut: BoolArray
+    quality: IntArray
+    newest: IntArray
+    newest_ms: IntArray
+    doubt: IntArray
+    """1 where the newest register is questionable."""
+    posted: IntArray
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FeeBlock:
+    """Fees of points at registers, as a large sweep keeps them; equally long columns."""
+
+    point: IntArray
+    register_wh: IntArray
+    register_ms: IntArray
+    fee_micros: IntArray
+    tariff_no: IntArray
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Screened:
+    """What the kernel says of `Columns`: new figures, and masks of what they mean."""
+
+    fees: FeeBlock
+    crossed: BoolArray
+    """A line, a step or the quality changed: the state has to be written."""
+    moved: BoolArray
+    """Some figure is not what the state says."""
+    missing: BoolArray
+    beyond: BoolArray
+    below_opening: BoolArray
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Passed:
     """Which lines were passed now, as masks over the same rows."""
 

@@ -12,7 +12,16 @@ from zoneinfo import ZoneInfo
 import numpy as np
 
 from billing.money import IntArray
-from billing.prepaid.model import BalanceQuality, BoolArray, Figures, Passed, States
+from billing.prepaid.model import (
+    BalanceQuality,
+    BoolArray,
+    Columns,
+    FeeBlock,
+    Figures,
+    Passed,
+    Screened,
+    States,
+)
 from billing.rating.model import CompiledTariff
 from billing.rating.rules import kernel
 from protocols.timeline import local_date, local_day, to_ms
@@ -35,23 +44,79 @@ def figures(
     A counter beyond the tariff's bound keeps the fee it had and is marked; a register under the
     segment's opening charges nothing and is marked. *Shape*: as `states`.
     """
-    used = register_wh - states.segment_register
+    hashes = np.array(states.tariff_hash, dtype=object)
+    return _figures(
+        [(tariffs[digest], hashes == digest) for digest in sorted(set(states.tariff_hash))],
+        states, register_wh,
+    )  # fmt: skip
+
+
+def screened(
+    columns: Columns,
+    tariffs: Mapping[int, CompiledTariff],
+    *,
+    reminder: IntArray,
+    cut: IntArray,
+    now: datetime,
+) -> Screened:
+    """
+    Price columns at their newest registers and tell what has to be written (C1, C2, C4).
+
+    A register older than the one the state was written at does not count. *Shape*: as `columns`.
+    """
+    take = columns.newest_ms >= columns.register_ms
+    register = np.where(take, columns.newest, columns.register)
+    register_ms = np.where(take, columns.newest_ms, columns.register_ms)
+    numbers = np.flatnonzero(np.bincount(columns.tariff_no)).tolist()
+    groups = [(tariffs[number], columns.tariff_no == number) for number in numbers]
+    found = _figures(groups, columns, register)
+    left = columns.posted - (found.fee - columns.drawn)
+    missing = register_ms < to_ms(now - MISSING_AFTER)
+    estimated = np.where(take, columns.doubt == 1, columns.quality == 1)
+    quality = np.where(missing, 2, estimated.astype(np.int64))
+    crossed = (
+        ((left < reminder) != columns.below_reminder)
+        | ((left < 0) != columns.below_zero)
+        | ((left < cut) != columns.below_cut)
+        | (found.tier != columns.tier)
+        | (quality != columns.quality)
+    )
+    moved = (
+        crossed
+        | (register_ms != columns.register_ms)
+        | (register != columns.register)
+        | (left != columns.available)
+    )
+    return Screened(
+        fees=FeeBlock(
+            point=columns.point, register_wh=register, register_ms=register_ms,
+            fee_micros=found.fee, tariff_no=columns.tariff_no,
+        ),
+        crossed=crossed, moved=moved, missing=missing, beyond=found.beyond,
+        below_opening=found.below_opening,
+    )  # fmt: skip
+
+
+def _figures(
+    groups: Sequence[tuple[CompiledTariff, BoolArray]], states: States | Columns, wh: IntArray
+) -> Figures:
+    used = wh - states.segment_register
     below = used < 0
     year = states.segment_year + np.maximum(used, 0)
     fee, tier = states.fee.copy(), states.tier.copy()
-    beyond = np.zeros(len(states), dtype=np.bool_)
-    hashes = np.array(states.tariff_hash, dtype=object)
-    for digest in sorted(set(states.tariff_hash)):
-        tariff = tariffs[digest]
-        mine = hashes == digest
-        beyond |= mine & (year > tariff.largest_wh)
-        rows = mine & (year <= tariff.largest_wh)
-        fee[rows] = (
-            states.segment_before[rows]
-            + kernel.fee_at(tariff, year[rows])
-            - kernel.fee_at(tariff, states.segment_year[rows])
+    beyond = np.zeros(len(wh), dtype=np.bool_)
+    for tariff, mine in groups:
+        inside = year <= tariff.largest_wh
+        beyond |= mine & ~inside
+        rows = mine & inside
+        # one tariff for all is the usual case: then nothing is picked out and put back
+        at: BoolArray | slice = slice(None) if rows.all() else rows
+        fee[at] = (
+            states.segment_before[at]
+            + kernel.fee_at(tariff, year[at])
+            - kernel.fee_at(tariff, states.segment_year[at])
         )
-        tier[rows] = kernel.tier_at(tariff, year[rows])
+        tier[at] = kernel.tier_at(tariff, year[at])
     return Figures(fee=fee, year_wh=year, tier=tier, beyond=beyond, below_opening=below)
 
 

@@ -12,8 +12,12 @@ from billing.prepaid.service.views import (
     explain,
     standing,
 )
+from billing.prepaid.service.why import LadderStep, Reckoning, Stretch, reckoning_of
 
 __all__ = [
+    "LadderStep",
+    "Reckoning",
+    "Stretch",
     "audit_drawdowns",
     "audit_fees",
     "balance_of",
@@ -22,6 +26,7 @@ __all__ = [
     "daily_costs",
     "exceptions",
     "explain",
+    "reckoning_of",
     "settle",
     "standing",
     "sweep",

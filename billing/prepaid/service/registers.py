@@ -6,10 +6,11 @@ from datetime import datetime
 import numpy as np
 
 from billing.money import IntArray
-from billing.prepaid import rules
+from billing.prepaid import rules, store
 from billing.prepaid.model import BoolArray, States
 from cloud.store.db import Connection
 from cloud.usage import service as usage
+from protocols.identity import UsagePointId
 from protocols.reading import Quality
 from protocols.timeline import from_ms, to_ms
 
@@ -34,15 +35,23 @@ def newest(conn: Connection, states: States) -> Registers:
     """Return the newest register of each agreement, from one question to usage."""
     wh, at_ms = states.register.copy(), states.register_ms.copy()
     trusted = np.array([quality != "estimated" for quality in states.quality], dtype=np.bool_)
-    latest = usage.latest_registers(conn)
-    if len(latest) and len(states):
-        names = np.array(latest.usage_points)
-        wanted = np.array(states.usage_point)
-        at = np.minimum(np.searchsorted(names, wanted), len(names) - 1)
-        take = (names[at] == wanted) & (latest.at_ms[at] >= at_ms)
-        wh[take] = latest.cumulative_wh[at][take]
-        at_ms[take] = latest.at_ms[at][take]
-        trusted[take] = latest.quality[at][take] != Quality.QUESTIONABLE.value
+    known = store.newest_at(conn, states.usage_point)
+    for n, usage_point in enumerate(states.usage_point):
+        found = known.get(usage_point)
+        if found is not None and found[1] >= at_ms[n]:
+            wh[n], at_ms[n], trusted[n] = found[0], found[1], not found[2]
+    return Registers(wh=wh, at_ms=at_ms, trusted=trusted)
+
+
+def at_day_ends(conn: Connection, states: States) -> Registers:
+    """Return the register that ends each agreement's open day: the last at or before its end."""
+    wh, at_ms = states.register.copy(), states.register_ms.copy()
+    trusted = np.ones(len(states), dtype=np.bool_)
+    ends = [from_ms(each) for each in states.day_ends_ms.tolist()]
+    points = [UsagePointId(each) for each in states.usage_point]
+    for n, found in enumerate(usage.registers_at_each(conn, points, ends)):
+        if found is not None and to_ms(found.at) >= at_ms[n]:
+            wh[n], at_ms[n] = found.cumulative_wh, to_ms(found.at)
     return Registers(wh=wh, at_ms=at_ms, trusted=trusted)
 
 

@@ -6,6 +6,8 @@ drawn from the ledger; balances, lines and messages are written. Locks are taken
 everybody: ledger accounts, then states, then the supply's row in control.
 """
 
+from collections.abc import Iterator
+from dataclasses import replace
 from datetime import date, datetime
 
 import numpy as np
@@ -16,16 +18,15 @@ from billing.ledger.model import AccountKind, Draft, Leg, Side
 from billing.prepaid import rules, store
 from billing.prepaid.model import (
     BalanceQuality,
-    BoolArray,
     Drawdown,
     ExceptionKind,
-    Figures,
+    FeeBlock,
     Segment,
     States,
     Swept,
 )
 from billing.prepaid.service import lines, registers
-from billing.prepaid.service.registers import Registers
+from billing.prepaid.service.screen import Progress, Seen, screen
 from billing.prepaid.store import Unenrolled
 from billing.rating import service as rating
 from billing.rating.model import CompiledTariff
@@ -40,12 +41,25 @@ CONTRACT_W = 8_000
 """Contract power of an agreement that states none (attribute `contract_w`)."""
 
 
-def sweep(db: Database, *, now: datetime, everything: bool = False) -> Swept:
+WRITE_BACK = 5_000
+"""Agreements that moved without a crossing up to which a sweep writes their states; beyond, it
+keeps their fees as a snapshot and leaves the states as they are."""
+
+
+def sweep(
+    db: Database,
+    *,
+    now: datetime,
+    everything: bool = False,
+    moved_only: bool = False,
+    progress: Progress | None = None,
+) -> Swept:
     """
     Price every agreement at its newest register and act on what that means (C1, C2, C4).
 
     `changed` of the result holds what watchers should see: all agreements with `everything`.
-    Safe to repeat, to kill and to run twice at once.
+    With `moved_only` just those are priced whose register moved since the last sweep (C1); the
+    first sweep prices all the same. Safe to repeat, to kill and to run twice at once.
     """
     with db.transaction() as conn:
         store.lock_sweep(conn)
@@ -55,7 +69,13 @@ def sweep(db: Database, *, now: datetime, everything: bool = False) -> Swept:
         drawn = _draw_days(conn, now)
     with db.transaction() as conn:
         store.lock_sweep(conn)
-        return _price(conn, now, blocked=blocked, drawn=drawn, everything=everything)
+        mark = store.mark(conn)
+        before = store.next_moved(conn)
+        since = mark.next_moved if moved_only and mark else None
+        seen = screen(db, conn, now=now, since=since, progress=progress)
+        at = now if since is None or mark is None else mark.every_account_at
+        store.set_mark(conn, store.Mark(next_moved=before, every_account_at=at))
+        return _act(conn, seen, now=now, blocked=blocked, drawn=drawn, everything=everything)
 
 
 def _enrol(conn: Connection, now: datetime) -> set[AgreementId]:
@@ -74,6 +94,7 @@ def _enrol(conn: Connection, now: datetime) -> set[AgreementId]:
             continue
         day = local_date(segment.started_at, tariff.zone)
         store.insert_segment(conn, segment, now)
+        store.number_tariffs(conn, [digest])
         store.insert_state(
             conn, found, segment,
             contract_w=int(found.attributes.get("contract_w", CONTRACT_W)),
@@ -102,20 +123,29 @@ def _first_segment(conn: Connection, found: Unenrolled, tariff: CompiledTariff) 
 
 def _draw_days(conn: Connection, now: datetime) -> set[AgreementId]:
     """Take from the ledger what each finished business day cost; return whose day it was."""
-    states = store.states(conn)
-    if not len(states):
-        return set()
-    newest = registers.newest(conn, states)
-    over = np.flatnonzero(rules.days_over(states, register_ms=newest.at_ms, now=now)).tolist()
+    over = store.agreements_over(conn, now=now, grace=now - rules.DAY_GRACE)
     if not over:
         return set()
-    drafts = {n: _draft(states, n) for n in over if states.fee[n] != states.drawn[n]}
+    states = store.states(conn, sorted(over))
+    newest = registers.newest(conn, states)
+    compiled = rating.compiled(conn, states.tariff_hash)
+    # a sweep of millions leaves states behind, so the day is priced at its own last register
+    ends = registers.at_day_ends(conn, states)
+    states = replace(
+        states, fee=rules.figures(states, compiled, ends.wh).fee, register=ends.wh,
+        register_ms=ends.at_ms,
+    )  # fmt: skip
+    rows = range(len(states))
+    drafts = {n: _draft(states, n) for n in rows if states.fee[n] != states.drawn[n]}
     posted = ledger.post_many(conn, list(drafts.values()), now=now)
     entries = {n: entry.entry_id for n, entry in zip(drafts, posted, strict=True)}
-    store.insert_drawdowns(conn, [_drawdown(states, n, entries.get(n)) for n in over], now)
-    compiled = rating.compiled(conn, states.tariff_hash)
-    for n in over:
-        day, ends = rules.next_day(
+    store.insert_drawdowns(conn, [_drawdown(states, n, entries.get(n)) for n in rows], now)
+    store.update_figures(
+        conn, states.agreement, registers=ends.wh.tolist(), register_ms=ends.at_ms.tolist(),
+        qualities=states.quality, fees=states.fee.tolist(), tiers=states.tier.tolist(),
+    )  # fmt: skip
+    for n in rows:
+        day, ends_at = rules.next_day(
             day_ends=from_ms(int(states.day_ends_ms[n])),
             register_at=from_ms(int(newest.at_ms[n])),
             now=now,
@@ -123,10 +153,10 @@ def _draw_days(conn: Connection, now: datetime) -> set[AgreementId]:
         )
         store.advance_day(
             conn, states.agreement[n], drawn=int(states.fee[n]), open_day=day,
-            day_ends_at=ends, register_wh=int(states.register[n]),
+            day_ends_at=ends_at, register_wh=int(states.register[n]),
         )  # fmt: skip
-        _follow(conn, states, n, day=day, started_at=ends, now=now)
-    return {states.agreement[n] for n in over}
+        _follow(conn, states, n, day=day, started_at=ends_at, now=now)
+    return set(states.agreement)
 
 
 def _follow(
@@ -148,6 +178,7 @@ def _follow(
     tariff = rating.compiled(conn, [digest])[digest]
     tier = kernel.tier_at(tariff, np.array([segment.year_wh], dtype=np.int64))
     store.insert_segment(conn, segment, now)
+    store.number_tariffs(conn, [digest])
     store.advance_segment(conn, segment, int(tier[0]))
 
 
@@ -182,29 +213,28 @@ def _drawdown(states: States, n: int, entry: int | None) -> Drawdown:
     )  # fmt: skip
 
 
-def _price(
+def _act(
     conn: Connection,
-    now: datetime,
+    seen: Seen,
     *,
+    now: datetime,
     blocked: set[AgreementId],
     drawn: set[AgreementId],
     everything: bool,
 ) -> Swept:
-    """Compute all in columns, then lock, read again and write the rows that changed."""
-    states = store.states(conn)
-    newest = registers.newest(conn, states)
-    tariff_of = rating.compiled(conn, states.tariff_hash)
-    figures = rules.figures(states, tariff_of, newest.wh)
-    changed = _changed(conn, states, newest, figures, now)
+    """Lock what crossed or moved, read it again and write; of too many, only what crossed."""
+    few = len(seen.moved.point) <= WRITE_BACK
+    wanted = seen.moved.point if few else seen.crossed
+    if not few:
+        store.append_snapshot(conn, _blocks(seen.moved), now)
+    touched = sorted(store.agreements_at(conn, wanted.tolist()).values())
     crossings = 0
-    if changed.any():
-        touched = [states.agreement[n] for n in np.flatnonzero(changed)]
+    if touched:
         store.lock_states(conn, touched)
         # money may have moved before the lock was ours: these rows are read anew
         locked = store.states(conn, touched)
-        rows = Registers(
-            wh=newest.wh[changed], at_ms=newest.at_ms[changed], trusted=newest.trusted[changed]
-        )
+        tariff_of = rating.compiled(conn, locked.tariff_hash)
+        rows = registers.newest(conn, locked)
         fresh = rules.figures(locked, tariff_of, rows.wh)
         crossings = len(
             lines.write_lines(conn, locked, fresh, rows, tariff_of, now=now, tiers=True)
@@ -213,41 +243,32 @@ def _price(
             conn, touched, registers=rows.wh.tolist(), register_ms=rows.at_ms.tolist(),
             qualities=rows.qualities(now), fees=fresh.fee.tolist(), tiers=fresh.tier.tolist(),
         )  # fmt: skip
-    standing = _except(conn, states, newest, figures, blocked=blocked, now=now)
-    told = changed | np.array([name in drawn for name in states.agreement], dtype=np.bool_)
-    if everything:
-        told = np.ones(len(states), dtype=np.bool_)
+    standing = _except(conn, seen, blocked=blocked, now=now)
+    told = None if everything else sorted({*touched, *drawn})
     return Swept(
-        points=len(states),
-        changed=tuple(_live(conn, states, told)),
+        points=seen.points,
+        changed=tuple(_live(conn, told)),
         crossings=crossings,
         drawdowns=len(drawn),
         exceptions=standing,
     )
 
 
-def _changed(
-    conn: Connection, states: States, newest: Registers, figures: Figures, now: datetime
-) -> BoolArray:
-    marks = lines.lines_of(conn, states)
-    left = rules.available(states, figures.fee)
-    moved: BoolArray = (
-        (newest.at_ms != states.register_ms)
-        | (newest.wh != states.register)
-        | (figures.fee != states.fee)
-        | (left != states.available)
-        | ((left < marks.reminder) != states.below_reminder)
-        | ((left < 0) != states.below_zero)
-        | ((left < marks.cut) != states.below_cut)
-        | (np.array(newest.qualities(now), dtype=object) != np.array(states.quality, dtype=object))
-    )
-    return moved
+def _blocks(fees: FeeBlock) -> Iterator[FeeBlock]:
+    """Cut fees into blocks in the order of points, so that a block can be found by one."""
+    order = np.argsort(fees.point, kind="stable")
+    for start in range(0, len(order), store.RANGE):
+        at = order[start : start + store.RANGE]
+        yield FeeBlock(
+            point=fees.point[at], register_wh=fees.register_wh[at],
+            register_ms=fees.register_ms[at], fee_micros=fees.fee_micros[at],
+            tariff_no=fees.tariff_no[at],
+        )  # fmt: skip
 
 
-def _live(conn: Connection, states: States, told: BoolArray) -> list[LiveBalance]:
-    """Return live messages from what was written, not from what was meant."""
-    names = [states.agreement[n] for n in np.flatnonzero(told)]
-    if not names:
+def _live(conn: Connection, names: list[str] | None) -> list[LiveBalance]:
+    """Return live messages from what was written, not from what was meant; None: of all."""
+    if names is not None and not names:
         return []
     written = store.states(conn, names)
     return [
@@ -264,27 +285,25 @@ def _live(conn: Connection, states: States, told: BoolArray) -> list[LiveBalance
     ]
 
 
-def _except(
-    conn: Connection,
-    states: States,
-    newest: Registers,
-    figures: Figures,
-    *,
-    blocked: set[AgreementId],
-    now: datetime,
-) -> int:
-    """Open and close calculation exceptions; return how many stand."""
-    missing = np.array(newest.qualities(now), dtype=object) == BalanceQuality.MISSING.value
-    found = {(agreement, ExceptionKind.NO_TARIFF) for agreement in blocked}
-    for mask, kind in (
-        (missing, ExceptionKind.MISSING_REGISTER),
-        (figures.beyond, ExceptionKind.BEYOND_BOUND),
-        (figures.below_opening, ExceptionKind.BELOW_OPENING),
-    ):
-        found |= {(states.agreement[n], kind) for n in np.flatnonzero(mask)}
-    standing = {(each.agreement, each.kind) for each in store.standing_exceptions(conn)}
-    if found - standing:
-        store.open_exceptions(conn, sorted(found - standing), now)
-    if standing - found:
-        store.close_exceptions(conn, sorted(standing - found), now)
-    return len(found)
+def _except(conn: Connection, seen: Seen, *, blocked: set[AgreementId], now: datetime) -> int:
+    """Open and close calculation exceptions of what was looked at; return how many were found."""
+    standing = store.standing_points(conn)
+    found = set(seen.found)
+    gone = standing - found
+    if not seen.every_account:
+        looked_at = set(seen.looked_at.tolist()) if gone else set()
+        gone = {each for each in gone if each[0] in looked_at}
+    names = store.agreements_at(conn, sorted({each[0] for each in (found - standing) | gone}))
+    opened = [(names[point], kind) for point, kind in found - standing]
+    closed = [(names[point], kind) for point, kind in gone]
+    known = {
+        each.agreement for each in store.standing_exceptions(conn)
+        if each.kind is ExceptionKind.NO_TARIFF
+    }  # fmt: skip
+    opened += [(each, ExceptionKind.NO_TARIFF) for each in blocked - known]
+    closed += [(each, ExceptionKind.NO_TARIFF) for each in known - blocked]
+    if opened:
+        store.open_exceptions(conn, sorted(opened), now)
+    if closed:
+        store.close_exceptions(conn, sorted(closed), now)
+    return len(found) + len(blocked)

@@ -20,11 +20,15 @@ INSERT INTO prepaid.state
     (agreement, account, usage_point, currency, tariff_code, pinned_hash, contract_w, segment_seq,
      period, segment_register_wh, segment_year_wh, segment_fee_before_micros, tariff_hash,
      register_wh, register_at, quality, fee_micros, drawn_micros, open_day, day_ends_at,
-     day_register_wh, tier, available_micros, swept_at)
+     day_register_wh, tier, available_micros, swept_at, point, ledger_account_id, tariff_no)
 VALUES (%(agreement)s, %(account)s, %(usage_point)s, %(currency)s, %(tariff_code)s,
         %(pinned_hash)s, %(contract_w)s, 1, %(period)s, %(register_wh)s, %(year_wh)s, 0,
         %(tariff_hash)s, %(register_wh)s, %(register_at)s, %(quality)s, 0, 0, %(open_day)s,
-        %(day_ends_at)s, %(register_wh)s, %(tier)s, 0, %(now)s);
+        %(day_ends_at)s, %(register_wh)s, %(tier)s, 0, %(now)s, usage.number_of(%(usage_point)s),
+        coalesce((SELECT b.ledger_account_id FROM ledger.customer_balance AS b
+                  WHERE b.account = %(account)s AND b.currency = %(currency)s), 0),
+        (SELECT t.tariff_no FROM prepaid.tariff_number AS t
+         WHERE t.tariff_hash = %(tariff_hash)s));
 
 -- states
 -- Every state, or those named, with the ledger's balance in the same snapshot; no locks.
@@ -92,7 +96,9 @@ WHERE s.agreement = %(agreement)s;
 UPDATE prepaid.state AS s
 SET segment_seq = %(seq)s, period = %(period)s, segment_register_wh = %(register_wh)s,
     segment_year_wh = %(year_wh)s, segment_fee_before_micros = %(fee_before)s,
-    tariff_hash = %(tariff_hash)s, tier = %(tier)s
+    tariff_hash = %(tariff_hash)s, tier = %(tier)s,
+    tariff_no = (SELECT t.tariff_no FROM prepaid.tariff_number AS t
+                 WHERE t.tariff_hash = %(tariff_hash)s)
 WHERE s.agreement = %(agreement)s;
 
 -- lock_sweep

@@ -24,7 +24,7 @@ from cloud.store.db import Connection
 from cloud.store.sql import Queries
 from protocols.identity import UsagePointId
 
-_SQL = Queries(Path(__file__).parent / "sql")
+_SQL = Queries(Path(__file__).parent.parent / "sql")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

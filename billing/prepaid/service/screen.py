@@ -1,0 +1,245 @@
+"""
+The screen of a sweep: every account, or those whose register moved, in columns.
+
+Nothing is locked or written here. What it finds is looked at again under locks, so a figure that
+was true a moment ago does no harm; what it must not do is to overlook a crossing for long, and the
+next sweep sees what this one could not.
+"""
+
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+import numpy as np
+
+from billing.customers import service as customers
+from billing.customers.model import Terms
+from billing.money import IntArray
+from billing.prepaid import rules, store
+from billing.prepaid.model import BoolArray, Columns, ExceptionKind, FeeBlock, Screened
+from billing.rating import service as rating
+from billing.rating.model import CompiledTariff
+from cloud.store.db import Connection, Database
+
+FEW = 200_000
+"""States up to which one connection reads all: two are not worth their beginning."""
+
+READERS = 2
+"""Connections that read side by side, all of one snapshot."""
+
+Progress = Callable[[int, int], None]
+"""Told how many ranges of how many are done."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """What the screen found; columns of points."""
+
+    points: int
+    """Agreements priced."""
+    crossed: IntArray
+    moved: FeeBlock
+    """Fees of those whose figures are not as the state says, crossed or not."""
+    found: frozenset[tuple[int, ExceptionKind]]
+    every_account: bool
+    looked_at: IntArray
+    """The points priced, where not every account was."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Marks:
+    """Lines by tariff number, and by point where an agreement or its area has its own."""
+
+    reminder: IntArray
+    cut: IntArray
+    points: IntArray
+    own_reminder: IntArray
+    own_cut: IntArray
+
+    def of(self, columns: Columns) -> tuple[IntArray, IntArray]:
+        reminder, cut = self.reminder[columns.tariff_no], self.cut[columns.tariff_no]
+        if self.points.size:
+            at = np.minimum(np.searchsorted(self.points, columns.point), self.points.size - 1)
+            own = self.points[at] == columns.point
+            reminder = np.where(own, self.own_reminder[at], reminder)
+            cut = np.where(own, self.own_cut[at], cut)
+        return reminder, cut
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Question:
+    tariffs: Mapping[int, CompiledTariff]
+    marks: _Marks
+    now: datetime
+    since: str | None
+    largest_point: int
+    largest_account: int
+
+
+def screen(
+    db: Database, conn: Connection, *, now: datetime, since: str | None, progress: Progress | None
+) -> Seen:
+    """
+    Price every agreement, or with `since` those whose register moved from that transaction on.
+
+    *Memory*: three numbers for each point and ledger account, and some columns of a range.
+    """
+    hashes = store.number_tariffs(conn, [])
+    compiled = rating.compiled(conn, list(hashes.values()))
+    tariffs = {number: compiled[digest] for number, digest in hashes.items()}
+    largest_point, largest_account, count = store.largest_numbers(conn)
+    question = _Question(
+        tariffs=tariffs, marks=_marks(conn, tariffs), now=now, since=since,
+        largest_point=largest_point, largest_account=largest_account,
+    )  # fmt: skip
+    if not count:
+        return _joined([], question, count)
+    with ExitStack() as stack:
+        readers = [conn]
+        if count > FEW:
+            name = store.exported_snapshot(conn)
+            readers = [stack.enter_context(db.transaction()) for _ in range(READERS)]
+            for reader in readers:
+                store.join_snapshot(reader, name)
+                store.probe_ranges(reader)
+        pool = stack.enter_context(ThreadPoolExecutor(len(readers)))
+        parts = _every(pool, readers, question, progress)
+    return _joined(parts, question, count)
+
+
+def _every(
+    pool: ThreadPoolExecutor,
+    readers: list[Connection],
+    question: _Question,
+    progress: Progress | None,
+) -> list[Screened]:
+    """Share ranges among the readers; first registers and money by number, then the states."""
+    ranges = store.ranges(question.largest_point)
+    if question.since is not None:
+        since = question.since
+        return _shared(
+            pool, readers, ranges, lambda c, a, b: store.read_moved(c, a, b, since),
+            lambda columns: _kept(columns, question), progress,
+        )  # fmt: skip
+    wh = np.zeros(question.largest_point + 1, dtype=np.int64)
+    at_ms, doubt = np.full_like(wh, -1), np.zeros_like(wh)
+    posted = np.zeros(question.largest_account + 1, dtype=np.int64)
+    _shared(
+        pool, readers, ranges,
+        lambda c, a, b: store.registers_by_point(c, a, b, (wh, at_ms, doubt)), None, None,
+    )  # fmt: skip
+    _shared(
+        pool, readers, store.ranges(question.largest_account),
+        lambda c, a, b: store.posted_by_account(c, a, b, posted), None, None,
+    )  # fmt: skip
+
+    def with_registers(columns: Columns) -> Screened:
+        point = columns.point
+        full = replace(
+            columns, newest=wh[point], newest_ms=at_ms[point], doubt=doubt[point],
+            posted=posted[columns.ledger_account_id],
+        )  # fmt: skip
+        return _kept(full, question)
+
+    return _shared(pool, readers, ranges, store.read_states, with_registers, progress)
+
+
+def _shared(  # noqa: PLR0917
+    pool: ThreadPoolExecutor,
+    readers: list[Connection],
+    ranges: list[tuple[int, int]],
+    read: Callable[[Connection, int, int], Columns | None],
+    use: Callable[[Columns], Screened] | None,
+    progress: Progress | None,
+) -> list[Screened]:
+    """Let each reader take every n-th range; return what became of them."""
+
+    def one(turn: int) -> list[Screened]:
+        kept = []
+        mine = ranges[turn :: len(readers)]
+        for done, (first, end) in enumerate(mine, start=1):
+            columns = read(readers[turn], first, end)
+            if columns is not None and use is not None:
+                kept.append(use(columns))
+            if progress is not None and turn == 0:
+                progress(done, len(mine))
+        return kept
+
+    return [part for parts in pool.map(one, range(len(readers))) for part in parts]
+
+
+def _kept(columns: Columns, question: _Question) -> Screened:
+    """Price a range and keep the rows that say something; all the rest is forgotten at once."""
+    reminder, cut = question.marks.of(columns)
+    found = rules.screened(columns, question.tariffs, reminder=reminder, cut=cut, now=question.now)
+    if question.since is not None:
+        return found
+    rows = found.moved | found.missing | found.beyond | found.below_opening
+    return Screened(
+        fees=_rows(found.fees, rows), crossed=found.crossed[rows], moved=found.moved[rows],
+        missing=found.missing[rows], beyond=found.beyond[rows],
+        below_opening=found.below_opening[rows],
+    )  # fmt: skip
+
+
+def _joined(parts: list[Screened], question: _Question, count: int) -> Seen:
+    def column(name: str) -> IntArray:
+        found = [getattr(part.fees, name) for part in parts]
+        return np.concatenate(found) if found else np.zeros(0, dtype=np.int64)
+
+    def mask(name: str) -> BoolArray:
+        found = [getattr(part, name) for part in parts]
+        return np.concatenate(found) if found else np.zeros(0, dtype=np.bool_)
+
+    every = FeeBlock(
+        point=column("point"), register_wh=column("register_wh"),
+        register_ms=column("register_ms"), fee_micros=column("fee_micros"),
+        tariff_no=column("tariff_no"),
+    )  # fmt: skip
+    found = frozenset(
+        (point, kind)
+        for name, kind in (
+            ("missing", ExceptionKind.MISSING_REGISTER),
+            ("beyond", ExceptionKind.BEYOND_BOUND),
+            ("below_opening", ExceptionKind.BELOW_OPENING),
+        )
+        for point in every.point[mask(name)].tolist()
+    )
+    return Seen(
+        points=count if question.since is None else len(every.point),
+        crossed=every.point[mask("crossed")],
+        moved=_rows(every, mask("moved")), found=found, every_account=question.since is None,
+        looked_at=every.point,
+    )  # fmt: skip
+
+
+def _rows(fees: FeeBlock, rows: BoolArray) -> FeeBlock:
+    return FeeBlock(
+        point=fees.point[rows], register_wh=fees.register_wh[rows],
+        register_ms=fees.register_ms[rows], fee_micros=fees.fee_micros[rows],
+        tariff_no=fees.tariff_no[rows],
+    )  # fmt: skip
+
+
+def _marks(conn: Connection, tariffs: Mapping[int, CompiledTariff]) -> _Marks:
+    """Return the lines of everybody: most have their currency's, some their own."""
+    numbers = sorted(tariffs)
+    usual = customers.terms_of_many(conn, [("", "", tariffs[n].currency) for n in numbers])
+    agreements, usage_points = customers.named_by_thresholds(conn)
+    named = sorted(store.points_of(conn, agreements, usage_points), key=lambda row: row[3])
+    own = customers.terms_of_many(conn, [row[:3] for row in named])
+    size = max(numbers, default=0) + 1
+    reminder, cut = np.zeros(size, dtype=np.int64), np.zeros(size, dtype=np.int64)
+    reminder[numbers] = _column(usual, "reminder_micros")
+    cut[numbers] = _column(usual, "cut_micros")
+    return _Marks(
+        reminder=reminder, cut=cut,
+        points=np.array([row[3] for row in named], dtype=np.int64),
+        own_reminder=_column(own, "reminder_micros"), own_cut=_column(own, "cut_micros"),
+    )  # fmt: skip
+
+
+def _column(terms: list[Terms], name: str) -> IntArray:
+    return np.array([getattr(each, name) for each in terms], dtype=np.int64)

@@ -1,0 +1,133 @@
+-- export_snapshot
+-- Lets readers on other connections see what this transaction's next statement sees; no locks.
+SELECT pg_export_snapshot();
+
+-- next_moved
+-- The transaction from which a later sweep has to look again; no locks.
+SELECT pg_snapshot_xmin(pg_current_snapshot())::text;
+
+-- mark
+-- From where to look for what moved, and when every account was looked at; no locks.
+SELECT m.next_moved::text, m.every_account_at FROM prepaid.sweep_mark AS m;
+
+-- set_mark
+-- One row, inserted or replaced; locks it.
+INSERT INTO prepaid.sweep_mark AS m (next_moved, every_account_at)
+VALUES (%(next_moved)s::text::xid8, %(every_account_at)s)
+ON CONFLICT (single) DO UPDATE
+SET next_moved = excluded.next_moved, every_account_at = excluded.every_account_at;
+
+-- largest_numbers
+-- The largest point, and the largest number of a kept ledger account; no locks.
+SELECT coalesce((SELECT max(s.point) FROM prepaid.state AS s), 0),
+       coalesce((SELECT max(s.ledger_account_id) FROM prepaid.state AS s), 0),
+       (SELECT count(*) FROM prepaid.state AS s);
+
+-- number_tariffs
+-- Rows for tariff versions that have no number yet. No locks beyond new rows.
+INSERT INTO prepaid.tariff_number (tariff_hash)
+SELECT u.hash FROM unnest(%(hashes)s::text[]) AS u (hash)
+WHERE NOT EXISTS (SELECT 1 FROM prepaid.tariff_number AS t WHERE t.tariff_hash = u.hash)
+ON CONFLICT (tariff_hash) DO NOTHING;
+
+-- tariff_numbers
+-- Every tariff version that states have been priced by; no locks.
+SELECT t.tariff_no, t.tariff_hash FROM prepaid.tariff_number AS t;
+
+-- state_columns
+-- States of a range of points, each column as one string of octets; no locks.
+SELECT string_agg(int8send(s.point), ''), string_agg(int8send(s.ledger_account_id), ''),
+       string_agg(int8send(s.tariff_no), ''), string_agg(int8send(s.segment_register_wh), ''),
+       string_agg(int8send(s.segment_year_wh), ''),
+       string_agg(int8send(s.segment_fee_before_micros), ''),
+       string_agg(int8send(s.register_wh), ''),
+       string_agg(int8send((extract(epoch FROM s.register_at) * 1000)::bigint), ''),
+       string_agg(int8send(s.fee_micros), ''), string_agg(int8send(s.drawn_micros), ''),
+       string_agg(int8send(s.available_micros), ''), string_agg(int8send(s.tier), ''),
+       string_agg(int8send(
+           s.below_reminder::integer + 2 * s.below_zero::integer + 4 * s.below_cut::integer
+           + CASE s.quality WHEN 'actual' THEN 0 WHEN 'estimated' THEN 8 ELSE 16 END), '')
+FROM prepaid.state AS s
+WHERE s.point >= %(first)s AND s.point < %(end)s;
+
+-- register_columns
+-- Newest registers of a range of points, each column as one string of octets; no locks.
+SELECT string_agg(int8send(n.point), ''), string_agg(int8send(n.cumulative_wh), ''),
+       string_agg(int8send(n.at_ms), ''), string_agg(int8send(n.questionable::integer), '')
+FROM usage.newest AS n
+WHERE n.point >= %(first)s AND n.point < %(end)s AND n.at_ms >= 0;
+
+-- posted_columns
+-- Posted balances of a range of ledger accounts, each column as one string of octets; no locks.
+SELECT string_agg(int8send(b.ledger_account_id), ''), string_agg(int8send(b.posted_micros), '')
+FROM ledger.customer_balance AS b
+WHERE b.ledger_account_id >= %(first)s AND b.ledger_account_id < %(end)s;
+
+-- moved_columns
+-- As state_columns with register and money, of points whose register moved; no locks.
+SELECT string_agg(int8send(s.point), ''), string_agg(int8send(s.ledger_account_id), ''),
+       string_agg(int8send(s.tariff_no), ''), string_agg(int8send(s.segment_register_wh), ''),
+       string_agg(int8send(s.segment_year_wh), ''),
+       string_agg(int8send(s.segment_fee_before_micros), ''),
+       string_agg(int8send(s.register_wh), ''),
+       string_agg(int8send((extract(epoch FROM s.register_at) * 1000)::bigint), ''),
+       string_agg(int8send(s.fee_micros), ''), string_agg(int8send(s.drawn_micros), ''),
+       string_agg(int8send(s.available_micros), ''), string_agg(int8send(s.tier), ''),
+       string_agg(int8send(
+           s.below_reminder::integer + 2 * s.below_zero::integer + 4 * s.below_cut::integer
+           + CASE s.quality WHEN 'actual' THEN 0 WHEN 'estimated' THEN 8 ELSE 16 END), ''),
+       string_agg(int8send(n.cumulative_wh), ''), string_agg(int8send(n.at_ms), ''),
+       string_agg(int8send(n.questionable::integer), ''),
+       string_agg(int8send(coalesce(b.posted_micros, 0)), '')
+FROM usage.newest AS n
+JOIN prepaid.state AS s ON s.point = n.point
+LEFT JOIN ledger.customer_balance AS b ON b.ledger_account_id = s.ledger_account_id
+WHERE n.point >= %(first)s AND n.point < %(end)s AND n.at_ms >= 0
+  AND n.moved >= %(since)s::text::xid8;
+
+-- newest_at_points
+-- The newest register of each usage point named that has one; no locks.
+SELECT n.usage_point, n.cumulative_wh, n.at_ms, n.questionable
+FROM usage.newest AS n
+WHERE n.usage_point = ANY (%(usage_points)s::text[]) AND n.at_ms >= 0;
+
+-- agreements_at_points
+-- The agreements of points, in agreement order; no locks.
+SELECT s.agreement, s.point FROM prepaid.state AS s
+WHERE s.point = ANY (%(points)s::bigint[])
+ORDER BY s.agreement;
+
+-- points_of
+-- Point, usage point and currency of agreements named or at usage points named; no locks.
+SELECT s.agreement, s.usage_point, s.currency, s.point FROM prepaid.state AS s
+WHERE s.agreement = ANY (%(agreements)s::text[])
+   OR s.usage_point = ANY (%(usage_points)s::text[]);
+
+-- agreements_over
+-- Agreements whose business day is over: by grace, or by a register of a later day; no locks.
+SELECT s.agreement FROM prepaid.state AS s
+WHERE s.day_ends_at <= %(now)s::timestamptz
+  AND (s.day_ends_at <= %(grace)s::timestamptz OR EXISTS (
+      SELECT 1 FROM usage.newest AS n
+      WHERE n.point = s.point AND n.at_ms >= (extract(epoch FROM s.day_ends_at) * 1000)::bigint));
+
+-- standing_points
+-- Calculation exceptions that stand, by point; no locks.
+SELECT s.point, x.kind FROM prepaid.exception AS x
+JOIN prepaid.state AS s ON s.agreement = x.agreement
+WHERE x.closed_at IS NULL;
+
+-- append_snapshot
+-- One block of fees; a snapshot is never changed.
+INSERT INTO prepaid.snapshot
+    (sweep, block, at, first_point, last_point, point, register_wh, register_ms, fee_micros,
+     tariff_no)
+VALUES (pg_current_xact_id()::text::bigint, %(block)s, %(now)s, %(first_point)s, %(last_point)s,
+        %(point)s, %(register_wh)s, %(register_ms)s, %(fee_micros)s, %(tariff_no)s);
+
+-- snapshot_blocks
+-- The newest blocks of fees, newest first; no locks.
+SELECT p.at, p.point, p.register_wh, p.register_ms, p.fee_micros, p.tariff_no
+FROM prepaid.snapshot AS p
+ORDER BY p.sweep DESC, p.block
+LIMIT %(limit)s::int;
