@@ -40,26 +40,33 @@ _LARGEST_QUOTIENT = 2**50
 
 
 def price_line(sheet: Sheet, row: int, line: CompiledLine, lines: IntArray) -> bool:
-    """Price a line into its row of `lines` and tell so; False when the plain twin has to."""
+    """
+    Price a line into the chunk's part of its row of `lines` and tell so.
+
+    False when the plain twin has to. `lines` is of all accounts: rows of it lie without gaps, and
+    only so can the compiler take several accounts at once.
+    """
     if not _worth_it(sheet) or line.head.rounding.mode not in _MODES:
         return False
+    start = sheet.chunk.start
+    out = lines[row, start : sheet.chunk.stop]
     match line:
         case CompiledEnergy():
             if not _simple(sheet, row, line):
                 return False
-            _ladder(sheet, line, lines[row])
+            _ladder(sheet, line, out)
         case CompiledPercent():
             unit = line.denominator * line.head.rounding.step
             if not _fits(sheet, line.base, line.numerator, unit):
                 return False
             rows, rounding = np.array(line.base, dtype=np.int64), line.head.rounding
             bias = _bias(rounding, unit)
-            _SHARE(lines, rows, line.numerator, unit, bias, rounding.step, lines[row])
+            _SHARE(lines, start, rows, line.numerator, unit, bias, rounding.step, out)
         case _:
             return False
     on = plain.active(sheet, line)
     if on is not None:
-        lines[row][~on] = 0
+        out[~on] = 0
     return True
 
 
@@ -71,7 +78,8 @@ def price_total(sheet: Sheet, lines: IntArray, out: IntArray) -> bool:
     if not _fits(sheet, counted, 1, rounding.step):
         return False
     rows, bias = np.array(counted, dtype=np.int64), _bias(rounding, rounding.step)
-    _SHARE(lines, rows, 1, rounding.step, bias, rounding.step, out)
+    start = sheet.chunk.start
+    _SHARE(lines, start, rows, 1, rounding.step, bias, rounding.step, out)
     return True
 
 
@@ -228,7 +236,7 @@ def _pro_rata(  # noqa: PLR0917
 
 
 def _share(  # noqa: PLR0917
-    lines: Any, rows: Any, numerator: Any, unit: Any, bias: Any, step: Any, out: Any
+    lines: Any, first: Any, rows: Any, numerator: Any, unit: Any, bias: Any, step: Any, out: Any
 ) -> None:
     """Write the sum of some lines x numerator / unit, rounded, x step."""
     inverse = 1.0 / unit
@@ -237,9 +245,9 @@ def _share(  # noqa: PLR0917
         size = min(BLOCK, out.size - start)
         product[:size] = 0
         for r in range(rows.size):
-            line = lines[rows[r], start : start + size]
+            row, at = rows[r], first + start
             for n in range(size):
-                product[n] += line[n]
+                product[n] += lines[row, at + n]
         for n in range(size):
             product[n] *= numerator
         _SETTLE(product, size, unit, inverse, bias, step, out[start : start + size])

@@ -25,7 +25,7 @@ from billing.rating.rules.arithmetic import ratio_rounded
 from billing.rating.rules.columns import Chunk, check_columns, columns_of
 from billing.rating.rules.lines import Sheet, amount
 
-CHUNK = 65_536
+CHUNK = 32_768
 """Accounts at a time: a column of them stays in the cache."""
 
 VERSION = 2
@@ -62,13 +62,13 @@ def price_into(
         sheet = Sheet(tariff, Chunk(use, start, stop, tariff.wide))
         lines = charges.lines[:, start:stop]
         for row, line in enumerate(tariff.lines):
-            if fused.price_line(sheet, row, line, lines):
+            if fused.price_line(sheet, row, line, charges.lines):
                 sheet.amounts.append(lines[row])
             else:
                 sheet.amounts.append(amount(sheet, row, line))
                 lines[row] = sheet.amounts[row]
         total = charges.total[start:stop]
-        if not fused.price_total(sheet, lines, total):
+        if not fused.price_total(sheet, charges.lines, total):
             total[:] = ratio_rounded(sheet.base(tariff.counted), 1, 1, tariff.total)
 
 
