@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from billing.rating.model import Use
@@ -68,6 +68,7 @@ def tariffs(draw) -> Tariff:
 
 
 @pytest.mark.req("C4", "C7", "G1")
+@settings(deadline=None)
 @given(tariffs(), st.lists(counters, min_size=1, max_size=20))
 def test_kernel_and_oracle_agree_to_the_micro(tariff: Tariff, year_wh: list[int]) -> None:
     compiled = compile_tariff(tariff, "x")
@@ -76,6 +77,7 @@ def test_kernel_and_oracle_agree_to_the_micro(tariff: Tariff, year_wh: list[int]
     assert all(type(fee) is int for fee in fees)
 
 
+@settings(deadline=None)
 @given(tariffs(), counters, counters)
 def test_more_use_never_costs_less(tariff: Tariff, first: int, second: int) -> None:
     # a discount that is rounded more coarsely than its base may take more than the use brought
@@ -86,6 +88,7 @@ def test_more_use_never_costs_less(tariff: Tariff, first: int, second: int) -> N
 
 
 @pytest.mark.req("C7")
+@settings(deadline=None)
 @given(tariffs(), st.lists(counters, min_size=2, max_size=12))
 def test_splitting_a_period_anywhere_changes_nothing(tariff: Tariff, cuts: list[int]) -> None:
     compiled = {"x": compile_tariff(tariff, "x")}
@@ -96,6 +99,7 @@ def test_splitting_a_period_anywhere_changes_nothing(tariff: Tariff, cuts: list[
 
 
 @pytest.mark.req("C7", "C9")
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 60_000), min_size=1, max_size=60), counters)
 def test_drawdowns_of_any_days_add_up_to_the_bill(uses: list[int], opening: int) -> None:
     registers = np.cumsum([0, *uses]) + opening
@@ -109,6 +113,7 @@ def test_drawdowns_of_any_days_add_up_to_the_bill(uses: list[int], opening: int)
     assert (drawdowns >= 0).all()
 
 
+@settings(deadline=None)
 @given(tariffs(), counters, counters)
 def test_the_trace_sums_to_the_fee_and_covers_the_use(tariff, first: int, second: int) -> None:
     compiled = compile_tariff(tariff, "x")
@@ -119,6 +124,7 @@ def test_the_trace_sums_to_the_fee_and_covers_the_use(tariff, first: int, second
     assert sum(line.upto_wh - line.from_wh for line in steps) == high - low
 
 
+@settings(deadline=None)
 @given(st.lists(counters, min_size=1, max_size=30), st.randoms())
 def test_the_order_of_accounts_means_nothing(year_wh: list[int], random) -> None:
     order = list(range(len(year_wh)))
