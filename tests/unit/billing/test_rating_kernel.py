@@ -1,6 +1,7 @@
 """The kernel against the oracle on tariffs of every kind, and what must hold of any of them."""
 
 import dataclasses
+import json
 
 import numpy as np
 import pytest
@@ -15,9 +16,10 @@ from billing.rating.rules.oracle import oracle_charges
 from billing.rating.rules.trace import trace_of
 from billing.rating.service import price_columns
 from billing.tariffs.model import Tariff
+from billing.tariffs.rules import read_tariff
 from tests.benchmarks.money import bare
 from tests.benchmarks.money import tariff as full_tariff
-from tests.unit.billing.rating_kit import tariffs, uses
+from tests.unit.billing.rating_kit import BODY, energy, roundings, tariffs, uses
 
 FULL = full_tariff()
 PHASES = (Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink)
@@ -93,3 +95,41 @@ def test_chunks_and_threads_change_nothing() -> None:
     assert (threads.lines == whole.lines).all()
     assert (one.lines == whole.lines[:, -5:]).all()
     assert (bare(energy) == whole.total).all()
+
+
+@st.composite
+def climbing(draw: st.DrawFn) -> Tariff:
+    """A marginal ladder with a levy and no price below 0."""
+    line = draw(energy(("marginal",)).filter(lambda each: each.get("share") != "pro_rata"))
+    for step in line["steps"]:
+        step["price"] = step["price"].removeprefix("-")
+    head = {"label": {"en": "x"}, "ledger_code": "revenue_x", "round": draw(roundings)}
+    levy = {**head, "kind": "percent", "id": "levy", "percent": "13", "base": ["line0"]}
+    body = {**BODY, "lines": [{**line, **head, "id": "line0"}, levy], "total_round": head["round"]}
+    return read_tariff(json.dumps(body).encode())
+
+
+@settings(max_examples=60, phases=PHASES, deadline=None)
+@given(climbing(), uses(), st.lists(st.integers(0, 300_000), min_size=3, max_size=3))
+def test_more_use_of_a_marginal_tariff_never_costs_less(tariff, use, more: list[int]) -> None:
+    energy_wh = tuple(one + other for one, other in zip(use.energy_wh, more, strict=True))
+    larger = dataclasses.replace(use, energy_wh=energy_wh)
+    first, second = kernel.price_uses(compile_tariff(tariff, "x"), [use, larger]).total.tolist()
+    assert 0 <= first <= second
+
+
+def test_a_band_that_all_energy_reaches_is_a_jump_and_stays_one() -> None:
+    """One Wh more moves all of it into the dearer band: 100 kWh at 1, 100.001 kWh at 2."""
+    line = {
+        "kind": "energy", "id": "line0", "label": {"en": "x"}, "ledger_code": "revenue_x",
+        "scope": {"widths": "fixed", "reset": "period", "mode": "whole_band"},
+        "steps": [
+            {"over_kwh": "0", "upto_kwh": "100", "price": "1"},
+            {"over_kwh": "100", "upto_kwh": None, "price": "2"},
+        ],
+        "round": {"step": "0.001", "mode": "half_up"},
+    }  # fmt: skip
+    body = {**BODY, "lines": [line], "total_round": line["round"]}
+    compiled = compile_tariff(read_tariff(json.dumps(body).encode()), "x")
+    columns = UseColumns(energy_wh=np.array([[50_000, 50_000], [50_000, 50_001], [0, 0]]))
+    assert kernel.price(compiled, columns).total.tolist() == [100_000_000, 200_002_000]
