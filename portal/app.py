@@ -18,11 +18,13 @@ from cloud.store.clock import Clock
 from cloud.store.db import Database, TransientDatabaseError
 from portal import errors
 from portal.api import routes as api
+from portal.api import why as api_why
 from portal.auth import routes as auth
 from portal.auth import service as access
 from portal.config import PortalConfig
 from portal.crew import routes as crew
 from portal.customer import routes as customer
+from portal.customer import why
 from portal.fmt import Reader
 from portal.headers import SecurityHeaders
 from portal.live.hub import Hub, WatchedMeter
@@ -62,8 +64,8 @@ def create_app(
     )  # fmt: skip
     app.state.site = site
     errors.install(app)
-    for part in (auth, customer, staff, crew, api):
-        app.include_router(part.router, include_in_schema=part is api)
+    for part in (auth, customer, why, staff, crew, api, api_why):
+        app.include_router(part.router, include_in_schema=part in (api, api_why))
     app.add_api_route("/healthz", healthz, include_in_schema=False)
     app.add_api_route("/readyz", readyz, include_in_schema=False)
     app.mount(f"/static/{site.version}", _ForEver(directory=HERE / "static"))

@@ -4,8 +4,9 @@ import csv
 import io
 import secrets
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Annotated
+from zoneinfo import ZoneInfo
 
 from fastapi import APIRouter, Depends, Form, Request
 from fastapi.responses import Response
@@ -13,7 +14,7 @@ from fastapi.responses import Response
 from billing.payments import service as payments
 from billing.payments.model import PaymentOrder
 from billing.prepaid import service as prepaid
-from billing.prepaid.model import Balance
+from billing.prepaid.model import Balance, DayCost
 from cloud.store.db import Connection
 from cloud.usage import service as usage
 from portal.amounts import micros_of
@@ -24,7 +25,7 @@ from portal.errors import status_of
 from portal.site import Site, go, page, reader_of, site_of
 from protocols.errors import RefusedError
 from protocols.identity import UsagePointId
-from protocols.timeline import Interval
+from protocols.timeline import Interval, local_date
 
 router = APIRouter()
 Customer = Annotated[SignedIn, Depends(allowed(Permission.HOME_VIEW))]
@@ -62,8 +63,7 @@ def usage_days(request: Request, person: Customer) -> Response:
     with site.db.transaction() as conn:
         card, zone = card_of(conn, point), zone_of(conn, point)
         try:
-            span = Interval(start=now - _DAYS, end=now)
-            days = prepaid.daily_costs(conn, point, span)[::-1]
+            days = _days(conn, point, zone, now)[::-1]
         except RefusedError:
             days = []
     return page(request, "usage.html", zone=zone, days=days, currency=card.currency, point=point)
@@ -75,8 +75,8 @@ def usage_csv(request: Request, person: Customer) -> Response:
     site, point = site_of(request), own_point(person)
     now = site.clock.now()
     with site.db.transaction() as conn:
-        card = card_of(conn, point)
-        days = prepaid.daily_costs(conn, point, Interval(start=now - _DAYS, end=now))
+        card, zone = card_of(conn, point), zone_of(conn, point)
+        days = _days(conn, point, zone, now)
     rows = [(day.day.isoformat(), day.wh, day.amount_micros, card.currency) for day in days]
     return _csv("days", ("day", "wh", "amount_micros", "currency"), rows)
 
@@ -153,6 +153,12 @@ def _balance(site: Site, conn: Connection, point: str) -> Balance | None:
         return prepaid.balance_of(conn, point, site.clock.now())
     except RefusedError:
         return None
+
+
+def _days(conn: Connection, point: str, zone: str, now: datetime) -> Sequence[DayCost]:
+    """Return the last two months as the page of reasons tells them."""
+    today = local_date(now, ZoneInfo(zone))
+    return prepaid.reckoning_of(conn, point, first=today - _DAYS, last=today, now=now).days
 
 
 def _csv(name: str, head: tuple[str, ...], rows: Sequence[tuple[object, ...]]) -> Response:

@@ -131,6 +131,13 @@ class Reader:
             words("date.day", d=str(number), m=words(f"month.{family}.{month}"), y=str(year))
         )
 
+    def month_key(self, day: date) -> str:
+        """Return the short form of the month a civil day lies in: year/month."""
+        if self.calendar == "persian":
+            found = persian_of(day)
+            return self.digits(f"{found.year}/{found.month}")
+        return self.digits(f"{day.year}/{day.month}")
+
     def date(self, instant: datetime) -> str:
         """Return the civil day of an instant."""
         return self.day(self.local(instant).date())

@@ -236,6 +236,27 @@
     }, 150);
   });
 
+  // ---- bars that the server drew: point at one, or walk with the arrow keys --------------------
+  function mark(figure, box) {
+    figure.querySelectorAll(".marked").forEach((one) => one.classList.remove("marked"));
+    box.classList.add("marked");
+    figure.querySelector(".chart-note").textContent = box.dataset.said;
+  }
+  document.addEventListener("pointerover", (over) => {
+    const box = over.target.closest(".bars rect[data-said]");
+    if (box) mark(box.closest(".bars"), box);
+  });
+  document.addEventListener("keydown", (key) => {
+    const step = { ArrowLeft: -1, ArrowRight: 1 }[key.key];
+    const figure = step && key.target.closest && key.target.closest(".bars");
+    if (!figure) return;
+    key.preventDefault();
+    const boxes = [...figure.querySelectorAll("rect[data-said]")];
+    const at = boxes.findIndex((one) => one.classList.contains("marked"));
+    const next = at < 0 ? boxes.length - 1 : Math.min(Math.max(0, at + step), boxes.length - 1);
+    mark(figure, boxes[next]);
+  });
+
   // ---- small helps ----------------------------------------------------------------------------
   document.addEventListener("click", (click) => {
     all("details.menu[open]").forEach((menu) => { if (!menu.contains(click.target)) menu.open = false; });

@@ -1,21 +1,15 @@
 """Every page in a real browser: three scripts, two widths, no axe violation, nothing foreign."""
 
 import gzip
-import os
-import shutil
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from pathlib import Path
 from urllib.parse import urlsplit
 
 import paho.mqtt.client as mqtt
 import pytest
-from playwright.sync_api import Browser, Locator, Page, sync_playwright
+from playwright.sync_api import Browser, Locator, Page
 
-from meterloop.embedded.postgres import EmbeddedPostgres
 from portal.site import HERE
 from protocols.identity import UsagePointId
 from protocols.mqtt import topics
@@ -29,18 +23,10 @@ from protocols.mqtt.live import (
 )
 from protocols.mqtt.topics import Live
 from protocols.timeline import to_ms
-from tests.integration.portal_kit import PASSWORD, Town, fresh_town
+from tests.acceptance.browser_kit import AXE, OPEN_ALL, RULES, check, keep, looking, needs_browser
+from tests.integration.portal_kit import PASSWORD, Town
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-AXE = (Path(__file__).parents[1] / "vendor" / "axe.min.js").read_text(encoding="utf-8")
-RULES = "['wcag2a','wcag2aa','wcag21a','wcag21aa','wcag22aa','best-practice']"
-ARGS = [
-    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
-    "--disable-background-networking", "--disable-component-update", "--disable-dev-shm-usage",
-]  # fmt: skip
-OPEN_ALL = "document.querySelectorAll('main details').forEach((one) => { one.open = true; })"
 NUMBER = "document.querySelector('#live-power')"
-SHOTS = os.environ.get("METERLOOP_SHOTS", "")
 PAGES = [
     ("", "/sign-in"), ("", "/tour"), ("", "/nowhere"),
     ("maryam", "/home"), ("c60", "/home"), ("c43", "/home/usage"), ("c43", "/home/pay"),
@@ -50,59 +36,7 @@ PAGES = [
     ("aziz", "/crew/*"),
 ]  # fmt: skip
 
-pytestmark = pytest.mark.skipif(
-    CHROMIUM is None and not os.environ.get("CI"),
-    reason="no chromium: apt-get install --no-install-recommends chromium",
-)
-
-
-@pytest.fixture(scope="module")
-def town(
-    postgres: EmbeddedPostgres,
-    migrated_template: str,
-    mqtt_broker: BrokerAddress,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[Town]:
-    folder = tmp_path_factory.mktemp("pages")
-    with fresh_town(postgres, migrated_template, mqtt_broker, folder) as served:
-        yield served
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
-    with sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=CHROMIUM, args=ARGS)
-        yield browser
-        browser.close()
-
-
-@dataclass
-class Look:
-    """A page with what went wrong on it."""
-
-    page: Page
-    faults: list[str] = field(default_factory=list)
-    hosts: set[str] = field(default_factory=set)
-
-
-@contextmanager
-def looking(chromium: Browser, town: Town, login: str, *, width: int = 1280) -> Iterator[Look]:
-    """Open a browser of its own, signed in, noting errors and hosts asked."""
-    context = chromium.new_context(viewport={"width": width, "height": 800})
-    look = Look(page=context.new_page())
-    look.page.on(
-        "console", lambda said: look.faults.append(said.text) if said.type == "error" else None
-    )
-    look.page.on("pageerror", lambda error: look.faults.append(str(error)))
-    look.page.on("request", lambda asked: look.hosts.add(urlsplit(asked.url).netloc))
-    if login:
-        look.page.goto(town.url + "/sign-in")
-        look.page.fill("#login", login)
-        look.page.fill("#password", PASSWORD)
-        look.page.click("main form button")
-        look.page.wait_for_url(lambda url: "/sign-in" not in url)
-    yield look
-    context.close()
+pytestmark = needs_browser
 
 
 @pytest.mark.req("Q4", "Q6", "R12")
@@ -125,31 +59,13 @@ def test_a_page_is_sound_in_three_scripts_at_two_widths(
                 page.set_viewport_size({"width": width, "height": 800})
                 if (language, width) == ("en", 1280):
                     page.evaluate(OPEN_ALL)
-                _check(look, f"{path} {language} {width}")
-                _keep(page, f"{login or 'guest'}{path}-{language}-{width}")
+                check(look, f"{path} {language} {width}")
+                keep(page, f"{login or 'guest'}{path}-{language}-{width}")
         if path == "/nowhere":
             # the browser notes the 404 we asked for
             look.faults = [fault for fault in look.faults if "404" not in fault]
         assert not look.faults
         assert look.hosts == {urlsplit(town.url).netloc}
-
-
-def _check(look: Look, where: str) -> None:
-    page = look.page
-    page.evaluate(AXE + ";0")
-    found = page.evaluate(f"axe.run(document, {{runOnly: {RULES}}})")
-    broken = [
-        (rule["id"], node["html"][:200]) for rule in found["violations"] for node in rule["nodes"]
-    ]
-    assert not broken, f"{where}: {broken}"
-    assert len(found["passes"]) > 10, "axe did not look"
-    assert not page.evaluate("document.documentElement.scrollWidth > innerWidth"), where
-
-
-def _keep(page: Page, name: str) -> None:
-    if SHOTS:
-        file = name.replace("/", "_").replace("?", "_").replace("=", "_")
-        page.screenshot(path=f"{SHOTS}/{file}.png", full_page=True)
 
 
 @pytest.mark.req("Q4")
