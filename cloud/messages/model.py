@@ -38,6 +38,7 @@ class Kind(StrEnum):
     SUPPLY_ARMED = "supply_armed"
     """Power is allowed again: the customer closes the switch by hand."""
     WORK_ORDER = "work_order"
+    BILL_ISSUED = "bill_issued"
 
 
 REQUIRED: Mapping[Kind, frozenset[str]] = {
@@ -50,6 +51,7 @@ REQUIRED: Mapping[Kind, frozenset[str]] = {
     Kind.SUPPLY_RESTORED: frozenset({"usage_point"}),
     Kind.SUPPLY_ARMED: frozenset({"usage_point"}),
     Kind.WORK_ORDER: frozenset({"order", "usage_point", "kind_code"}),
+    Kind.BILL_ISSUED: frozenset({"number", "amount_micros", "currency", "due_at"}),
 }
 """Variables that a message of each kind must bring; every template uses all of them."""
 

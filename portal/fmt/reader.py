@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
-from portal.fmt.calendars import persian_of
 from portal.i18n import RTL, Words
+from protocols.persian import persian_of
 from protocols.quantities import rescale
 
 _ASCII = "0123456789"

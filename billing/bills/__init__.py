@@ -1,0 +1,1 @@
+"""Bills: a run freezes, doubts, prices, posts and proves them; what was wrong is billed anew."""

@@ -1,0 +1,154 @@
+"""
+What a bill is priced from: a usage file and tariff versions, pinned by one hash.
+
+The same text under the same versions gives the same lines, years later too; pricing here is the
+kernel's, cut where versions change by the rules of rating.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from billing.bills.model import Line, Refusal
+from billing.rating.model import CompiledTariff, PeriodUse
+from billing.rating.rules import kernel
+from billing.rating.rules.usage import Piece, pieces_of
+from billing.tariffs.model import Tariff
+from billing.tariffs.rules import read_usage
+from protocols.errors import RefusedError
+
+Versions = Mapping[str, tuple[Tariff, CompiledTariff]]
+"""Tariff versions by digest, as files and as arrays."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Priced:
+    """What a pinned input costs. *Units*: micros, Wh."""
+
+    lines: tuple[Line, ...]
+    total_micros: int
+    closing_micros: int
+    """What of the total is charged only because the use closes its period."""
+    energy_wh: int
+
+
+def canonical_usage(usage: Mapping[str, Any]) -> str:
+    """Return the one spelling of a usage file."""
+    return json.dumps(usage, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
+def input_hash(usage: str, versions: Sequence[str]) -> bytes:
+    """Return the hash that pins what is priced: use and tariff versions."""
+    return hashlib.sha256("\n".join([usage, *versions]).encode()).digest()
+
+
+def kwh(wh: int) -> str:
+    """Return Wh as a usage file writes them."""
+    whole, part = divmod(wh, 1000)
+    return f"{whole}.{part:03}" if part else str(whole)
+
+
+def price_pinned(usage: str, digests: Sequence[str], versions: Versions) -> Priced:
+    """Return what one pinned input costs. Raises: RefusedError as rating does."""
+    priced = price_many([(usage, digests)], versions)[0]
+    if isinstance(priced, RefusedError):
+        raise priced
+    return priced
+
+
+def price_many(
+    inputs: Sequence[tuple[str, Sequence[str]]], versions: Versions
+) -> list[Priced | RefusedError]:
+    """Return what each pinned input costs, or why it cannot be; one kernel call a version."""
+    cut: list[list[tuple[str, Piece]] | RefusedError] = []
+    for usage, digests in inputs:
+        try:
+            cut.append(_pieces(usage, digests, versions))
+        except RefusedError as error:
+            cut.append(error)
+    rows: dict[str, list[tuple[int, PeriodUse]]] = {}
+    for number, pieces in enumerate(cut):
+        if not isinstance(pieces, RefusedError):
+            for digest, piece in pieces:
+                rows.setdefault(digest, []).append((number, piece.use))
+    parts: dict[int, list[Priced]] = {}
+    for digest, uses in rows.items():
+        _price_version(versions[digest][1], uses, parts)
+    return [
+        pieces if isinstance(pieces, RefusedError) else _joined(parts[number])
+        for number, pieces in enumerate(cut)
+    ]
+
+
+def _pieces(usage: str, digests: Sequence[str], versions: Versions) -> list[tuple[str, Piece]]:
+    named = {id(versions[digest][0]): digest for digest in digests}
+    pieces = pieces_of([versions[digest][0] for digest in digests], read_usage(usage.encode()))
+    return [(named[id(piece.tariff)], piece) for piece in pieces]
+
+
+def _price_version(
+    tariff: CompiledTariff, uses: Sequence[tuple[int, PeriodUse]], parts: dict[int, list[Priced]]
+) -> None:
+    try:
+        charges = kernel.price_uses(tariff, [use for _, use in uses])
+        at_close = any(line.head.at_close for line in tariff.lines)
+        open_uses = [replace(use, closing=False) for _, use in uses] if at_close else []
+        still = kernel.price_uses(tariff, open_uses).total.tolist() if at_close else []
+    except ValueError as error:
+        raise RefusedError(
+            Refusal.UNMETERED, f"{tariff.code}: {error}", fix="park the account and check its use"
+        ) from error
+    columns = charges.lines.T.tolist()
+    for place, (number, use) in enumerate(uses):
+        total = int(charges.total[place])
+        energy = sum(use.energy_wh)
+        lines = [
+            Line(
+                tariff=tariff.digest, line=line.head.id, ledger_code=line.head.ledger_code,
+                energy_wh=energy, amount_micros=columns[place][row],
+            )
+            for row, line in enumerate(tariff.lines)
+            if row in tariff.counted
+        ]  # fmt: skip
+        rest = total - sum(line.amount_micros for line in lines)
+        if rest:
+            lines.append(
+                Line(
+                    tariff=tariff.digest, line="rounding", ledger_code="revenue_rounding",
+                    energy_wh=energy, amount_micros=rest,
+                )
+            )  # fmt: skip
+        closing = total - still[place] if at_close and use.closing else 0
+        parts.setdefault(number, []).append(
+            Priced(lines=tuple(lines), total_micros=total, closing_micros=closing, energy_wh=energy)
+        )
+
+
+def _joined(parts: Sequence[Priced]) -> Priced:
+    return Priced(
+        lines=tuple(line for part in parts for line in part.lines),
+        total_micros=sum(part.total_micros for part in parts),
+        closing_micros=sum(part.closing_micros for part in parts),
+        energy_wh=sum(part.energy_wh for part in parts),
+    )
+
+
+def lines_as_text(lines: Sequence[Line]) -> str:
+    """Return lines as a bill keeps them."""
+    return json.dumps(
+        [
+            {
+                "tariff": line.tariff, "line": line.line, "ledger_code": line.ledger_code,
+                "energy_wh": line.energy_wh, "amount_micros": line.amount_micros,
+            }
+            for line in lines
+        ],
+        separators=(",", ":"),
+    )  # fmt: skip
+
+
+def lines_from_text(text: str) -> tuple[Line, ...]:
+    """Return the lines a bill keeps."""
+    return tuple(Line(**line) for line in json.loads(text))

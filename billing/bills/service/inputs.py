@@ -1,0 +1,245 @@
+"""Freezing: what is known of agreements at this moment, asked in few questions for many of them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import date, datetime, time, timedelta
+
+from billing.bills import store
+from billing.bills.model import Agreement, Bill, Item, Refusal, Run
+from billing.bills.rules import inputs as rules
+from billing.bills.rules.gate import ESTIMATED, QUESTIONABLE
+from billing.bills.rules.inputs import Facts, Metered, ParkedError, Version
+from billing.bills.rules.pinned import Versions
+from billing.rating import service as rating
+from billing.tariffs import service as tariffs
+from billing.tariffs.rules.calendar import ladder_start, periods_of
+from cloud.store.db import Connection
+from cloud.usage import service as usage
+from cloud.usage.model import UsageRegister
+from protocols.identity import UsagePointId
+from protocols.reading import Quality
+from protocols.timeline import Interval, local_date
+
+HISTORY = timedelta(days=430)
+_HOUR = 3600
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Span:
+    agreement: Agreement
+    start: date
+    end: date
+    history: list[Bill]
+    versions: list[Version]
+
+
+def freeze(
+    conn: Connection, run: Run, agreements: Sequence[Agreement], *, estimated: bool = False
+) -> list[Item]:
+    """Return an item for each agreement: frozen, or parked under the code that says why."""
+    names = [each.agreement for each in agreements]
+    history = store.metered_bills(conn, names, run.period_start - HISTORY)
+    class_daily = store.class_daily(conn, run.id)
+    known = {code: _versions(conn, code) for code in {each.tariff_code for each in agreements}}
+    spans: list[_Span] = []
+    found: dict[str, Item] = {}
+    for each in agreements:
+        bills = history.get(each.agreement, [])
+        try:
+            spans.append(_span(conn, run, each, bills, known[each.tariff_code]))
+        except ParkedError as error:
+            found[each.agreement] = rules.parked_item(
+                run.id, each, run.period_start, run.period_end, error
+            )
+    registers = _registers(conn, run, spans)
+    drawn = store.drawn_days(conn, names, run.period_start, run.period_end)
+    for span in spans:
+        each = span.agreement
+        try:
+            taken = _drawn(conn, run, span, drawn)
+            facts = _facts(conn, run, span, registers, taken)
+            daily = class_daily.get(span.versions[-1][0])
+            found[each.agreement] = rules.item_of(
+                run.id, replace(facts, class_daily_wh=daily), run.gate, estimated=estimated
+            )
+        except ParkedError as error:
+            found[each.agreement] = rules.parked_item(
+                run.id, each, span.start, run.period_end, error
+            )
+    return [found[name] for name in names]
+
+
+def versions_of(conn: Connection, digests: Sequence[str]) -> Versions:
+    """Return tariff versions as files and as arrays."""
+    wanted = sorted(set(digests))
+    files = tariffs.by_digest(conn, wanted)
+    arrays = rating.compiled(conn, wanted)
+    return {digest: (files[digest], arrays[digest]) for digest in wanted}
+
+
+def _versions(conn: Connection, code: str) -> list[Version]:
+    return tariffs.versions(conn, code)
+
+
+def _start(run: Run, agreement: Agreement, bills: Sequence[Bill]) -> date:
+    """Return where the span begins: where the last bill ended, so that no day stays unbilled."""
+    if bills:
+        last = bills[-1].period_end
+        if last > run.period_start and last >= run.period_end:
+            raise ParkedError(Refusal.OVERLAP, f"bill {bills[-1].id} covers days up to {last}")
+        return last
+    return max(run.period_start, local_date(agreement.started_at, run.zone))
+
+
+def _span(
+    conn: Connection, run: Run, agreement: Agreement, bills: list[Bill], known: list[Version]
+) -> _Span:
+    start = _start(run, agreement, bills)
+    if start >= run.period_end:
+        raise ParkedError(Refusal.NO_REGISTER, f"the agreement begins on {start}")
+    first = start
+    for bill in reversed(bills):
+        if bill.quality != ESTIMATED:
+            break
+        first = bill.period_start
+    if agreement.pinned_hash is not None:
+        pinned = tariffs.by_digest(conn, [agreement.pinned_hash])
+        versions = list(pinned.items())
+    else:
+        versions = rules.in_force(known, first, run.period_end)
+    if any(tariff.zone != run.zone.key for _, tariff in versions):
+        raise ParkedError(Refusal.NO_TARIFF, f"{agreement.tariff_code} is of another time zone")
+    return _Span(
+        agreement=agreement, start=start, end=run.period_end, history=bills, versions=versions
+    )
+
+
+_Registers = dict[tuple[str, date], UsageRegister]
+
+
+def _registers(conn: Connection, run: Run, spans: Sequence[_Span]) -> _Registers:
+    """Return the registers that count for the days asked: read then, or not long before."""
+    asked: list[tuple[str, date]] = []
+    for span in spans:
+        days = {span.start, span.end}
+        days |= {tariff.valid_from for _, tariff in span.versions[1:]}
+        for reset in rules.resets_of(span.versions):
+            days.add(ladder_start(span.versions[0][1], reset, span.start))
+        asked += [(span.agreement.usage_point, day) for day in sorted(days)]
+    if not asked:
+        return {}
+    at = [_midnight(run, day) for _, day in asked]
+    rows = usage.registers_at_each(conn, [UsagePointId(point) for point, _ in asked], at)
+    oldest = timedelta(hours=run.gate.register_age_hours)
+    return {
+        key: row
+        for key, instant, row in zip(asked, at, rows, strict=True)
+        if row is not None and row.at >= instant - oldest
+    }
+
+
+def _facts(
+    conn: Connection, run: Run, span: _Span, registers: _Registers,
+    taken: tuple[int, int, int] | None,
+) -> Facts:  # fmt: skip
+    agreement = span.agreement
+    own = {
+        day: row.cumulative_wh
+        for day in {span.start, span.end, *_days_of(span)}
+        if (row := registers.get((agreement.usage_point, day))) is not None
+    }
+    joined = local_date(agreement.started_at, run.zone)
+    if span.start == joined and agreement.opening_register_wh is not None:
+        own[span.start] = agreement.opening_register_wh
+    end = registers.get((agreement.usage_point, span.end))
+    return Facts(
+        agreement=agreement, versions=span.versions, start=span.start, end=span.end,
+        history=span.history, registers=own,
+        end_quality="actual" if taken else _quality(end),
+        metered=_metered(conn, run, span) if rules.needs_intervals(span.versions) else None,
+        drawn=taken, class_daily_wh=None,
+    )  # fmt: skip
+
+
+def _days_of(span: _Span) -> set[date]:
+    days = {tariff.valid_from for _, tariff in span.versions[1:]}
+    return days | {
+        ladder_start(span.versions[0][1], reset, span.start)
+        for reset in rules.resets_of(span.versions)
+    }
+
+
+def _quality(register: UsageRegister | None) -> str:
+    if register is None:
+        return ""
+    if register.quality is Quality.QUESTIONABLE:
+        return QUESTIONABLE
+    return ESTIMATED if register.quality is Quality.ESTIMATED else "actual"
+
+
+def _drawn(
+    conn: Connection, run: Run, span: _Span, drawn: store.DrawnDays
+) -> tuple[int, int, int] | None:
+    name = span.agreement.agreement
+    if name not in drawn:
+        return None
+    open_day, micros, first, last = drawn[name]
+    if span.start < run.period_start:
+        one = store.drawn_days(conn, [name], span.start, span.end)
+        open_day, micros, first, last = one[name]
+    if open_day < span.end or first is None or last is None:
+        raise ParkedError(
+            Refusal.NOT_DRAWN, f"prepayment is drawn up to {open_day}, the period ends {span.end}"
+        )
+    return micros, first, last
+
+
+def _metered(conn: Connection, run: Run, span: _Span) -> Metered:
+    """Return energy and peaks by TouPeriod. Raises: ParkedError when an interval is missing."""
+    start, end = _midnight(run, span.start), _midnight(run, span.end)
+    rows = usage.intervals(
+        conn, UsagePointId(span.agreement.usage_point), Interval(start=start, end=end)
+    )
+    seconds = rows[0].seconds if rows else 0
+    whole = int((end - start).total_seconds())
+    steps = timedelta(seconds=seconds)
+    gapless = bool(rows) and seconds * len(rows) == whole and _HOUR % seconds == 0
+    if not gapless or any(
+        row.start != start + number * steps or row.seconds != seconds
+        for number, row in enumerate(rows)
+    ):
+        raise ParkedError(
+            Refusal.INTERVALS, f"{len(rows)} intervals do not cover {span.start} to {span.end}"
+        )
+    tariff = span.versions[-1][1]
+    periods = periods_of(tariff, start, seconds, len(rows)).tolist()
+    energy, peak = ([0] * len(tariff.period_names) for _ in range(2))
+    for row, period in zip(rows, periods, strict=True):
+        energy[period] += row.wh
+        peak[period] = max(peak[period], row.wh * (_HOUR // seconds))
+    return Metered(wh=tuple(energy), demand_w=tuple(peak))
+
+
+def _midnight(run: Run, day: date) -> datetime:
+    return datetime.combine(day, time(0), run.zone)
+
+
+def still_the_same(conn: Connection, run: Run, items: Sequence[Item]) -> list[bool]:
+    """
+    Tell of each frozen item whether registers, tariff and earlier bills are what they were.
+
+    An estimate stays as it was made, unless a register has come since.
+    """
+    named = store.agreements_named(conn, [item.agreement for item in items])
+    fresh = {item.agreement: item for item in freeze(conn, run, named)}
+    same = []
+    for item in items:
+        now = fresh.get(item.agreement)
+        if now is None:
+            same.append(False)
+        elif item.quality == ESTIMATED and item.method not in ("", "validation"):
+            waits = now.quality == ESTIMATED or item.accepted_by is not None
+            same.append(waits and now.start_wh == item.start_wh)
+        else:
+            same.append(now.input_hash == item.input_hash)
+    return same
