@@ -17,6 +17,7 @@ import aiomqtt
 from billing.collections import service as collections
 from billing.collections.model import Stepped
 from billing.ledger import service as ledger
+from billing.payments import service as payments
 from billing.prepaid import service as prepaid
 from billing.prepaid.model import Swept
 from cloud.store.clock import Clock
@@ -102,6 +103,7 @@ async def _loop(
 def _once(db: Database, clock: Clock, everything: bool) -> tuple[Swept, Stepped]:
     swept = prepaid.sweep(db, now=clock.now(), everything=everything)
     stepped = collections.step(db, now=clock.now())
+    payments.expire(db, now=clock.now())
     ledger.seal(db, now=clock.now())
     return swept, stepped
 

@@ -141,10 +141,13 @@ def posted_balance(conn: Connection, account: str) -> tuple[int, int] | None:
     return (row[0], row[1]) if row else None
 
 
-def receivables(conn: Connection, account: str) -> dict[AccountKind, int]:
-    """Return what stands on a customer account's receivables, by kind."""
+def receivables(conn: Connection, account: str, *, lock: bool = False) -> dict[AccountKind, int]:
+    """Return what stands on a customer account's receivables; `lock` keeps it so till commit."""
     kinds = (AccountKind.AR_PENALTY, AccountKind.AR_CONNECTION, AccountKind.AR_ENERGY)
-    rows = conn.execute(_SQL["receivables"], {"codes": [kind.code_of(account) for kind in kinds]})
+    rows = conn.execute(
+        _SQL["lock_receivables"] if lock else _SQL["receivables"],
+        {"account": account, "codes": [kind.code_of(account) for kind in kinds]},
+    )
     return {AccountKind(row[0]): row[1] for row in rows}
 
 

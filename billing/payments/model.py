@@ -1,7 +1,7 @@
 """Facts about money in: what a channel reports, what we answer, and why we may not take it."""
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, time
 from enum import StrEnum
 
 from billing.customers.model import AccountId
@@ -16,6 +16,19 @@ class Refusal(StrEnum):
     UNKNOWN_ACCOUNT = "payments.account_unknown"
     BAD_ID = "payments.peer_id"
     TWO_PEOPLE = "payments.two_people"
+    UNKNOWN = "payments.transaction_unknown"
+    EXPIRED = "payments.expired"
+    ENDED = "payments.ended"
+    SPENT = "payments.spent"
+    DAY_CLOSED = "payments.day_closed"
+    QUOTE = "payments.quote"
+    POLICY = "payments.policy"
+    FILE = "payments.file"
+    SETTLED = "payments.settled_already"
+    OUTCOME = "payments.outcome"
+    SIGNATURE = "payments.signature"
+    REPLAYED = "payments.replayed_request"
+    CHANNEL = "payments.channel"
 
 
 class PaymentState(StrEnum):
@@ -84,15 +97,189 @@ class Payment:
     available_micros: int | None
 
 
+class HoldState(StrEnum):
+    """Where an announced payment stands, from its hold to its end."""
+
+    HELD = "held"
+    POSTED = "posted"
+    SUSPENSE = "suspense"
+    RELEASED = "released"
+    EXPIRED = "expired"
+    REVERSED = "reversed"
+
+
+class HoldEvent(StrEnum):
+    """What may happen to an announced payment."""
+
+    POST = "post"
+    TAKEN = "taken"
+    """The peer says that it has the money already."""
+    VOID = "void"
+    EXPIRE = "expire"
+
+
+class Policy(StrEnum):
+    """Which amounts a channel may take against a quote."""
+
+    ANY = "any"
+    EXACT = "exact"
+    EXACT_UP = "exact_up"
+    EXACT_DOWN = "exact_down"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Channel:
+    """The terms of one channel. `cutover` is the peer's end of day in its own `zone`."""
+
+    channel: str
+    zone: str = "UTC"
+    cutover: time = time(0)
+    hold_seconds: int = 43_200
+    quote_seconds: int = 900
+    policy: Policy = Policy.ANY
+    min_micros: int = 1
+    max_micros: int = 10_000_000_000_000_000
+    by_agent: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DueLine:
+    """One thing that is due: a receivable's kind, or `balance` for a prepaid balance below zero."""
+
+    code: str
+    amount_micros: int
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Quote:
     """What a channel shows before it takes money: a masked name and what is due now."""
 
+    id: int
+    channel: str
     account: AccountId
     masked_name: str
     currency: str
     available_micros: int
     due_micros: int
+    lines: tuple[DueLine, ...]
+    policy: Policy
+    min_micros: int
+    max_micros: int
+    expires_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hold:
+    """One announced payment as it stands; `id` is ours, (channel, peer_txn_id) the peer's."""
+
+    id: int
+    channel: str
+    peer_txn_id: str
+    body_hash: bytes
+    state: HoldState
+    account: AccountId
+    amount_micros: int
+    currency: str
+    peer_time: datetime
+    held_at: datetime
+    expires_at: datetime
+    posted_at: datetime | None
+    ended_at: datetime | None
+    reason: str
+    actor: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StatementRow:
+    """One payment of a channel as it counts now: `net_micros` is what is left of it."""
+
+    receipt_no: str
+    peer_txn_id: str
+    account: AccountId
+    state: HoldState
+    amount_micros: int
+    net_micros: int
+    currency: str
+    peer_time: datetime
+    received_at: datetime
+
+    @property
+    def place(self) -> tuple[datetime, str]:
+        """Return where the next page continues."""
+        return self.peer_time, self.receipt_no
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SuspenseItem:
+    """Money that waits for its owner, and for how many whole days."""
+
+    receipt_no: str
+    channel: str
+    peer_txn_id: str
+    account: str
+    amount_micros: int
+    currency: str
+    received_at: datetime
+    age_days: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileRow:
+    """One payment as a peer's settlement file names it; `account` may be empty."""
+
+    peer_txn_id: str
+    account: str
+    amount_micros: int
+    currency: str
+    peer_time: datetime
+
+
+class DifferenceKind(StrEnum):
+    """How a row of a file and ours may disagree."""
+
+    OURS_ONLY = "ours_only"
+    THEIRS_ONLY = "theirs_only"
+    AMOUNT = "amount_differs"
+    DATE = "date_differs"
+
+
+class Outcome(StrEnum):
+    """What became of a difference; all but the last two come by themselves."""
+
+    OPEN = "open"
+    BOOKED = "booked"
+    NOTED = "noted"
+    FOUND_LATER = "found_later"
+    CORRECTED = "corrected"
+    KEPT = "kept"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Difference:
+    """One disagreement; None stands for no row, or none that counts."""
+
+    peer_txn_id: str
+    kind: DifferenceKind
+    ours_micros: int | None
+    theirs_micros: int | None
+    outcome: Outcome = Outcome.OPEN
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reconciled:
+    """What one file said against our book, and what is still open of it."""
+
+    id: int
+    matched: int
+    ours_micros: int
+    theirs_micros: int
+    differences: tuple[Difference, ...]
+    replayed: bool
+
+    @property
+    def open(self) -> tuple[Difference, ...]:
+        """Return the differences that wait for two people or for a later file."""
+        return tuple(each for each in self.differences if each.outcome is Outcome.OPEN)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -166,9 +166,10 @@ def test_a_balance_is_adjusted_by_two_people_once(db: Database) -> None:
 @pytest.mark.req("H9")
 def test_a_quote_shows_what_is_due_and_only_a_masked_name(db: Database) -> None:
     in_debt(db)
-    with db.transaction() as conn:
-        quote = payments.quote(conn, "AC-000001", now=ORIGIN + HOUR)
-        assert (quote.due_micros, quote.available_micros) == (2 * YUAN, -2 * YUAN)
-        assert quote.masked_name == "W*** L*** 1***"
-        with pytest.raises(RefusedError, match="account_unknown"):
-            payments.quote(conn, "AC-999999", now=ORIGIN)
+    quote = payments.quote(db, "bank", "AC-000001", now=ORIGIN + HOUR)
+    assert (quote.due_micros, quote.available_micros) == (2 * YUAN, -2 * YUAN)
+    assert [(line.code, line.amount_micros) for line in quote.lines] == [("balance", 2 * YUAN)]
+    assert quote.expires_at == ORIGIN + HOUR + timedelta(minutes=15)
+    assert quote.masked_name == "W*** L*** 1***"
+    with pytest.raises(RefusedError, match="account_unknown"):
+        payments.quote(db, "bank", "AC-999999", now=ORIGIN)

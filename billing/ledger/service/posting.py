@@ -124,9 +124,14 @@ def balance_of(conn: Connection, account: str) -> int:
     return found[0] if found else 0
 
 
-def owed(conn: Connection, account: str) -> dict[AccountKind, int]:
-    """Return what a customer account owes on its receivables, in micros; paid ones are absent."""
-    return {kind: micros for kind, micros in store.receivables(conn, account).items() if micros > 0}
+def owed(conn: Connection, account: str, *, lock: bool = False) -> dict[AccountKind, int]:
+    """
+    Return what a customer account owes on its receivables, in micros; paid ones are absent.
+
+    With `lock` the account and its receivables stay as they are until the caller commits.
+    """
+    found = store.receivables(conn, account, lock=lock)
+    return {kind: micros for kind, micros in found.items() if micros > 0}
 
 
 def statement(conn: Connection, account: str, *, limit: int = 100) -> list[StatementLine]:

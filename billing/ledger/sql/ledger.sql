@@ -74,3 +74,7 @@ WHERE b.account = %(account)s;
 SELECT a.kind, (a.posted_dr - a.posted_cr)::bigint
 FROM ledger.account AS a
 WHERE a.code = ANY (%(codes)s::text[]) AND a.kept;
+
+-- lock_receivables
+-- The same under the row locks of the account and its receivables, in order of their ids.
+SELECT r.kind, r.owed FROM ledger.lock_receivables(%(account)s, %(codes)s::text[]) AS r;

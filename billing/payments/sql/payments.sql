@@ -25,15 +25,6 @@ WHERE p.account = %(account)s
 ORDER BY p.entry_id DESC
 LIMIT %(limit)s::int;
 
--- payments_in_span
--- Payments of one channel by the peer's own time, in a stable order; no locks.
-SELECT p.receipt_no, p.channel, p.peer_txn_id, p.body_hash, p.state, p.account, p.usage_point,
-       p.amount_micros, p.currency, p.peer_time, p.received_at, p.actor, p.entry_id,
-       p.available_micros
-FROM payments.payment AS p
-WHERE p.channel = %(channel)s AND p.peer_time >= %(start)s AND p.peer_time < %(end)s
-ORDER BY p.peer_time, p.receipt_no;
-
 -- payments_unlike_ledger
 -- Posted payments whose entry did not credit their account with their amount; no locks.
 SELECT p.receipt_no

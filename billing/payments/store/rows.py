@@ -1,22 +1,18 @@
-"""SQL of payments: rows are inserted once and never changed."""
+"""SQL of posted payments: rows are inserted once and never changed."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from billing.customers.model import AccountId
 from billing.payments.model import Payment, PaymentState
+from billing.payments.store.blocks import SQL
 from cloud.store.db import Connection
-from cloud.store.sql import Queries
-from protocols.timeline import Interval
-
-_SQL = Queries(Path(__file__).parent / "sql")
 
 
 def insert_payment(conn: Connection, payment: Payment) -> None:
     """Insert a payment."""
     conn.execute(
-        _SQL["insert_payment"],
+        SQL["insert_payment"],
         {
             "receipt_no": payment.receipt_no, "channel": payment.channel,
             "peer_txn_id": payment.peer_txn_id, "body_hash": payment.body_hash,
@@ -32,35 +28,32 @@ def insert_payment(conn: Connection, payment: Payment) -> None:
 def payment_by_peer(conn: Connection, channel: str, peer_txn_id: str) -> Payment | None:
     """Return the payment a channel reported under an id, or None."""
     row = conn.execute(
-        _SQL["payment_by_peer"], {"channel": channel, "peer_txn_id": peer_txn_id}
+        SQL["payment_by_peer"], {"channel": channel, "peer_txn_id": peer_txn_id}
     ).fetchone()
     return _payment(row) if row else None
 
 
 def payments_of_account(conn: Connection, account: str, limit: int) -> list[Payment]:
     """Return the newest payments of an account."""
-    rows = conn.execute(_SQL["payments_of_account"], {"account": account, "limit": limit})
+    rows = conn.execute(SQL["payments_of_account"], {"account": account, "limit": limit})
     return [_payment(row) for row in rows]
 
 
-def payments_in_span(conn: Connection, channel: str, span: Interval) -> list[Payment]:
-    """Return a channel's payments by the peer's time."""
-    rows = conn.execute(
-        _SQL["payments_in_span"], {"channel": channel, "start": span.start, "end": span.end}
-    )
-    return [_payment(row) for row in rows]
+def payment_by_receipt(conn: Connection, receipt_no: str) -> Payment | None:
+    """Return a payment by its receipt, or None."""
+    row = conn.execute(SQL["payment_by_receipt"], {"receipt": receipt_no}).fetchone()
+    return _payment(row) if row else None
 
 
 def payments_unlike_ledger(conn: Connection) -> list[str]:
     """Return receipts whose entry says something else."""
-    return [row[0] for row in conn.execute(_SQL["payments_unlike_ledger"])]
+    return [row[0] for row in conn.execute(SQL["payments_unlike_ledger"])]
 
 
 def payments_total(conn: Connection) -> list[tuple[str, str, str, int, int]]:
     """Return channel, currency, state, number and sum."""
     return [
-        (row[0], row[1], row[2], row[3], int(row[4]))
-        for row in conn.execute(_SQL["payments_total"])
+        (row[0], row[1], row[2], row[3], int(row[4])) for row in conn.execute(SQL["payments_total"])
     ]
 
 

@@ -53,13 +53,7 @@ def body_hash(order: PaymentOrder) -> bytes:
 
 def check_adjustment(change: Adjustment) -> None:
     """Refuse a change that two people do not stand for. Raises: RefusedError."""
-    first, second = change.actors
-    if not (first.startswith("user:") and second.startswith("user:")) or first == second:
-        raise RefusedError(
-            Refusal.TWO_PEOPLE,
-            "a change of a balance needs two different people",
-            fix="have a second person confirm it",
-        )
+    check_people(change.actors)
     if change.amount_micros == 0 or abs(change.amount_micros) > LARGEST_MICROS:
         raise RefusedError(
             Refusal.AMOUNT, "a change of this amount makes no sense", fix="check the amount"
@@ -67,6 +61,17 @@ def check_adjustment(change: Adjustment) -> None:
     if not change.reason.strip() or not change.key.strip():
         raise RefusedError(
             Refusal.BAD_ID, "a change needs a key and a reason", fix="say why, for the customer"
+        )
+
+
+def check_people(actors: tuple[str, str]) -> None:
+    """Refuse an act on money that two different people do not stand for. Raises: RefusedError."""
+    first, second = actors
+    if not (first.startswith("user:") and second.startswith("user:")) or first == second:
+        raise RefusedError(
+            Refusal.TWO_PEOPLE,
+            "a change of a balance needs two different people",
+            fix="have a second person confirm it",
         )
 
 

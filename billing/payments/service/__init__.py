@@ -1,0 +1,49 @@
+"""Use cases of money in. Every call may come twice, late and from two channels at once."""
+
+from billing.payments.service.core import (
+    channel_of,
+    expire,
+    hold,
+    pay,
+    post,
+    quote,
+    set_channel,
+    void,
+)
+from billing.payments.service.reconcile import differences, reconcile, resolve
+from billing.payments.service.two_people import adjust, assign_suspense, return_suspense
+from billing.payments.service.views import (
+    audit_payments,
+    hold_of,
+    holds_of,
+    payments_of,
+    statement,
+    status,
+    suspense,
+    totals,
+)
+
+__all__ = [
+    "adjust",
+    "assign_suspense",
+    "audit_payments",
+    "channel_of",
+    "differences",
+    "expire",
+    "hold",
+    "hold_of",
+    "holds_of",
+    "pay",
+    "payments_of",
+    "post",
+    "quote",
+    "reconcile",
+    "resolve",
+    "return_suspense",
+    "set_channel",
+    "statement",
+    "status",
+    "suspense",
+    "totals",
+    "void",
+]

@@ -1,0 +1,1 @@
+"""SQL of payments: posted rows, announced payments, and what settles them."""
