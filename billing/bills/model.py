@@ -95,8 +95,8 @@ class BillKind(StrEnum):
 
 
 METERED = (
-    BillKind.CYCLE, BillKind.TRUEUP, BillKind.CORRECTIVE_METER, BillKind.CORRECTIVE_READING,
-    BillKind.RERUN,
+    BillKind.CYCLE, BillKind.TRUEUP, BillKind.ADHOC, BillKind.CORRECTIVE_METER,
+    BillKind.CORRECTIVE_READING, BillKind.RERUN,
 )  # fmt: skip
 """Kinds that together cover an agreement's time without gap or overlap."""
 

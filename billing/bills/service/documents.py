@@ -2,6 +2,7 @@
 
 import hashlib
 from datetime import datetime, time
+from zoneinfo import ZoneInfo
 
 from billing.bills import store
 from billing.bills.model import Bill, Progress, Refusal, Run
@@ -29,12 +30,12 @@ def make(db: Database, run: Run, *, now: datetime, progress: Progress) -> bool:
             ids = store.undocumented_bills(conn, run.id, after=after, limit=CHUNK)
             if not ids:
                 return True
-            write(conn, store.bills_by_id(conn, ids), run=run, now=now)
+            write(conn, store.bills_by_id(conn, ids), zone=run.zone, now=now)
             after, done = ids[-1], done + len(ids)
         progress("document", done, done)
 
 
-def write(conn: Connection, bills: list[Bill], *, run: Run | None, now: datetime) -> None:
+def write(conn: Connection, bills: list[Bill], *, zone: ZoneInfo, now: datetime) -> None:
     """Keep what each bill says and put its message into the outbox, in the caller's transaction."""
     versions = versions_of(conn, [digest for bill in bills for digest in bill.versions])
     cards = customers.cards_of(conn, sorted({bill.account for bill in bills}))
@@ -45,7 +46,6 @@ def write(conn: Connection, bills: list[Bill], *, run: Run | None, now: datetime
         text = content.content_of(bill, versions, language=language, customer=card.name)
         rows.append((bill.id, language, text, hashlib.sha256(text.encode()).digest()))
         if bill.posted_micros > 0:
-            zone = run.zone if run else now.tzinfo
             messages.enqueue(
                 conn, dedupe_key=f"bill:{bill.id}", kind=Kind.BILL_ISSUED,
                 subject=bill.usage_point, now=now,
