@@ -31,6 +31,7 @@ from portal.live.hub import Hub, WatchedMeter
 from portal.live.stream import LiveStream, Seat
 from portal.site import HERE, Site, site_of, static_version
 from portal.staff import routes as staff
+from portal.staff import tariffs as staff_tariffs
 from protocols.identity import UsagePointId
 
 
@@ -64,7 +65,7 @@ def create_app(
     )  # fmt: skip
     app.state.site = site
     errors.install(app)
-    for part in (auth, customer, why, staff, crew, api, api_why):
+    for part in (auth, customer, why, staff, staff_tariffs, crew, api, api_why):
         app.include_router(part.router, include_in_schema=part in (api, api_why))
     app.add_api_route("/healthz", healthz, include_in_schema=False)
     app.add_api_route("/readyz", readyz, include_in_schema=False)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from billing.tariffs import rules, store
 from billing.tariffs.model import Refusal, Tariff
+from billing.tariffs.model.published import Published
 from cloud.store import audit
 from cloud.store.db import Connection
 from protocols.errors import RefusedError
@@ -68,6 +69,11 @@ def by_digest(conn: Connection, digests: Sequence[str]) -> dict[str, Tariff]:
             Refusal.UNKNOWN, f"no tariff version {missing[0][:12]}", fix="publish it first"
         )
     return found
+
+
+def published(conn: Connection) -> list[Published]:
+    """Return every version in the book with its document, by code, the newest first."""
+    return store.published(conn)
 
 
 def shipped(code: str) -> bytes:

@@ -5,6 +5,7 @@ from datetime import datetime
 from pathlib import Path
 
 from billing.tariffs.model import Tariff
+from billing.tariffs.model.published import Published
 from billing.tariffs.rules import read_tariff
 from cloud.store.db import Connection
 from cloud.store.sql import Queries
@@ -43,3 +44,16 @@ def versions_by_digest(conn: Connection, digests: Sequence[str]) -> dict[str, Ta
     """Return the versions named."""
     rows = conn.execute(_SQL["versions_by_digest"], {"digests": list(digests)})
     return {row[0]: read_tariff(row[1].encode()) for row in rows}
+
+
+def published(conn: Connection) -> list[Published]:
+    """Return every version with its document, by code, the newest first."""
+    rows = conn.execute(_SQL["published"])
+    return [
+        Published(
+            digest=row[0], code=row[1], number=row[2], currency=row[3], valid_from=row[4],
+            valid_to=row[5], published_at=row[6], published_by=row[7], cases=row[8],
+            document=row[9],
+        )
+        for row in rows
+    ]  # fmt: skip

@@ -34,6 +34,7 @@ class Permission(StrEnum):
     WORK_ASSIGN = "work.assign"
     WORK_VERIFY = "work.verify"
     WORK_REPORT = "work.report"
+    TARIFF_VIEW = "tariff.view"
 
 
 _OFFICE = frozenset(
@@ -42,6 +43,7 @@ _OFFICE = frozenset(
         Permission.CUT_VIEW,
         Permission.MESSAGE_VIEW,
         Permission.QUARANTINE_VIEW,
+        Permission.TARIFF_VIEW,
         Permission.WORK_VIEW,
     }
 )

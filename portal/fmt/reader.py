@@ -72,6 +72,11 @@ class Reader:
         text = f"{whole:,}".replace(",", group) + (mark + decimals if decimals else "")
         return self.digits(self._negative(text) if shown < 0 else text)
 
+    def decimal(self, text: str, *, most: int) -> str:
+        """Return a decimal text of ours, such as `1234.50`, in the reader's digits."""
+        whole, _, part = text.partition(".")
+        return self.number(int(whole + part), scale=len(part), most=most)
+
     def kwh(self, wh: int, places: int = 2) -> str:
         """Return energy with its unit, rounded to `places`."""
         return self.words("unit.kwh", n=self.number(wh, scale=3, least=places, most=places))

@@ -22,3 +22,10 @@ ORDER BY v.valid_from;
 -- The versions named; no locks.
 SELECT v.digest, v.document FROM tariffs.version AS v
 WHERE v.digest = ANY (%(digests)s::text[]);
+
+-- published
+-- Every version of every code, newest of a code first; no locks.
+SELECT v.digest, v.code, v.number, v.currency, v.valid_from, v.valid_to, v.published_at,
+       v.published_by, v.cases_passed, v.document
+FROM tariffs.version AS v
+ORDER BY v.code, v.valid_from DESC;
