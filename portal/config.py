@@ -11,6 +11,8 @@ class PortalConfig:
     """
     One portal process. Files hold the secrets.
 
+    `peers_file` is JSON that names the payment peers with doors of their own; without it those
+    doors are shut.
     `secure_cookies` is for a site behind TLS: cookies then carry `Secure` and the `__Host-` name.
     `demo_credentials_file` is JSON `{login: password}`; read only when `demo` is set, to offer
     one-click sign-in on the tour page.
@@ -23,5 +25,6 @@ class PortalConfig:
     port: int = 8000
     demo: bool = False
     demo_credentials_file: str = ""
+    peers_file: str = ""
     secure_cookies: bool = False
     database_user: str = "meterloop_portal"

@@ -26,9 +26,6 @@ class Refusal(StrEnum):
     FILE = "payments.file"
     SETTLED = "payments.settled_already"
     OUTCOME = "payments.outcome"
-    SIGNATURE = "payments.signature"
-    REPLAYED = "payments.replayed_request"
-    CHANNEL = "payments.channel"
 
 
 class PaymentState(StrEnum):

@@ -15,6 +15,7 @@ from billing.payments.model import PaymentOrder, PaymentReceipt
 from billing.prepaid import service as prepaid
 from cloud.usage import service as usage
 from portal.amounts import micros_of
+from portal.api import payme, signed
 from portal.auth import service as access
 from portal.auth.guard import api_caller
 from portal.auth.model import AccessRefusal, ApiCaller
@@ -25,6 +26,8 @@ from protocols.identity import UsagePointId
 from protocols.timeline import Interval
 
 router = APIRouter(prefix="/api/v1")
+router.include_router(payme.router)
+router.include_router(signed.router)
 Payer = Annotated[ApiCaller, Depends(api_caller("payments"))]
 Looker = Annotated[ApiCaller, Depends(api_caller("readings"))]
 _SPAN = timedelta(days=1)

@@ -8,9 +8,12 @@ from billing.payments.service.core import (
     post,
     quote,
     set_channel,
+    stand,
     void,
 )
+from billing.payments.service.payme import answer as payme_answer
 from billing.payments.service.reconcile import differences, reconcile, resolve
+from billing.payments.service.signed import is_fresh
 from billing.payments.service.two_people import adjust, assign_suspense, return_suspense
 from billing.payments.service.views import (
     audit_payments,
@@ -33,7 +36,9 @@ __all__ = [
     "hold",
     "hold_of",
     "holds_of",
+    "is_fresh",
     "pay",
+    "payme_answer",
     "payments_of",
     "post",
     "quote",
@@ -41,6 +46,7 @@ __all__ = [
     "resolve",
     "return_suspense",
     "set_channel",
+    "stand",
     "statement",
     "status",
     "suspense",

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from itertools import count
 
 from billing.customers import service as customers
-from billing.customers.model import AccountId
+from billing.customers.model import AccountId, CustomerCard
 from billing.ledger import service as ledger
 from billing.payments import rules
 from billing.payments.model import (
@@ -30,6 +30,7 @@ from billing.payments.rules import quoting, steps
 from billing.payments.service import posting
 from billing.payments.store import holds, rows, settling
 from billing.prepaid import service as prepaid
+from billing.prepaid.model import Refusal as NoBalance
 from cloud.store import audit
 from cloud.store.db import Connection, Database
 from protocols.errors import RefusedError
@@ -64,7 +65,7 @@ def quote(db: Database, channel: str, account: str, *, now: datetime) -> Quote:
         if card is None:
             raise posting.unknown(account)
         terms = holds.channel(conn, channel)
-        available = prepaid.balance_of(conn, card.usage_point, now).available_micros
+        available = _available(conn, card, now)
         owed = ledger.owed(conn, account)
         lines = [DueLine(code=kind.value, amount_micros=owed[kind])
                  for kind in posting.ORDER.order if kind in owed]  # fmt: skip
@@ -214,6 +215,24 @@ def expire(db: Database, *, now: datetime) -> int:
         if len(found) < _AT_ONCE:
             break
     return ended
+
+
+def _available(conn: Connection, card: CustomerCard, now: datetime) -> int:
+    """Return the live balance, or where no register has come yet what the ledger holds."""
+    try:
+        return prepaid.balance_of(conn, card.usage_point, now).available_micros
+    except RefusedError as error:
+        if error.refusal is not NoBalance.NO_AGREEMENT:
+            raise
+        return ledger.balance_of(conn, card.account)
+
+
+def stand(conn: Connection, channel: str, peer_txn_id: str, *, now: datetime) -> Hold | None:
+    """Return an announced payment as it stands at `now`: over, when its time has run out."""
+    found = holds.hold(conn, channel, peer_txn_id, lock=False)
+    if found is None or not steps.is_over(found, now):
+        return found
+    return _expired_if_over(conn, _locked(conn, channel, peer_txn_id), now)
 
 
 def _announce(conn: Connection, order: PaymentOrder, quote_id: int | None, now: datetime) -> bool:

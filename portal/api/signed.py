@@ -1,0 +1,219 @@
+"""The REST door of peers that sign: quote, hold, post, void, status, statement."""
+
+from datetime import datetime
+from typing import Annotated, Any, TypeVar
+
+from fastapi import APIRouter, Depends, Request
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from billing.customers.model import AccountId
+from billing.payments import service as payments
+from billing.payments.model import Hold, PaymentOrder, Refusal
+from billing.payments.rules import signed as rules
+from portal.api.payme import Octets
+from portal.api.peers_file import peers_of
+from portal.auth.model import AccessRefusal
+from portal.site import Site, site_of
+from protocols.errors import RefusedError
+from protocols.timeline import Interval
+
+router = APIRouter(prefix="/peers/signed")
+_LONGEST = 65_536
+
+
+class _In(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+_Body = TypeVar("_Body", bound=_In)
+
+
+class QuoteIn(_In):
+    """Whose dues are asked for."""
+
+    account: str = Field(min_length=1, max_length=64)
+
+
+class HoldIn(_In):
+    """A payment that is announced."""
+
+    peer_txn_id: str = Field(min_length=1, max_length=128)
+    account: str = Field(min_length=1, max_length=64)
+    amount_micros: int
+    currency: str = Field(min_length=3, max_length=3)
+    peer_time: str = Field(max_length=40)
+    quote_id: int | None = None
+
+
+class StepIn(_In):
+    """A payment that is posted; `taken` says that the customer's money is with the peer."""
+
+    peer_txn_id: str = Field(min_length=1, max_length=128)
+    taken: bool = False
+
+
+class VoidIn(_In):
+    """A payment that is voided, and why."""
+
+    peer_txn_id: str = Field(min_length=1, max_length=128)
+    reason: str = Field(min_length=1, max_length=200)
+
+
+def genuine(request: Request, octets: Octets) -> rules.Signer:
+    """Return who signed a request. Raises: RefusedError when nobody did, or it came before."""
+    site = site_of(request)
+    head = request.headers
+    signer = peers_of(site.config.peers_file).signers.get(head.get("x-meterloop-key", ""))
+    query = request.scope["query_string"].decode("latin-1")
+    said = rules.Signed(
+        method=request.method,
+        path=request.scope["raw_path"].decode("latin-1").partition("?")[0]
+        + (f"?{query}" if query else ""),
+        timestamp=head.get("x-meterloop-timestamp", ""), nonce=head.get("x-meterloop-nonce", ""),
+        signature=head.get("x-meterloop-signature", ""), body=octets,
+    )  # fmt: skip
+    if signer is None or len(octets) > _LONGEST or not rules.is_genuine(said, signer):
+        raise RefusedError(
+            AccessRefusal.NOT_SIGNED_IN, "the signature does not fit",
+            fix="sign method, path, timestamp, nonce and the raw body with your secret",
+        )  # fmt: skip
+    if not payments.is_fresh(site.db, signer, said, wall_now=site.clock.wall_now()):
+        raise RefusedError(
+            AccessRefusal.FORBIDDEN, "the request is out of its time, or came before",
+            fix="set your clock; sign each try anew, with a nonce of its own",
+        )  # fmt: skip
+    return signer
+
+
+Signer = Annotated[rules.Signer, Depends(genuine)]
+
+
+@router.post("/quotes")
+def quote(request: Request, signer: Signer, octets: Octets) -> dict[str, Any]:
+    """Tell what is due, under a number that ends in a quarter of an hour."""
+    site, body = site_of(request), _read(QuoteIn, octets)
+    found = payments.quote(site.db, signer.channel, body.account, now=site.clock.now())
+    return {
+        "quote_id": found.id, "account": found.account, "masked_name": found.masked_name,
+        "currency": found.currency, "due_micros": found.due_micros,
+        "lines": [{"code": line.code, "amount_micros": line.amount_micros} for line in found.lines],
+        "policy": found.policy.value, "min_micros": found.min_micros,
+        "max_micros": found.max_micros, "expires_at": found.expires_at.isoformat(),
+    }  # fmt: skip
+
+
+@router.post("/holds")
+def hold(request: Request, signer: Signer, octets: Octets) -> dict[str, Any]:
+    """Announce a payment."""
+    site, body = site_of(request), _read(HoldIn, octets)
+    order = PaymentOrder(
+        channel=signer.channel, peer_txn_id=body.peer_txn_id, account=AccountId(body.account),
+        amount_micros=body.amount_micros, currency=body.currency, actor=_actor(signer),
+        peer_time=_instant(body.peer_time),
+    )  # fmt: skip
+    return _told(payments.hold(site.db, order, quote_id=body.quote_id, now=site.clock.now()))
+
+
+@router.post("/post")
+def post(request: Request, signer: Signer, octets: Octets) -> dict[str, Any]:
+    """Book an announced payment."""
+    site, body = site_of(request), _read(StepIn, octets)
+    if body.taken and not signer.may_say_taken:
+        raise RefusedError(AccessRefusal.FORBIDDEN, "this key may not say `taken`")
+    payments.post(
+        site.db, signer.channel, body.peer_txn_id, actor=_actor(signer), now=site.clock.now(),
+        taken=body.taken,
+    )  # fmt: skip
+    return _status(site, signer, body.peer_txn_id)
+
+
+@router.post("/void")
+def void(request: Request, signer: Signer, octets: Octets) -> dict[str, Any]:
+    """Release or reverse a payment."""
+    site, body = site_of(request), _read(VoidIn, octets)
+    payments.void(
+        site.db, signer.channel, body.peer_txn_id, reason=body.reason, actor=_actor(signer),
+        now=site.clock.now(),
+    )  # fmt: skip
+    return _status(site, signer, body.peer_txn_id)
+
+
+@router.get("/status")
+def status(request: Request, signer: Signer, peer_txn_id: str) -> dict[str, Any]:
+    """Tell where a payment stands."""
+    return _status(site_of(request), signer, peer_txn_id)
+
+
+@router.get("/statement")
+def statement(
+    request: Request, signer: Signer, *, start: str, end: str, after: str = "", limit: int = 500
+) -> dict[str, Any]:
+    """List payments by the peer's own time; `after` is the `next` of the page before."""
+    site = site_of(request)
+    since, upto = _instant(start), _instant(end)
+    if upto <= since or not 1 <= limit <= 5_000:
+        raise RefusedError(AccessRefusal.BAD_INPUT, "start, end or limit is out of order")
+    time, _, receipt = after.partition(" ")
+    with site.db.transaction() as conn:
+        found = payments.statement(
+            conn, signer.channel, Interval(start=since, end=upto),
+            after=(_instant(time), receipt) if after else None, limit=limit,
+        )  # fmt: skip
+    last = found[-1].place if len(found) == limit else None
+    return {
+        "rows": [
+            {
+                "peer_txn_id": row.peer_txn_id, "receipt_no": row.receipt_no,
+                "account": row.account, "state": row.state.value,
+                "amount_micros": row.amount_micros, "net_micros": row.net_micros,
+                "currency": row.currency, "peer_time": row.peer_time.isoformat(),
+            }
+            for row in found
+        ],
+        "next": f"{last[0].isoformat()} {last[1]}" if last else "",
+    }  # fmt: skip
+
+
+def _status(site: Site, signer: rules.Signer, peer_txn_id: str) -> dict[str, Any]:
+    with site.db.transaction() as conn:
+        found = payments.stand(conn, signer.channel, peer_txn_id, now=site.clock.now())
+        receipt = payments.status(conn, signer.channel, peer_txn_id)
+    if found is None:
+        raise RefusedError(
+            Refusal.UNKNOWN, f"{peer_txn_id!r} was never announced", fix="announce it first"
+        )
+    return {**_told(found), "receipt_no": receipt.receipt_no if receipt else ""}
+
+
+def _told(found: Hold) -> dict[str, Any]:
+    return {
+        "peer_txn_id": found.peer_txn_id, "state": found.state.value, "account": found.account,
+        "amount_micros": found.amount_micros, "currency": found.currency,
+        "expires_at": found.expires_at.isoformat(), "reason": found.reason,
+        "posted_at": found.posted_at.isoformat() if found.posted_at else None,
+        "ended_at": found.ended_at.isoformat() if found.ended_at else None,
+    }  # fmt: skip
+
+
+def _read(kind: type[_Body], octets: bytes) -> _Body:
+    try:
+        return kind.model_validate_json(octets)
+    except ValidationError as error:
+        wrong = "; ".join(
+            f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors()
+        )
+        raise RefusedError(AccessRefusal.BAD_INPUT, wrong[:300]) from error
+
+
+def _instant(text: str) -> datetime:
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise RefusedError(AccessRefusal.BAD_INPUT, f"{text!r} is no ISO instant") from error
+    if found.tzinfo is None:
+        raise RefusedError(AccessRefusal.BAD_INPUT, f"{text!r} has no offset")
+    return found
+
+
+def _actor(signer: rules.Signer) -> str:
+    return f"peer:{signer.key_id}"
