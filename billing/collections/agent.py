@@ -102,6 +102,7 @@ async def _loop(
 
 def _once(db: Database, clock: Clock, everything: bool) -> tuple[Swept, Stepped]:
     swept = prepaid.sweep(db, now=clock.now(), everything=everything)
+    prepaid.shadow_when_due(db, now=clock.now())
     stepped = collections.step(db, now=clock.now())
     payments.expire(db, now=clock.now())
     ledger.seal(db, now=clock.now())

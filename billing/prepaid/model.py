@@ -49,6 +49,9 @@ class ExceptionKind(StrEnum):
     BEYOND_BOUND = "beyond_bound"
     BELOW_OPENING = "below_opening"
     NO_TARIFF = "no_tariff"
+    """No version holds, or one whose fee is no cumulative of one register."""
+    UNFIT_TARIFF = "unfit_tariff"
+    """Such a version follows: the one before goes on until another does."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -174,6 +177,43 @@ class OpenException:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PastException:
+    """A calculation exception from its beginning, ended or not."""
+
+    agreement: AgreementId
+    usage_point: UsagePointId
+    kind: ExceptionKind
+    since: datetime
+    closed_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExceptionCount:
+    """How many calculation exceptions of a kind began on a day in a unit's reading section."""
+
+    unit: str
+    """Who looks after the usage point."""
+    section: str
+    """The concentrator that reads it; empty when no meter hangs there."""
+    day: date
+    kind: ExceptionKind
+    began: int
+    standing: int
+    """How many of them have not ended."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shadow:
+    """What a second opinion on a random share of accounts said; kernel against oracle."""
+
+    at: datetime
+    seed: int
+    checked: int
+    differing: int
+    examples: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Swept:
     """What one sweep saw and did."""
 
@@ -292,6 +332,8 @@ class FeeBlock:
 class Screened:
     """What the kernel says of `Columns`: new figures, and masks of what they mean."""
 
+    rows: int
+    """How many were priced, those that say nothing too."""
     fees: FeeBlock
     crossed: BoolArray
     """A line, a step or the quality changed: the state has to be written."""

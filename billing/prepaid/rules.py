@@ -35,6 +35,11 @@ DAY_GRACE = timedelta(hours=6)
 _SECONDS_PER_HOUR = 3600
 
 
+def keeps_a_balance(tariff: CompiledTariff) -> bool:
+    """Tell whether a fee under a version is a cumulative of one register, as balances need."""
+    return tariff.basis == "ladder_year"
+
+
 def figures(
     states: States, tariffs: Mapping[str, CompiledTariff], register_wh: IntArray
 ) -> Figures:
@@ -88,7 +93,7 @@ def screened(
         | (left != columns.available)
     )
     return Screened(
-        fees=FeeBlock(
+        rows=len(register), fees=FeeBlock(
             point=columns.point, register_wh=register, register_ms=register_ms,
             fee_micros=found.fee, tariff_no=columns.tariff_no,
         ),

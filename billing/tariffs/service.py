@@ -13,7 +13,7 @@ from billing.tariffs import rules, store
 from billing.tariffs.model import Refusal, Tariff
 from billing.tariffs.model.published import Published
 from cloud.store import audit
-from cloud.store.db import Connection
+from cloud.store.db import Connection, Database
 from protocols.errors import RefusedError
 
 SHIPPED = Path(__file__).parent / "published"
@@ -24,7 +24,8 @@ def keep(conn: Connection, tariff: Tariff, *, document: bytes, actor: str, now: 
     """
     Store a version that was proven elsewhere and return its digest; the same again is no change.
 
-    Raises: RefusedError `tariffs.validity` when it does not follow its forerunner.
+    Raises: RefusedError `tariffs.validity` when it does not follow its forerunner,
+    `tariffs.frozen` while kernel and oracle are known to differ.
     """
     store.lock_code(conn, tariff.code)
     text = rules.canonical(document)
@@ -32,6 +33,12 @@ def keep(conn: Connection, tariff: Tariff, *, document: bytes, actor: str, now: 
     versions = store.versions_of_code(conn, tariff.code)
     if any(known == digest for known, _ in versions):
         return digest
+    reason = store.frozen(conn)
+    if reason is not None:
+        raise RefusedError(
+            Refusal.FROZEN, f"no tariff is published now: {reason}",
+            fix="find out which of the two is wrong, then lift the freeze",
+        )  # fmt: skip
     rules.check_succession(
         tariff,
         [version for _, version in versions],
@@ -43,6 +50,31 @@ def keep(conn: Connection, tariff: Tariff, *, document: bytes, actor: str, now: 
         entity_id=tariff.code, after={"version": tariff.version, "digest": digest},
     )  # fmt: skip
     return digest
+
+
+def freeze(conn: Connection, *, actor: str, reason: str, now: datetime) -> None:
+    """Let no version be published until a person lifts it."""
+    store.insert_freeze(conn, frozen=True, actor=actor, reason=reason, now=now)
+    audit.record(
+        conn, at=now, actor=actor, action="tariffs.freeze", entity="tariffs", entity_id="all",
+        after={"reason": reason},
+    )  # fmt: skip
+
+
+def lift_freeze(db: Database, *, actor: str, reason: str, now: datetime) -> None:
+    """
+    Let versions be published again.
+
+    Raises: RefusedError `tariffs.not_frozen` when nothing stands still.
+    """
+    with db.transaction() as conn:
+        if store.frozen(conn) is None:
+            raise RefusedError(Refusal.NOT_FROZEN, "publishing does not stand still")
+        store.insert_freeze(conn, frozen=False, actor=actor, reason=reason, now=now)
+        audit.record(
+            conn, at=now, actor=actor, action="tariffs.lift_freeze", entity="tariffs",
+            entity_id="all", after={"reason": reason},
+        )  # fmt: skip
 
 
 def version_on(conn: Connection, code: str, day: date) -> str | None:

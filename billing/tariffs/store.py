@@ -57,3 +57,18 @@ def published(conn: Connection) -> list[Published]:
         )
         for row in rows
     ]  # fmt: skip
+
+
+def insert_freeze(
+    conn: Connection, *, frozen: bool, actor: str, reason: str, now: datetime
+) -> None:
+    """Let publishing stand still, or go on."""
+    conn.execute(
+        _SQL["insert_freeze"], {"now": now, "frozen": frozen, "actor": actor, "reason": reason}
+    )
+
+
+def frozen(conn: Connection) -> str | None:
+    """Return why publishing stands still, or None when it does not."""
+    row = conn.execute(_SQL["newest_freeze"]).fetchone()
+    return row[1] if row and row[0] else None

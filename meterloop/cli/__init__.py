@@ -9,6 +9,7 @@ from meterloop.cli import (
     field,
     ledger,
     play,
+    prepaid,
     serve,
     tariff,
     tariff_diff,
@@ -29,6 +30,7 @@ ask.register(app)
 decode.register(app)
 field.register(app)
 ledger.register(app)
+prepaid.register(app)
 tariffs = typer.Typer(no_args_is_help=True, help="Tariff files: prove, price, take, compare.")
 tariff.register(tariffs)
 tariff_import.register(tariffs)

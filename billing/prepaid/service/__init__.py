@@ -1,14 +1,15 @@
 """Use cases of the balance: sweep, settle after money moved, tell, explain, audit."""
 
 from billing.prepaid.service.audit import audit_drawdowns, audit_fees
+from billing.prepaid.service.exceptions import exception_counts, exceptions
 from billing.prepaid.service.lines import settle
+from billing.prepaid.service.shadow import shadow_check, shadow_when_due
 from billing.prepaid.service.sweep import sweep
 from billing.prepaid.service.views import (
     balance_of,
     crossings_after,
     crossings_of,
     daily_costs,
-    exceptions,
     explain,
     standing,
 )
@@ -24,10 +25,13 @@ __all__ = [
     "crossings_after",
     "crossings_of",
     "daily_costs",
+    "exception_counts",
     "exceptions",
     "explain",
     "reckoning_of",
     "settle",
+    "shadow_check",
+    "shadow_when_due",
     "standing",
     "sweep",
 ]

@@ -30,7 +30,7 @@ def audit_drawdowns(conn: Connection) -> Findings:
     drawn: dict[str, int] = {}
     for row in store.all_drawdowns(conn):
         drawn[row.agreement] = drawn.get(row.agreement, 0) + row.amount_micros
-        bill = _oracle(prices, segments, row.agreement, row.segment_seq, row.register_wh)
+        bill = oracle_fee(prices, segments, row.agreement, row.segment_seq, row.register_wh)
         if drawn[row.agreement] != bill:
             wrong.append(f"{row.agreement} {row.day}: drew {drawn[row.agreement]}, bill {bill}")
     states = store.states(conn)
@@ -50,13 +50,13 @@ def audit_fees(conn: Connection) -> Findings:
     prices, segments = _tariffs_and_segments(conn)
     wrong: list[str] = []
     for row in store.all_drawdowns(conn):
-        fee = _oracle(prices, segments, row.agreement, row.segment_seq, row.register_wh)
+        fee = oracle_fee(prices, segments, row.agreement, row.segment_seq, row.register_wh)
         if fee != row.fee_micros:
             wrong.append(f"{row.agreement} {row.day}: {row.fee_micros} stored, {fee} recomputed")
     states = store.states(conn)
     for n, agreement in enumerate(states.agreement):
         seq, register = int(states.segment_seq[n]), int(states.register[n])
-        fee = _oracle(prices, segments, agreement, seq, register)
+        fee = oracle_fee(prices, segments, agreement, seq, register)
         if fee != states.fee[n]:
             wrong.append(f"{agreement}: {states.fee[n]} stored, {fee} recomputed")
         if not _register_known(conn, states.usage_point[n], int(states.register_ms[n]), register):
@@ -76,7 +76,7 @@ def _tariffs_and_segments(conn: Connection) -> tuple[dict[str, Tariff], Segments
     )
 
 
-def _oracle(
+def oracle_fee(
     prices: Mapping[str, Tariff], segments: Segments, agreement: str, seq: int, register: int
 ) -> int:
     """Return the fee since the agreement started, every earlier segment priced again too."""

@@ -24,7 +24,7 @@ from billing.rating.model import CompiledTariff
 from cloud.store.db import Connection, Database
 
 FEW = 200_000
-"""States up to which one connection reads all: two are not worth their beginning."""
+"""Points up to which one connection reads all: two are not worth their beginning."""
 
 READERS = 2
 """Connections that read side by side, all of one snapshot."""
@@ -89,16 +89,14 @@ def screen(
     hashes = store.number_tariffs(conn, [])
     compiled = rating.compiled(conn, list(hashes.values()))
     tariffs = {number: compiled[digest] for number, digest in hashes.items()}
-    largest_point, largest_account, count = store.largest_numbers(conn)
+    largest_point, largest_account = store.largest_numbers(conn)
     question = _Question(
         tariffs=tariffs, marks=_marks(conn, tariffs), now=now, since=since,
         largest_point=largest_point, largest_account=largest_account,
     )  # fmt: skip
-    if not count:
-        return _joined([], question, count)
     with ExitStack() as stack:
         readers = [conn]
-        if count > FEW:
+        if largest_point > FEW:
             name = store.exported_snapshot(conn)
             readers = [stack.enter_context(db.transaction()) for _ in range(READERS)]
             for reader in readers:
@@ -106,7 +104,7 @@ def screen(
                 store.probe_ranges(reader)
         pool = stack.enter_context(ThreadPoolExecutor(len(readers)))
         parts = _every(pool, readers, question, progress)
-    return _joined(parts, question, count)
+    return _joined(parts, question)
 
 
 def _every(
@@ -178,13 +176,13 @@ def _kept(columns: Columns, question: _Question) -> Screened:
         return found
     rows = found.moved | found.missing | found.beyond | found.below_opening
     return Screened(
-        fees=_rows(found.fees, rows), crossed=found.crossed[rows], moved=found.moved[rows],
-        missing=found.missing[rows], beyond=found.beyond[rows],
+        rows=found.rows, fees=_rows(found.fees, rows), crossed=found.crossed[rows],
+        moved=found.moved[rows], missing=found.missing[rows], beyond=found.beyond[rows],
         below_opening=found.below_opening[rows],
     )  # fmt: skip
 
 
-def _joined(parts: list[Screened], question: _Question, count: int) -> Seen:
+def _joined(parts: list[Screened], question: _Question) -> Seen:
     def column(name: str) -> IntArray:
         found = [getattr(part.fees, name) for part in parts]
         return np.concatenate(found) if found else np.zeros(0, dtype=np.int64)
@@ -208,7 +206,7 @@ def _joined(parts: list[Screened], question: _Question, count: int) -> Seen:
         for point in every.point[mask(name)].tolist()
     )
     return Seen(
-        points=count if question.since is None else len(every.point),
+        points=sum(part.rows for part in parts),
         crossed=every.point[mask("crossed")],
         moved=_rows(every, mask("moved")), found=found, every_account=question.since is None,
         looked_at=every.point,

@@ -89,6 +89,9 @@ def _enrol(conn: Connection, now: datetime) -> set[AgreementId]:
             blocked.add(found.agreement)
             continue
         tariff = rating.compiled(conn, [digest])[digest]
+        if not rules.keeps_a_balance(tariff):
+            blocked.add(found.agreement)
+            continue
         segment = _first_segment(conn, found, tariff)
         if segment is None:
             continue
@@ -165,6 +168,9 @@ def _follow(
     """Open a new segment where the new day lies in another ladder year or tariff version."""
     digest = states.pinned_hash[n] or tariffs.version_on(conn, states.tariff_code[n], day)
     digest = digest or states.tariff_hash[n]
+    if not rules.keeps_a_balance(rating.compiled(conn, [digest])[digest]):
+        store.open_exceptions(conn, [(states.agreement[n], ExceptionKind.UNFIT_TARIFF)], now)
+        digest = states.tariff_hash[n]
     period = rules.ladder_year(day)
     if period == states.period[n] and digest == states.tariff_hash[n]:
         return
@@ -177,6 +183,8 @@ def _follow(
     )  # fmt: skip
     tariff = rating.compiled(conn, [digest])[digest]
     tier = kernel.tier_at(tariff, np.array([segment.year_wh], dtype=np.int64))
+    if digest != states.tariff_hash[n]:
+        store.close_exceptions(conn, [(states.agreement[n], ExceptionKind.UNFIT_TARIFF)], now)
     store.insert_segment(conn, segment, now)
     store.number_tariffs(conn, [digest])
     store.advance_segment(conn, segment, int(tier[0]))

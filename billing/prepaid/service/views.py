@@ -15,7 +15,6 @@ from billing.prepaid.model import (
     ExplainedLine,
     Explanation,
     Figures,
-    OpenException,
     Refusal,
     Segment,
     Standing,
@@ -170,11 +169,6 @@ def standing(conn: Connection, agreements: Sequence[str]) -> dict[AgreementId, S
         )
         for n, agreement in enumerate(states.agreement)
     }
-
-
-def exceptions(conn: Connection) -> list[OpenException]:
-    """Return calculations that could not be made or trusted and still stand (C11)."""
-    return store.standing_exceptions(conn)
 
 
 def _agreement(conn: Connection, usage_point: str) -> AgreementId:

@@ -20,8 +20,7 @@ SET next_moved = excluded.next_moved, every_account_at = excluded.every_account_
 -- largest_numbers
 -- The largest point, and the largest number of a kept ledger account; no locks.
 SELECT coalesce((SELECT max(s.point) FROM prepaid.state AS s), 0),
-       coalesce((SELECT max(s.ledger_account_id) FROM prepaid.state AS s), 0),
-       (SELECT count(*) FROM prepaid.state AS s);
+       coalesce((SELECT max(b.ledger_account_id) FROM ledger.customer_balance AS b), 0);
 
 -- number_tariffs
 -- Rows for tariff versions that have no number yet. No locks beyond new rows.
@@ -41,7 +40,7 @@ SELECT string_agg(int8send(s.point), ''), string_agg(int8send(s.ledger_account_i
        string_agg(int8send(s.segment_year_wh), ''),
        string_agg(int8send(s.segment_fee_before_micros), ''),
        string_agg(int8send(s.register_wh), ''),
-       string_agg(int8send((extract(epoch FROM s.register_at) * 1000)::bigint), ''),
+       string_agg(timestamptz_send(s.register_at), ''),
        string_agg(int8send(s.fee_micros), ''), string_agg(int8send(s.drawn_micros), ''),
        string_agg(int8send(s.available_micros), ''), string_agg(int8send(s.tier), ''),
        string_agg(int8send(
@@ -70,7 +69,7 @@ SELECT string_agg(int8send(s.point), ''), string_agg(int8send(s.ledger_account_i
        string_agg(int8send(s.segment_year_wh), ''),
        string_agg(int8send(s.segment_fee_before_micros), ''),
        string_agg(int8send(s.register_wh), ''),
-       string_agg(int8send((extract(epoch FROM s.register_at) * 1000)::bigint), ''),
+       string_agg(timestamptz_send(s.register_at), ''),
        string_agg(int8send(s.fee_micros), ''), string_agg(int8send(s.drawn_micros), ''),
        string_agg(int8send(s.available_micros), ''), string_agg(int8send(s.tier), ''),
        string_agg(int8send(
@@ -112,10 +111,10 @@ WHERE s.day_ends_at <= %(now)s::timestamptz
       WHERE n.point = s.point AND n.at_ms >= (extract(epoch FROM s.day_ends_at) * 1000)::bigint));
 
 -- standing_points
--- Calculation exceptions that stand, by point; no locks.
+-- Calculation exceptions that a screen finds and that stand, by point; no locks.
 SELECT s.point, x.kind FROM prepaid.exception AS x
 JOIN prepaid.state AS s ON s.agreement = x.agreement
-WHERE x.closed_at IS NULL;
+WHERE x.closed_at IS NULL AND x.kind IN ('missing_register', 'beyond_bound', 'below_opening');
 
 -- append_snapshot
 -- One block of fees; a snapshot is never changed.
@@ -131,3 +130,34 @@ SELECT p.at, p.point, p.register_wh, p.register_ms, p.fee_micros, p.tariff_no
 FROM prepaid.snapshot AS p
 ORDER BY p.sweep DESC, p.block
 LIMIT %(limit)s::int;
+
+-- drawn_at_random
+-- States of a share of all points, picked by a hash of the seed; no locks.
+SELECT s.agreement FROM prepaid.state AS s
+WHERE abs(hashint8extended(s.point, %(seed)s::bigint) %% 10000) < %(per_10000)s::int
+ORDER BY s.agreement;
+
+-- segments_of_many
+-- Segments of the agreements named, oldest first of each; no locks.
+SELECT g.agreement, g.seq, g.period, g.started_at, g.register_wh, g.year_wh, g.fee_before_micros,
+       g.tariff_hash
+FROM prepaid.segment AS g
+WHERE g.agreement = ANY (%(agreements)s::text[])
+ORDER BY g.agreement, g.seq;
+
+-- insert_shadow
+-- One row; it is never changed.
+INSERT INTO prepaid.shadow (at, seed, checked, differing, examples)
+VALUES (%(now)s, %(seed)s, %(checked)s, %(differing)s, %(examples)s::text[]);
+
+-- last_shadow
+-- When the newest second opinion was taken, or none; no locks.
+SELECT max(x.at) FROM prepaid.shadow AS x;
+
+-- exceptions_between
+-- Calculation exceptions that began in a span, with their usage point; no locks.
+SELECT x.agreement, coalesce(a.usage_point, ''), x.kind, x.since, x.closed_at
+FROM prepaid.exception AS x
+LEFT JOIN customers.open_agreement AS a ON a.agreement = x.agreement
+WHERE x.since >= %(start)s AND x.since < %(end)s
+ORDER BY x.since, x.agreement;

@@ -1,9 +1,9 @@
 -- unenrolled_agreements
--- Open agreements that have no state yet; no locks.
+-- Open agreements that wait for a state; no locks.
 SELECT a.agreement, a.account, a.usage_point, a.currency, a.tariff_code, a.pinned_hash,
        a.attributes, a.started_at, a.opening_register_wh, a.opening_year_wh
-FROM customers.open_agreement AS a
-WHERE NOT EXISTS (SELECT 1 FROM prepaid.state AS s WHERE s.agreement = a.agreement)
+FROM prepaid.awaiting AS w
+JOIN customers.open_agreement AS a ON a.agreement = w.agreement
 ORDER BY a.agreement;
 
 -- insert_segment
@@ -29,6 +29,10 @@ VALUES (%(agreement)s, %(account)s, %(usage_point)s, %(currency)s, %(tariff_code
                   WHERE b.account = %(account)s AND b.currency = %(currency)s), 0),
         (SELECT t.tariff_no FROM prepaid.tariff_number AS t
          WHERE t.tariff_hash = %(tariff_hash)s));
+
+-- delete_awaiting
+-- One row: the agreement has its state. Locks the row.
+DELETE FROM prepaid.awaiting AS w WHERE w.agreement = %(agreement)s;
 
 -- states
 -- Every state, or those named, with the ledger's balance in the same snapshot; no locks.

@@ -25,6 +25,8 @@ _SQL = Queries(Path(__file__).parent.parent / "sql")
 RANGE = 65_536
 """Numbers a range spans."""
 
+_MS_UNTIL_2000 = 946_684_800_000
+
 _BIG_ENDIAN = np.dtype(">i8")
 
 
@@ -82,11 +84,11 @@ def set_mark(conn: Connection, found: Mark) -> None:
     )
 
 
-def largest_numbers(conn: Connection) -> tuple[int, int, int]:
-    """Return the largest point, the largest ledger account and how many states there are."""
+def largest_numbers(conn: Connection) -> tuple[int, int]:
+    """Return the largest point and the largest customer's ledger account."""
     row = conn.execute(_SQL["largest_numbers"]).fetchone()
     assert row is not None
-    return int(row[0]), int(row[1]), int(row[2])
+    return int(row[0]), int(row[1])
 
 
 def number_tariffs(conn: Connection, hashes: Iterable[str]) -> dict[int, str]:
@@ -209,9 +211,11 @@ def _scatter(found: Sequence[IntArray], into: Sequence[IntArray]) -> None:
 
 def _columns(found: Sequence[IntArray]) -> Columns:
     flags = found[12]
+    # an instant comes as the server keeps it: microseconds since 2000
+    register_ms = found[7] // 1000 + _MS_UNTIL_2000
     return Columns(
         point=found[0], ledger_account_id=found[1], tariff_no=found[2], segment_register=found[3],
-        segment_year=found[4], segment_before=found[5], register=found[6], register_ms=found[7],
+        segment_year=found[4], segment_before=found[5], register=found[6], register_ms=register_ms,
         fee=found[8], drawn=found[9], available=found[10], tier=found[11],
         below_reminder=flags & 1 == 1, below_zero=flags & 2 == 2, below_cut=flags & 4 == 4,
         quality=flags >> 3, newest=found[13], newest_ms=found[14], doubt=found[15],

@@ -17,12 +17,15 @@ from billing.prepaid.model import (
     Drawdown,
     ExceptionKind,
     OpenException,
+    PastException,
     Segment,
+    Shadow,
     States,
 )
 from cloud.store.db import Connection
 from cloud.store.sql import Queries
 from protocols.identity import UsagePointId
+from protocols.timeline import Interval
 
 _SQL = Queries(Path(__file__).parent.parent / "sql")
 
@@ -80,7 +83,7 @@ def insert_state(
     day_ends_at: datetime,
     now: datetime,
 ) -> None:
-    """Insert the state of an agreement that starts with `segment`."""
+    """Insert the state of an agreement that starts with `segment`; it waits no longer."""
     conn.execute(
         _SQL["insert_state"],
         {
@@ -94,6 +97,7 @@ def insert_state(
             "tier": tier, "now": now,
         },
     )  # fmt: skip
+    conn.execute(_SQL["delete_awaiting"], {"agreement": found.agreement})
 
 
 def states(conn: Connection, agreements: Sequence[str] | None = None) -> States:
@@ -253,6 +257,47 @@ def segments_of(conn: Connection, agreement: str) -> list[Segment]:
 def all_segments(conn: Connection) -> list[Segment]:
     """Return every segment."""
     return [_segment(row) for row in conn.execute(_SQL["all_segments"])]
+
+
+def segments_of_many(conn: Connection, agreements: Sequence[str]) -> list[Segment]:
+    """Return the segments of agreements, oldest first of each."""
+    rows = conn.execute(_SQL["segments_of_many"], {"agreements": list(agreements)})
+    return [_segment(row) for row in rows]
+
+
+def drawn_at_random(conn: Connection, seed: int, per_10000: int) -> list[str]:
+    """Return the agreements of a share of all states that a seed picks."""
+    rows = conn.execute(_SQL["drawn_at_random"], {"seed": seed, "per_10000": per_10000})
+    return [row[0] for row in rows]
+
+
+def insert_shadow(conn: Connection, found: Shadow) -> None:
+    """Keep what a second opinion said."""
+    conn.execute(
+        _SQL["insert_shadow"],
+        {
+            "now": found.at, "seed": found.seed, "checked": found.checked,
+            "differing": found.differing, "examples": list(found.examples),
+        },
+    )  # fmt: skip
+
+
+def last_shadow(conn: Connection) -> datetime | None:
+    """Return when the newest second opinion was taken, or None."""
+    row = conn.execute(_SQL["last_shadow"]).fetchone()
+    return row[0] if row else None
+
+
+def exceptions_between(conn: Connection, span: Interval) -> list[PastException]:
+    """Return the exceptions that began in a span, oldest first."""
+    rows = conn.execute(_SQL["exceptions_between"], {"start": span.start, "end": span.end})
+    return [
+        PastException(
+            agreement=row[0], usage_point=row[1], kind=ExceptionKind(row[2]), since=row[3],
+            closed_at=row[4],
+        )
+        for row in rows
+    ]  # fmt: skip
 
 
 def drawdowns_of(conn: Connection, agreement: str, first: date, last: date) -> list[Drawdown]:

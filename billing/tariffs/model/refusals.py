@@ -16,6 +16,8 @@ class Refusal(StrEnum):
     VALIDITY = "tariffs.validity"
     CHANGED = "tariffs.changed"
     UNKNOWN = "tariffs.unknown"
+    FROZEN = "tariffs.frozen"
+    NOT_FROZEN = "tariffs.not_frozen"
     UNSUPPORTED = "tariffs.unsupported"
     USAGE = "usage.shape"
     QUALITY = "usage.quality"
