@@ -101,6 +101,13 @@ METERED = (
 """Kinds that together cover an agreement's time without gap or overlap."""
 
 
+_LETTERS = {
+    BillKind.CYCLE: "C", BillKind.TRUEUP: "T", BillKind.ADHOC: "A", BillKind.ADHOC_SPECIAL: "S",
+    BillKind.CORRECTIVE_METER: "M", BillKind.CORRECTIVE_READING: "R", BillKind.RERUN: "N",
+    BillKind.REFUND: "B", BillKind.SUPPLEMENT: "U", BillKind.PENALTY: "P",
+}  # fmt: skip
+
+
 class CancelKind(StrEnum):
     """Why a bill no longer stands; special needs a second person."""
 
@@ -273,6 +280,11 @@ class Bill(NewBill):
     entry_id: int | None
     cancelled: str
     """The kind of its cancellation; empty while it stands."""
+
+    @property
+    def number(self) -> str:
+        """Return the number its customer sees: the same however often a run was interrupted."""
+        return f"{self.period_end:%Y%m%d}-{self.account}-{_LETTERS[self.kind]}{self.seq}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,6 +4,7 @@ import typer
 
 from meterloop.cli import (
     ask,
+    bill,
     care,
     decode,
     field,
@@ -30,6 +31,7 @@ ask.register(app)
 decode.register(app)
 field.register(app)
 ledger.register(app)
+bill.register(app)
 prepaid.register(app)
 tariffs = typer.Typer(no_args_is_help=True, help="Tariff files: prove, price, take, compare.")
 tariff.register(tariffs)

@@ -21,7 +21,9 @@ from billing.tariffs.rules import read_usage
 _UNITS = {"Wh": "kWh", "varh": "kvarh", "W": "kW", "VA": "kVA"}
 
 
-def content_of(bill: Bill, versions: Versions, *, language: str, customer: str) -> str:
+def content_of(
+    bill: Bill, versions: Versions, *, language: str, customer: str, replaces: str = ""
+) -> str:
     """Return the canonical text of a bill. Raises: ValueError when rows miss the total."""
     words = WORDS[language]
     minor = _minor_units(bill, versions)
@@ -46,9 +48,10 @@ def content_of(bill: Bill, versions: Versions, *, language: str, customer: str) 
         head.append([words["energy"], f"{number(kwh(bill.energy_wh), language)} {words['kwh']}"])
     content = {
         "language": language, "title": words["title"], "kind": words[bill.kind.value],
-        "number_word": words["number"], "number": digits(str(bill.id), language), "head": head,
+        "number_word": words["number"], "number": bill.number, "head": head,
         "columns": [words[name] for name in ("line", "quantity", "price", "amount")],
-        "rows": rows, "sums": _sums(bill, language, minor), "notes": _notes(bill, language),
+        "rows": rows, "sums": _sums(bill, language, minor),
+        "notes": _notes(bill, language, replaces),
         "tariff": [
             f"{words['tariff']} {versions[each][0].code} v{versions[each][0].version} · {each[:12]}"
             for each in bill.versions
@@ -116,13 +119,13 @@ def _sums(bill: Bill, language: str, minor: int) -> list[list[str]]:
     return [*found, [words["to_pay"], money(bill.posted_micros)]]
 
 
-def _notes(bill: Bill, language: str) -> list[str]:
+def _notes(bill: Bill, language: str, replaces: str) -> list[str]:
     words = WORDS[language]
     notes = []
     if bill.quality == "estimated":
         notes.append(words["estimated"])
-    if bill.corrects is not None:
-        notes.append(f"{words['replaces']} {digits(str(bill.corrects), language)}")
+    if replaces:
+        notes.append(f"{words['replaces']} \u2066{replaces}\u2069")
     if bill.reason and bill.kind is not BillKind.CYCLE:
         notes.append(f"{words['reason']}: {bill.reason}")
     return notes

@@ -103,7 +103,7 @@ _SIGNS: Mapping[str, tuple[str, str]] = {
 
 def number(text: str, language: str) -> str:
     """Return a plain exact decimal text as the language writes it."""
-    sign = "−" if text.startswith("-") else ""
+    sign = "-" if text.startswith("-") else ""
     whole, _, part = text.lstrip("-").partition(".")
     thousands, point = _SIGNS[language]
     shown = f"{sign}{int(whole):,}".replace(",", thousands) + (f"{point}{part}" if part else "")

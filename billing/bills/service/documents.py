@@ -39,18 +39,25 @@ def write(conn: Connection, bills: list[Bill], *, zone: ZoneInfo, now: datetime)
     """Keep what each bill says and put its message into the outbox, in the caller's transaction."""
     versions = versions_of(conn, [digest for bill in bills for digest in bill.versions])
     cards = customers.cards_of(conn, sorted({bill.account for bill in bills}))
+    replaced = {
+        bill.id: bill.number
+        for bill in store.bills_by_id(conn, [b.corrects for b in bills if b.corrects is not None])
+    }
     rows = []
     for bill in bills:
         card = cards[AccountId(bill.account)]
         language = card.language if card.language in LANGUAGES else DEFAULT_LANGUAGE
-        text = content.content_of(bill, versions, language=language, customer=card.name)
+        text = content.content_of(
+            bill, versions, language=language, customer=card.name,
+            replaces=replaced[bill.corrects] if bill.corrects is not None else "",
+        )  # fmt: skip
         rows.append((bill.id, language, text, hashlib.sha256(text.encode()).digest()))
         if bill.posted_micros > 0:
             messages.enqueue(
                 conn, dedupe_key=f"bill:{bill.id}", kind=Kind.BILL_ISSUED,
                 subject=bill.usage_point, now=now,
                 variables={
-                    "number": str(bill.id), "amount_micros": bill.posted_micros,
+                    "number": bill.number, "amount_micros": bill.posted_micros,
                     "currency": bill.currency,
                     "due_at": datetime.combine(bill.due_on, time(0), zone),
                 },
