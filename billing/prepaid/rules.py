@@ -150,6 +150,16 @@ def lines_passed(states: States, left: IntArray, *, reminder: IntArray, cut: Int
     )
 
 
+def corrected(states: States, figures: Figures) -> BoolArray:
+    """
+    Tell whose fee is below what it was when the state was written.
+
+    A fee is a cumulative and only grows by use, so a register was corrected.
+    """
+    fallen: BoolArray = figures.fee < states.fee
+    return fallen
+
+
 def days_over(states: States, *, register_ms: IntArray, now: datetime) -> BoolArray:
     """
     Tell whose business day is to be drawn.

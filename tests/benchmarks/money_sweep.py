@@ -62,6 +62,7 @@ _FILL = (
        FROM (SELECT w.point, substr(w.usage_point, 4)::int AS n FROM usage.newest AS w) AS p
        JOIN ledger.account AS a ON a.code = 'AC-' || p.n
        ORDER BY p.point""",
+    "TRUNCATE prepaid.awaiting",
 )
 
 

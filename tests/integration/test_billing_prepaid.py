@@ -68,6 +68,26 @@ def test_each_line_is_crossed_once_and_again_after_a_top_up(db: Database) -> Non
     assert sorted(told) == ["dunning", "dunning", "payment_received", "reminder"]
 
 
+@pytest.mark.req("C4")
+def test_a_corrected_register_lifts_the_balance_and_the_warning_is_taken_back_once(
+    db: Database,
+) -> None:
+    street(db, customer(1))
+    read(db, UP, ORIGIN + HOUR, 1_110_000)
+    prepaid.sweep(db, now=ORIGIN + HOUR)
+    assert _balance(db, ORIGIN + HOUR).available_micros < 0
+    fix = "UPDATE usage.register SET cumulative_wh = 1011000 WHERE usage_point = %s RETURNING 1"
+    rows(db, fix, [UP])
+    for minutes in (1, 2):
+        prepaid.sweep(db, now=ORIGIN + HOUR + timedelta(minutes=minutes))
+    assert _kinds(db) == [("reminder", 1), ("zero", 1), ("cut", 1), ("restored", 1)]
+    assert _balance(db, ORIGIN + 2 * HOUR).available_micros == 50 * YUAN - 5_720_000
+    with db.transaction() as conn:
+        told = sorted(message.kind.value for message in messages.messages_of(conn, UP))
+        assert prepaid.audit_fees(conn).count == 0
+    assert told == ["balance_corrected", "dunning"]
+
+
 @pytest.mark.req("F5", "G1")
 def test_reaching_a_price_step_is_told_once(db: Database) -> None:
     street(db, customer(1, opening_year_wh=2_399_000, opening_balance_micros=500 * YUAN))

@@ -88,6 +88,8 @@ def write_lines(
         _tell(
             conn, crossings, states=states, lines=lines, figures=figures, tariffs=tariffs, now=now
         )
+    if tiers:
+        _correct(conn, states, figures, passed, left, terms=lines.terms, now=now)
     store.update_lines(
         conn,
         states.agreement,
@@ -105,6 +107,33 @@ def write_lines(
         now,
     )
     return crossings
+
+
+def _correct(
+    conn: Connection,
+    states: States,
+    figures: Figures,
+    passed: Passed,
+    left: IntArray,
+    *,
+    terms: Sequence[Terms],
+    now: datetime,
+) -> None:
+    """Tell those who were warned of a line that a corrected register has put them above it."""
+    above = (states.below_reminder & ~passed.below_reminder) | passed.restored
+    for n in np.flatnonzero(above & rules.corrected(states, figures)).tolist():
+        if not (terms[n].auto_remind or terms[n].auto_dun):
+            continue
+        messages.enqueue(
+            conn,
+            # the counters name the warnings that no longer hold: one correction for each
+            dedupe_key=f"corrected:{states.account[n]}:{states.reminders[n]}:{states.zeros[n]}",
+            kind=Kind.BALANCE_CORRECTED,
+            subject=states.usage_point[n],
+            phone="" if terms[n].notification is Notification.PAPER else None,
+            variables={"available_micros": int(left[n]), "currency": states.currency[n]},
+            now=now,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

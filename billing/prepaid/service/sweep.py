@@ -126,10 +126,15 @@ def _first_segment(conn: Connection, found: Unenrolled, tariff: CompiledTariff) 
 
 def _draw_days(conn: Connection, now: datetime) -> set[AgreementId]:
     """Take from the ledger what each finished business day cost; return whose day it was."""
-    over = store.agreements_over(conn, now=now, grace=now - rules.DAY_GRACE)
-    if not over:
+    # the question only narrows; the rule decides
+    narrowed = store.states(
+        conn, sorted(store.agreements_over(conn, now=now, grace=now - rules.DAY_GRACE))
+    )
+    found = registers.newest(conn, narrowed)
+    over = rules.days_over(narrowed, register_ms=found.at_ms, now=now)
+    states = store.states(conn, [narrowed.agreement[n] for n in np.flatnonzero(over)])
+    if not len(states):
         return set()
-    states = store.states(conn, sorted(over))
     newest = registers.newest(conn, states)
     compiled = rating.compiled(conn, states.tariff_hash)
     # a sweep of millions leaves states behind, so the day is priced at its own last register

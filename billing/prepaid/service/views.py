@@ -136,11 +136,14 @@ def daily_costs(conn: Connection, usage_point: str, span: Interval) -> list[DayC
         for row in store.drawdowns_of(conn, states.agreement[0], first, last)
     ]  # fmt: skip
     if first <= states.open_day[0] <= last:
+        # a large sweep leaves states behind: what is shown is computed from the newest register
+        found = registers.newest(conn, states)
+        figures = rules.figures(states, rating.compiled(conn, states.tariff_hash), found.wh)
         days.append(
             DayCost(
                 day=states.open_day[0],
-                wh=int(states.register[0] - states.day_register[0]),
-                amount_micros=int(states.fee[0] - states.drawn[0]),
+                wh=int(found.wh[0] - states.day_register[0]),
+                amount_micros=int(figures.fee[0] - states.drawn[0]),
                 drawn=False,
             )
         )
@@ -158,11 +161,18 @@ def crossings_of(conn: Connection, usage_point: str, *, limit: int = 20) -> list
 
 
 def standing(conn: Connection, agreements: Sequence[str]) -> dict[AgreementId, Standing]:
-    """Return on which side of their lines agreements stand; those not enrolled are absent."""
+    """
+    Return on which side of their lines agreements stand; those not enrolled are absent.
+
+    The sides are as last written, the balances as of the newest registers.
+    """
     states = store.states(conn, agreements)
+    tariffs = rating.compiled(conn, states.tariff_hash)
+    figures = rules.figures(states, tariffs, registers.newest(conn, states).wh)
+    left = rules.available(states, figures.fee)
     return {
         agreement: Standing(
-            available_micros=int(states.available[n]),
+            available_micros=int(left[n]),
             below_reminder=bool(states.below_reminder[n]),
             below_zero=bool(states.below_zero[n]),
             below_cut=bool(states.below_cut[n]),
