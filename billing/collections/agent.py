@@ -10,6 +10,7 @@ import contextlib
 import logging
 from collections.abc import Callable, MutableMapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 import aiomqtt
@@ -33,12 +34,18 @@ _BACKOFF_SECONDS = 1.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BillingConfig:
-    """Where billing finds its database and broker. *Units*: wall seconds between sweeps."""
+    """
+    Where billing finds its database and broker, and which accounts a sweep looks at.
+
+    *Units*: wall seconds between sweeps; business hours within which every account is priced, while
+    sweeps in between price those with a new register (C1, C3). With 0 each sweep prices all.
+    """
 
     dsn: str
     broker: BrokerAddress
     scale: TimeScale
     sweep_seconds: float = 0.5
+    every_account_hours: float = 0.0
     user: str = "meterloop_billing"
     client_id: str = "billing"
 
@@ -83,7 +90,7 @@ async def _loop(
         reconnected.clear()
         pause = config.sweep_seconds
         try:
-            swept, stepped = await asyncio.to_thread(_once, db, clock, everything)
+            swept, stepped = await asyncio.to_thread(_once, config, db, clock, everything)
         except TransientDatabaseError as error:
             _LOG.warning("billing.database.away", extra={"fields": {"error": type(error).__name__}})
             reconnected.set()
@@ -100,8 +107,13 @@ async def _loop(
             await asyncio.wait_for(stop.wait(), timeout=pause)
 
 
-def _once(db: Database, clock: Clock, everything: bool) -> tuple[Swept, Stepped]:
-    swept = prepaid.sweep(db, now=clock.now(), everything=everything)
+def _once(
+    config: BillingConfig, db: Database, clock: Clock, everything: bool
+) -> tuple[Swept, Stepped]:
+    swept = prepaid.sweep(
+        db, now=clock.now(), everything=everything,
+        every_account_each=timedelta(hours=config.every_account_hours),
+    )  # fmt: skip
     prepaid.shadow_when_due(db, now=clock.now())
     stepped = collections.step(db, now=clock.now())
     payments.expire(db, now=clock.now())

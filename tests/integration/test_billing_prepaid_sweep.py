@@ -90,6 +90,18 @@ def test_what_did_not_move_is_not_priced(db: Database) -> None:
     assert prepaid.sweep(db, now=ORIGIN + HOUR).points == PEOPLE
 
 
+@pytest.mark.req("C1", "C3")
+def test_between_two_looks_at_all_only_new_registers_are_priced(db: Database) -> None:
+    _town(db)
+    day = timedelta(hours=24)
+    for hour, priced in ((1, {"UP-000003"}), (2, {"UP-000004"}), (26, None)):
+        at = ORIGIN + hour * HOUR
+        read(db, f"UP-{2 + hour:06}", at, 1_000_500)
+        swept = prepaid.sweep(db, now=at, every_account_each=day)
+        told = {live.usage_point for live in swept.changed}
+        assert told == priced if priced else swept.points == PEOPLE
+
+
 @pytest.mark.req("C9")
 def test_a_day_of_states_left_behind_is_drawn_at_its_own_last_register(
     db: Database, monkeypatch: pytest.MonkeyPatch

@@ -8,7 +8,7 @@ everybody: ledger accounts, then states, then the supply's row in control.
 
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 
 import numpy as np
 
@@ -52,14 +52,16 @@ def sweep(
     now: datetime,
     everything: bool = False,
     moved_only: bool = False,
+    every_account_each: timedelta = timedelta(0),
     progress: Progress | None = None,
 ) -> Swept:
     """
     Price every agreement at its newest register and act on what that means (C1, C2, C4).
 
     `changed` of the result holds what watchers should see: all agreements with `everything`.
-    With `moved_only` just those are priced whose register moved since the last sweep (C1); the
-    first sweep prices all the same. Safe to repeat, to kill and to run twice at once.
+    With `moved_only` just those are priced whose register moved since the last sweep (C1), and
+    likewise while every account was looked at less than `every_account_each` ago (C3). The first
+    sweep prices all the same. Safe to repeat, to kill and to run twice at once.
     """
     with db.transaction() as conn:
         store.lock_sweep(conn)
@@ -71,7 +73,10 @@ def sweep(
         store.lock_sweep(conn)
         mark = store.mark(conn)
         before = store.next_moved(conn)
-        since = mark.next_moved if moved_only and mark else None
+        since = None
+        if mark and not everything:
+            fresh = now - mark.every_account_at < every_account_each
+            since = mark.next_moved if moved_only or fresh else None
         seen = screen(db, conn, now=now, since=since, progress=progress)
         at = now if since is None or mark is None else mark.every_account_at
         store.set_mark(conn, store.Mark(next_moved=before, every_account_at=at))
