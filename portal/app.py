@@ -23,14 +23,15 @@ from portal.auth import routes as auth
 from portal.auth import service as access
 from portal.config import PortalConfig
 from portal.crew import routes as crew
+from portal.customer import bills, why
 from portal.customer import routes as customer
-from portal.customer import why
 from portal.fmt import Reader
 from portal.headers import SecurityHeaders
 from portal.live.hub import Hub, WatchedMeter
 from portal.live.stream import LiveStream, Seat
 from portal.site import HERE, Site, site_of, static_version
 from portal.staff import routes as staff
+from portal.staff import runs as staff_runs
 from portal.staff import tariffs as staff_tariffs
 from protocols.identity import UsagePointId
 
@@ -65,8 +66,13 @@ def create_app(
     )  # fmt: skip
     app.state.site = site
     errors.install(app)
-    for part in (auth, customer, why, staff, staff_tariffs, crew, api, api_why):
-        app.include_router(part.router, include_in_schema=part in (api, api_why))
+    pages = (
+        auth, customer, why, bills, staff, staff_tariffs, staff_runs, crew,
+    )  # fmt: skip
+    for part in pages:
+        app.include_router(part.router, include_in_schema=False)
+    for doors in (api.router, api_why.router, bills.api):
+        app.include_router(doors)
     app.add_api_route("/healthz", healthz, include_in_schema=False)
     app.add_api_route("/readyz", readyz, include_in_schema=False)
     app.mount(f"/static/{site.version}", _ForEver(directory=HERE / "static"))

@@ -35,6 +35,8 @@ class Permission(StrEnum):
     WORK_VERIFY = "work.verify"
     WORK_REPORT = "work.report"
     TARIFF_VIEW = "tariff.view"
+    BILL_VIEW = "bill.view"
+    BILL_REVIEW = "bill.review"
 
 
 _OFFICE = frozenset(
@@ -44,6 +46,7 @@ _OFFICE = frozenset(
         Permission.MESSAGE_VIEW,
         Permission.QUARANTINE_VIEW,
         Permission.TARIFF_VIEW,
+        Permission.BILL_VIEW,
         Permission.WORK_VIEW,
     }
 )
@@ -59,8 +62,15 @@ PERMISSIONS: dict[Role, frozenset[Permission]] = {
         Permission.SUPPLY_RECONNECT,
         Permission.WORK_ASSIGN,
         Permission.WORK_VERIFY,
+        Permission.BILL_REVIEW,
     },
-    Role.APPROVER: _OFFICE | {Permission.CUT_APPROVE, Permission.CUT_WITHDRAW, Permission.CUT_HALT},
+    Role.APPROVER: _OFFICE
+    | {
+        Permission.CUT_APPROVE,
+        Permission.CUT_WITHDRAW,
+        Permission.CUT_HALT,
+        Permission.BILL_REVIEW,
+    },
     Role.CREW: frozenset({Permission.WORK_REPORT}),
     Role.TELLER: frozenset({Permission.CUSTOMER_VIEW, Permission.PAYMENT_TAKE}),
     Role.MANAGER: _OFFICE | {Permission.CUT_HALT},
