@@ -82,6 +82,7 @@ bench: $(VENV)/.stamp-dev
 	$(PY) tests/benchmarks/loop.py $(ARGS)
 	PYTHONPATH=. $(PY) tests/benchmarks/field.py $(ARGS)
 	PYTHONPATH=. $(PY) tests/benchmarks/money.py $(ARGS)
+	PYTHONPATH=. $(PY) tests/benchmarks/money_payments.py $(ARGS)
 
 # not part of make test: the gate has its own fuzz, which needs no wheel of one interpreter
 fuzz: $(VENV)/.stamp-dev

@@ -2,6 +2,7 @@
 
 import random
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -251,7 +252,8 @@ def test_a_file_is_reconciled_by_itself_and_by_two_people_to_equal_statements(
     payments.hold(house, order(2, "dropped", 8), now=ORIGIN)
     night = ORIGIN + timedelta(days=1)
     file = [file_row("same", 5), file_row("more", 7), file_row("theirs", 9),
-            file_row("nobody", 4, account="AC-9"), file_row("dropped", 8)]  # fmt: skip
+            file_row("nobody", 4, account="AC-9"), file_row("dropped", 8),
+            replace(file_row("foreign", 3), currency="UZS")]  # fmt: skip
     told = payments.reconcile(house, "bank", DAY, file, actor="user:lin", now=night)
     kinds = {each.peer_txn_id: (each.kind, each.outcome) for each in told.differences}
     assert told.matched == 1
@@ -259,12 +261,13 @@ def test_a_file_is_reconciled_by_itself_and_by_two_people_to_equal_statements(
         "more": (DifferenceKind.AMOUNT, Outcome.OPEN),
         "theirs": (DifferenceKind.THEIRS_ONLY, Outcome.BOOKED),
         "nobody": (DifferenceKind.THEIRS_ONLY, Outcome.BOOKED),
+        "foreign": (DifferenceKind.THEIRS_ONLY, Outcome.BOOKED),
         "dropped": (DifferenceKind.THEIRS_ONLY, Outcome.BOOKED),
         "ours": (DifferenceKind.OURS_ONLY, Outcome.OPEN),
         "kept": (DifferenceKind.OURS_ONLY, Outcome.OPEN),
     }
     again = payments.reconcile(house, "bank", DAY, file, actor="user:lin", now=night)
-    assert (again.replayed, again.id, len(again.differences)) == (True, told.id, 6)
+    assert (again.replayed, again.id, len(again.differences)) == (True, told.id, 7)
     for txn in ("more", "ours"):
         payments.resolve(house, told.id, txn, Outcome.CORRECTED, actors=TWO, reason="their file",
                          now=night)  # fmt: skip
@@ -283,6 +286,32 @@ def test_a_file_is_reconciled_by_itself_and_by_two_people_to_equal_statements(
         nets = {row.peer_txn_id: row.net_micros for row in payments.statement(conn, "bank", DAY)}
     wanted = {row.peer_txn_id: row.amount_micros for row in file}
     assert {txn: net for txn, net in nets.items() if net} == {**wanted, "kept": 2 * YUAN}
+    sound(house)
+
+
+@pytest.mark.req("H1")
+def test_an_agent_pays_from_its_float_and_never_more_than_it_holds(house: Database) -> None:
+    terms = Channel(channel="bank", by_agent=True)
+    payments.set_channel(house, terms, actor="user:reza", now=ORIGIN)
+    with house.transaction() as conn:
+        ledger.book(
+            conn,
+            Event(kind="agent_funding", key="f", value_date=ORIGIN.date(), actor="user:reza",
+                  currency="CNY", owners={"channel": "bank"}, amounts={"amount": 10 * YUAN}),
+            now=ORIGIN,
+        )  # fmt: skip
+    payments.pay(house, order(1, "a", 7), now=ORIGIN)
+    for _ in "ab":
+        with pytest.raises(RefusedError, match=r"ledger\.floor") as caught:
+            payments.pay(house, order(1, "b", 4), now=ORIGIN)
+        assert caught.value.fix
+    told = payments.reconcile(house, "bank", DAY, [file_row("a", 5)], actor="user:lin", now=ORIGIN)
+    payments.resolve(house, told.id, "a", Outcome.CORRECTED, actors=TWO, reason="x", now=ORIGIN)
+    payments.pay(house, order(1, "b", 4), now=ORIGIN)
+    assert balance(house) == 9 * YUAN
+    with house.transaction() as conn:
+        sums = {each.code: each.cr - each.dr for each in ledger.trial_balance(conn)}
+    assert (sums["agent_float:bank"], sums["bank_clearing:bank"]) == (YUAN, -10 * YUAN)
     sound(house)
 
 

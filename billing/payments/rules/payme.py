@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from billing.ledger.model import Refusal as LedgerRefusal
 from billing.payments.model import Hold, HoldState, Refusal
 from protocols.errors import RefusedError
 from protocols.timeline import to_ms
@@ -40,7 +41,7 @@ _FAULTS: Mapping[str, int] = {
     Refusal.AMOUNT: -31001, Refusal.POLICY: -31001, Refusal.UNKNOWN_ACCOUNT: -31050,
     Refusal.CURRENCY: -31051, Refusal.UNKNOWN: -31003, Refusal.EXPIRED: -31008,
     Refusal.ENDED: -31008, Refusal.CONFLICT: -31008, Refusal.BAD_ID: -32600,
-    Refusal.SPENT: -31007, Refusal.DAY_CLOSED: -31007,
+    Refusal.SPENT: -31007, Refusal.DAY_CLOSED: -31007, LedgerRefusal.FLOOR: -31008,
 }  # fmt: skip
 _FIELDS: Mapping[str, Mapping[str, type]] = {
     "CheckPerformTransaction": {"amount": int, "account": dict},

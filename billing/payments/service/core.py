@@ -121,16 +121,20 @@ def pay(db: Database, order: PaymentOrder, *, now: datetime) -> PaymentReceipt:
 
 
 def paid(
-    conn: Connection, order: PaymentOrder, *, now: datetime
+    conn: Connection, order: PaymentOrder, *, now: datetime, settling_file: bool = False
 ) -> tuple[PaymentReceipt | None, RefusedError | None]:
-    """Do what `pay` does, in the caller's transaction; a refusal comes back to be raised later."""
+    """
+    Do what `pay` does, in the caller's transaction; a refusal comes back to be raised later.
+
+    Money of a settlement file is there whatever its currency: what fits no account is suspended.
+    """
     if holds.hold(conn, order.channel, order.peer_txn_id, lock=False) is None:
         card = customers.card_of_account(conn, order.account)
         terms = holds.channel(conn, order.channel)
         if card is None and not order.already_collected:
             raise posting.unknown(order.account)
-        if card is not None and order.already_collected and card.currency != order.currency:
-            card = None  # the money is there, but not this account's
+        if card is not None and settling_file and card.currency != order.currency:
+            card = None  # the money is there, but it cannot be this account's
         if card is not None:
             rules.check_currency(order, card.currency)
         if not order.already_collected:

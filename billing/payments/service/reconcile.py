@@ -151,7 +151,7 @@ def _settle(
         currency=announced.currency if announced else row.currency, peer_time=row.peer_time,
         actor=actor, already_collected=True,
     )  # fmt: skip
-    receipt, _ = core.paid(conn, order, now=now)
+    receipt, _ = core.paid(conn, order, now=now, settling_file=True)
     return replace(difference, outcome=Outcome.BOOKED) if receipt else difference
 
 

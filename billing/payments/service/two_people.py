@@ -8,7 +8,7 @@ from billing.ledger.model import Event
 from billing.payments import rules
 from billing.payments.model import Adjustment, Payment, PaymentState, Refusal
 from billing.payments.service import posting
-from billing.payments.store import rows, settling
+from billing.payments.store import holds, rows, settling
 from cloud.store import audit
 from cloud.store.db import Connection, Database
 from protocols.errors import RefusedError
@@ -123,12 +123,13 @@ def correct(
     card = customers.card_of_account(conn, payment.account)
     if card is None:
         raise posting.unknown(payment.account)
+    terms = holds.channel(conn, payment.channel)
     posted = ledger.book(
         conn,
         Event(
-            kind="payment_corrected", key=f"correction:{key}", value_date=now.date(),
-            actor=actors[0], reason=reason, source_ref=payment.receipt_no,
-            currency=payment.currency, amounts={"amount": delta},
+            kind="agent_payment_corrected" if terms.by_agent else "payment_corrected",
+            key=f"correction:{key}", value_date=now.date(), actor=actors[0], reason=reason,
+            source_ref=payment.receipt_no, currency=payment.currency, amounts={"amount": delta},
             owners={"account": payment.account, "channel": payment.channel},
         ),
         now=now,
