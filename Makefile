@@ -83,6 +83,8 @@ bench: $(VENV)/.stamp-dev
 	PYTHONPATH=. $(PY) tests/benchmarks/field.py $(ARGS)
 	PYTHONPATH=. $(PY) tests/benchmarks/money.py $(ARGS)
 	PYTHONPATH=. $(PY) tests/benchmarks/money_payments.py $(ARGS)
+	PYTHONPATH=. $(PY) tests/benchmarks/money_sweep.py $(SWEEP)
+	PYTHONPATH=. $(PY) tests/benchmarks/money_bills.py $(ARGS)
 
 # not part of make test: the gate has its own fuzz, which needs no wheel of one interpreter
 fuzz: $(VENV)/.stamp-dev

@@ -45,7 +45,6 @@ class Refusal(StrEnum):
     DRAWN = "bills.drawn_differs"
     CHANGED = "bills.input_changed"
     GLYPH = "bills.glyph_missing"
-    REPLAY = "bills.replay_differs"
 
 
 class Stage(StrEnum):
@@ -91,7 +90,6 @@ class BillKind(StrEnum):
     """A later bill of the same ladder year, priced anew because an earlier one was corrected."""
     REFUND = "refund"
     SUPPLEMENT = "supplement"
-    PENALTY = "penalty"
 
 
 METERED = (
@@ -104,7 +102,7 @@ METERED = (
 _LETTERS = {
     BillKind.CYCLE: "C", BillKind.TRUEUP: "T", BillKind.ADHOC: "A", BillKind.ADHOC_SPECIAL: "S",
     BillKind.CORRECTIVE_METER: "M", BillKind.CORRECTIVE_READING: "R", BillKind.RERUN: "N",
-    BillKind.REFUND: "B", BillKind.SUPPLEMENT: "U", BillKind.PENALTY: "P",
+    BillKind.REFUND: "B", BillKind.SUPPLEMENT: "U",
 }  # fmt: skip
 
 

@@ -30,7 +30,7 @@ def finished(db: Database, start=JAN, end=FEB, **changes) -> Run:
     return run
 
 
-@pytest.mark.req("G5", "B6")
+@pytest.mark.req("G5", "B6", "G21")
 def test_a_cycle_goes_from_registers_to_a_closed_run_whose_totals_are_the_ledgers(
     db: Database,
 ) -> None:
@@ -54,6 +54,8 @@ def test_a_cycle_goes_from_registers_to_a_closed_run_whose_totals_are_the_ledger
         "revenue_energy CNY": 394 * YUAN, "revenue_energy:standing CNY": 9 * YUAN,
         "vat_payable CNY": 52_390_000,
     }  # fmt: skip
+    told = rows(db, "SELECT text FROM messages.message WHERE subject = 'UP-000001'")
+    assert "62.15 CNY" in told[0][0]
     owed = rows(
         db, "SELECT sum(posted_dr - posted_cr) FROM ledger.account WHERE kind = 'ar_energy'"
     )

@@ -229,12 +229,12 @@ def _post(turn: _Turn) -> bool:
             ],
         )  # fmt: skip
         agreed = [item for item, kept in zip(items, same, strict=True) if kept]
-        for item in agreed:
-            for bill in store.bills_by_id(conn, item.credits):
-                posting.withdraw(
-                    conn, bill, CancelKind.TRUEUP, reason="true-up of estimates",
-                    actor="system:bills", now=now,
-                )  # fmt: skip
+        credited = [bill for item in agreed for bill in item.credits]
+        for bill in store.bills_by_id(conn, credited) if credited else ():
+            posting.withdraw(
+                conn, bill, CancelKind.TRUEUP, reason="true-up of estimates",
+                actor="system:bills", now=now,
+            )  # fmt: skip
         if agreed:
             ids = posting.issue(
                 conn, [posting.new_bill(item, run, seq=1, now=now) for item in agreed],

@@ -116,7 +116,7 @@ CREATE TABLE bills.bill (
     CONSTRAINT bill_posted_has_an_entry CHECK ((posted_micros = 0) = (entry_id IS NULL)),
     CONSTRAINT bill_kind_known CHECK (kind IN (
         'cycle', 'trueup', 'adhoc', 'adhoc_special', 'corrective_meter', 'corrective_reading',
-        'rerun', 'refund', 'supplement', 'penalty')),
+        'rerun', 'refund', 'supplement')),
     CONSTRAINT bill_period_not_empty CHECK (period_start < period_end)
 );
 CREATE INDEX bill_agreement ON bills.bill (agreement, period_start);
