@@ -38,7 +38,7 @@ class BillingConfig:
     Where billing finds its database and broker, and which accounts a sweep looks at.
 
     *Units*: wall seconds between sweeps; business hours within which every account is priced, while
-    sweeps in between price those with a new register (C1, C3). With 0 each sweep prices all.
+    sweeps in between price those with a new register (C1). With 0 each sweep prices all.
     """
 
     dsn: str

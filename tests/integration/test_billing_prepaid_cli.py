@@ -29,7 +29,7 @@ def cli(folder: Path, dsn: str, *words: str) -> dict[str, Any]:
     return answer
 
 
-@pytest.mark.req("C11", "C12")
+@pytest.mark.req("C11")
 def test_sweep_balance_exceptions_and_second_opinion_from_the_command_line(
     db: Database, database_dsn: str, tmp_path: Path
 ) -> None:

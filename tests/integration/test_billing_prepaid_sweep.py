@@ -90,7 +90,7 @@ def test_what_did_not_move_is_not_priced(db: Database) -> None:
     assert prepaid.sweep(db, now=ORIGIN + HOUR).points == PEOPLE
 
 
-@pytest.mark.req("C1", "C3")
+@pytest.mark.req("C1")
 def test_between_two_looks_at_all_only_new_registers_are_priced(db: Database) -> None:
     _town(db)
     day = timedelta(hours=24)

@@ -103,8 +103,25 @@ def screen(
                 store.join_snapshot(reader, name)
                 store.probe_ranges(reader)
         pool = stack.enter_context(ThreadPoolExecutor(len(readers)))
-        parts = _every(pool, readers, question, progress)
+        look = _every if since is None else _moved
+        parts = look(pool, readers, question, progress)
     return _joined(parts, question)
+
+
+def _moved(
+    pool: ThreadPoolExecutor,
+    readers: list[Connection],
+    question: _Question,
+    progress: Progress | None,
+) -> list[Screened]:
+    """Find the points that moved, then share them among the readers."""
+    points = store.moved_points(readers[0], question.since or "0")
+    starts = range(0, len(points), store.PROBES)
+    return _shared(
+        pool, readers, [(start, start + store.PROBES) for start in starts],
+        lambda c, a, b: store.read_moved(c, points[a:b]),
+        lambda columns: _kept(columns, question), progress,
+    )  # fmt: skip
 
 
 def _every(
@@ -115,12 +132,6 @@ def _every(
 ) -> list[Screened]:
     """Share ranges among the readers; first registers and money by number, then the states."""
     ranges = store.ranges(question.largest_point)
-    if question.since is not None:
-        since = question.since
-        return _shared(
-            pool, readers, ranges, lambda c, a, b: store.read_moved(c, a, b, since),
-            lambda columns: _kept(columns, question), progress,
-        )  # fmt: skip
     wh = np.zeros(question.largest_point + 1, dtype=np.int64)
     at_ms, doubt = np.full_like(wh, -1), np.zeros_like(wh)
     posted = np.zeros(question.largest_account + 1, dtype=np.int64)

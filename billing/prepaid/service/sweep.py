@@ -60,7 +60,7 @@ def sweep(
 
     `changed` of the result holds what watchers should see: all agreements with `everything`.
     With `moved_only` just those are priced whose register moved since the last sweep (C1), and
-    likewise while every account was looked at less than `every_account_each` ago (C3). The first
+    likewise while every account was looked at less than `every_account_each` ago. The first
     sweep prices all the same. Safe to repeat, to kill and to run twice at once.
     """
     with db.transaction() as conn:

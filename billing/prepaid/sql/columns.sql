@@ -62,8 +62,13 @@ SELECT string_agg(int8send(b.ledger_account_id), ''), string_agg(int8send(b.post
 FROM ledger.customer_balance AS b
 WHERE b.ledger_account_id >= %(first)s AND b.ledger_account_id < %(end)s;
 
+-- moved_points
+-- Points whose register moved since a transaction, as one string of octets; no locks.
+SELECT string_agg(int8send(n.point), '') FROM usage.newest AS n
+WHERE n.moved >= %(since)s::text::xid8;
+
 -- moved_columns
--- As state_columns with register and money, of points whose register moved; no locks.
+-- As state_columns with register and money, of the points named; no locks.
 SELECT string_agg(int8send(s.point), ''), string_agg(int8send(s.ledger_account_id), ''),
        string_agg(int8send(s.tariff_no), ''), string_agg(int8send(s.segment_register_wh), ''),
        string_agg(int8send(s.segment_year_wh), ''),
@@ -78,11 +83,11 @@ SELECT string_agg(int8send(s.point), ''), string_agg(int8send(s.ledger_account_i
        string_agg(int8send(n.cumulative_wh), ''), string_agg(int8send(n.at_ms), ''),
        string_agg(int8send(n.questionable::integer), ''),
        string_agg(int8send(coalesce(b.posted_micros, 0)), '')
-FROM usage.newest AS n
-JOIN prepaid.state AS s ON s.point = n.point
+FROM unnest(%(points)s::bigint[]) AS k (point)
+JOIN usage.newest AS n ON n.point = k.point
+JOIN prepaid.state AS s ON s.point = k.point
 LEFT JOIN ledger.customer_balance AS b ON b.ledger_account_id = s.ledger_account_id
-WHERE n.point >= %(first)s AND n.point < %(end)s AND n.at_ms >= 0
-  AND n.moved >= %(since)s::text::xid8;
+WHERE n.at_ms >= 0;
 
 -- newest_at_points
 -- The newest register of each usage point named that has one; no locks.

@@ -1,6 +1,7 @@
 """SQL of the balance: rows of single accounts, and columns of millions."""
 
 from billing.prepaid.store.columns import (
+    PROBES,
     RANGE,
     Mark,
     agreements_at,
@@ -10,6 +11,7 @@ from billing.prepaid.store.columns import (
     join_snapshot,
     largest_numbers,
     mark,
+    moved_points,
     newest_at,
     next_moved,
     number_tariffs,
@@ -58,6 +60,7 @@ from billing.prepaid.store.rows import (
 )
 
 __all__ = [
+    "PROBES",
     "RANGE",
     "Mark",
     "Unenrolled",
@@ -89,6 +92,7 @@ __all__ = [
     "lock_states",
     "lock_sweep",
     "mark",
+    "moved_points",
     "newest_at",
     "next_moved",
     "number_tariffs",

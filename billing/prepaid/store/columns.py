@@ -25,6 +25,9 @@ _SQL = Queries(Path(__file__).parent.parent / "sql")
 RANGE = 65_536
 """Numbers a range spans."""
 
+PROBES = 16_384
+"""Points that are asked for at once where few of all moved."""
+
 _MS_UNTIL_2000 = 946_684_800_000
 
 _BIG_ENDIAN = np.dtype(">i8")
@@ -106,9 +109,15 @@ def read_states(conn: Connection, first: int, end: int) -> Columns | None:
     return _columns([*found, nothing, nothing - 1, nothing, nothing])
 
 
-def read_moved(conn: Connection, first: int, end: int, since: str) -> Columns | None:
-    """Return states whose register moved since a transaction, complete; None when there is none."""
-    found = _strings(conn, "moved_columns", {"first": first, "end": end, "since": since})
+def moved_points(conn: Connection, since: str) -> IntArray:
+    """Return the points whose register moved since a transaction, in order."""
+    found = _strings(conn, "moved_points", {"since": since})
+    return np.zeros(0, dtype=np.int64) if found is None else np.sort(found[0])
+
+
+def read_moved(conn: Connection, points: IntArray) -> Columns | None:
+    """Return the states of points, complete; None when there is none."""
+    found = _strings(conn, "moved_columns", {"points": points.tolist()})
     return None if found is None else _columns(found)
 
 

@@ -14,7 +14,7 @@ from billing.ledger.model import AccountKind, Draft, Leg, Side
 from billing.ledger.rules import check_balanced, request_hash
 from billing.payments import rules as payment_rules
 from billing.prepaid import rules
-from billing.prepaid.model import BalanceQuality, States
+from billing.prepaid.model import BalanceQuality, Columns, States
 from billing.rating.service import prove
 from billing.tariffs.service import shipped
 from protocols.errors import RefusedError
@@ -58,6 +58,60 @@ def test_one_account_beyond_the_bound_is_parked_and_the_rest_are_priced() -> Non
     assert found.fee.tolist() == [520_000, 0, 9]
     assert found.beyond.tolist() == [False, False, True]
     assert found.below_opening.tolist() == [False, True, False]
+
+
+def columns_of(column: States, newest: np.ndarray, newest_ms: np.ndarray) -> Columns:
+    same = {
+        name: getattr(column, name)
+        for name in (
+            "segment_register", "segment_year", "segment_before", "register", "register_ms", "fee",
+            "drawn", "available", "tier", "below_reminder", "below_zero", "below_cut", "posted",
+        )
+    }  # fmt: skip
+    nothing = np.zeros(len(column), dtype=np.int64)
+    return Columns(
+        **same, point=np.arange(len(column)), ledger_account_id=nothing, tariff_no=nothing + 1,
+        quality=nothing, newest=newest, newest_ms=newest_ms, doubt=nothing,
+    )  # fmt: skip
+
+
+@pytest.mark.req("C4", "C7")
+@given(
+    st.lists(
+        st.tuples(
+            st.integers(0, 6_000_000), st.integers(-5_000, 4_000_000), st.integers(-10**10, 10**10),
+            st.integers(0, 2), st.booleans(),
+        ),
+        min_size=1, max_size=30,
+    )
+)  # fmt: skip
+def test_columns_without_names_say_what_states_say(
+    drawn: list[tuple[int, int, int, int, bool]],
+) -> None:
+    year, used, posted, late, below = (list(each) for each in zip(*drawn, strict=True))
+    register = ints(*[10_000] * len(drawn))
+    now_ms = to_ms(NOW)
+    column = states(
+        len(drawn), segment_register=register, segment_year=ints(*year), register=register,
+        posted=ints(*posted), below_zero=np.array(below), register_ms=ints(*[now_ms] * len(drawn)),
+        tier=ints(*[1] * len(drawn)),
+    )  # fmt: skip
+    came = ints(*[now_ms + 1 - each for each in late])
+    newest = register + ints(*used)
+    priced_at = np.where(came >= now_ms, newest, register)
+    line = ints(*[0] * len(drawn))
+    found = rules.screened(
+        columns_of(column, newest, came), {1: TARIFF}, reminder=line, cut=line, now=NOW
+    )
+    expected = rules.figures(column, {TARIFF.digest: TARIFF}, priced_at)
+    assert found.fees.register_wh.tolist() == priced_at.tolist()
+    assert found.fees.fee_micros.tolist() == expected.fee.tolist()
+    passed = rules.lines_passed(
+        column, rules.available(column, expected.fee), reminder=line, cut=line
+    )
+    fell = passed.zero | passed.restored | passed.reminder | passed.cut
+    assert (found.crossed >= (fell | (expected.tier != column.tier))).all()
+    assert (found.below_opening == expected.below_opening).all()
 
 
 @pytest.mark.req("F1", "F2")
