@@ -34,6 +34,8 @@ class PaymentState(StrEnum):
     POSTED = "posted"
     SUSPENSE = "suspense"
     """Taken by the peer for an account we do not know: kept, waiting for a person."""
+    REVERSED = "reversed"
+    """Posted and then voided; told to who asks, never stored on the payment itself."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -52,7 +52,7 @@ class StepIn(_In):
     taken: bool = False
 
 
-class VoidIn(_In):
+class VoidedIn(_In):
     """A payment that is voided, and why."""
 
     peer_txn_id: str = Field(min_length=1, max_length=128)
@@ -130,7 +130,7 @@ def post(request: Request, signer: Signer, octets: Octets) -> dict[str, Any]:
 @router.post("/void")
 def void(request: Request, signer: Signer, octets: Octets) -> dict[str, Any]:
     """Release or reverse a payment."""
-    site, body = site_of(request), _read(VoidIn, octets)
+    site, body = site_of(request), _read(VoidedIn, octets)
     payments.void(
         site.db, signer.channel, body.peer_txn_id, reason=body.reason, actor=_actor(signer),
         now=site.clock.now(),

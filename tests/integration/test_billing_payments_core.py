@@ -85,6 +85,7 @@ def test_a_void_releases_a_hold_and_reverses_what_is_unspent_on_an_open_day(
     assert balance(house) == 0
     with house.transaction() as conn:
         [row] = payments.statement(conn, "bank", DAY)
+        assert payments.status(conn, "bank", "p").state is PaymentState.REVERSED
     assert (row.amount_micros, row.net_micros, row.state) == (30 * YUAN, 0, HoldState.REVERSED)
     sound(house)
 

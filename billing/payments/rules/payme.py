@@ -28,7 +28,7 @@ _SAID: dict[int, tuple[str, str, str]] = {
     -32400: ("Tizim xatosi", "Системная ошибка", "System error"),
     -32504: ("Huquq yetarli emas", "Недостаточно прав", "Not authorised"),
     -32600: ("Soʻrov maydonlari notoʻgʻri", "Неверные поля запроса", "The request lacks a field"),
-    -32601: ("Metod topilmadi", "Метод не найден", "There is no such method"),
+    -32601: ("Bunday usul yoʻq", "Метод не найден", "There is no such method"),
     -32700: ("JSON oʻqilmadi", "Ошибка разбора JSON", "The JSON cannot be read"),
     -31001: ("Summa notoʻgʻri", "Неверная сумма", "The amount cannot be paid"),
     -31003: ("Tranzaksiya topilmadi", "Транзакция не найдена", "There is no such transaction"),

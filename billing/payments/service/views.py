@@ -1,10 +1,19 @@
 """Asking about payments: read-only, paged, in an order that does not change."""
 
+from dataclasses import replace
 from datetime import datetime
 
 from billing.ledger.model import Findings
 from billing.ledger.service import EXAMPLES
-from billing.payments.model import Hold, Payment, PaymentReceipt, StatementRow, SuspenseItem
+from billing.payments.model import (
+    Hold,
+    HoldState,
+    Payment,
+    PaymentReceipt,
+    PaymentState,
+    StatementRow,
+    SuspenseItem,
+)
 from billing.payments.service import posting
 from billing.payments.store import holds, rows, settling
 from cloud.store.db import Connection
@@ -14,7 +23,13 @@ from protocols.timeline import Interval
 def status(conn: Connection, channel: str, peer_txn_id: str) -> PaymentReceipt | None:
     """Return the receipt of a payment, or None when it never arrived; a peer asks, not guesses."""
     payment = rows.payment_by_peer(conn, channel, peer_txn_id)
-    return posting.receipt_of(payment, replayed=True) if payment else None
+    if payment is None:
+        return None
+    receipt = posting.receipt_of(payment, replayed=True)
+    announced = holds.hold(conn, channel, peer_txn_id, lock=False)
+    if announced is not None and announced.state is HoldState.REVERSED:
+        return replace(receipt, state=PaymentState.REVERSED)
+    return receipt
 
 
 def hold_of(conn: Connection, channel: str, peer_txn_id: str) -> Hold | None:
