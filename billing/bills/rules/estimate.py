@@ -39,7 +39,7 @@ def estimate(
 
 
 def _growth(real: Sequence[Bill]) -> tuple[int, int]:
-    """Return the daily use of the newest bills and of the same ones a year before; 0 if unknown."""
+    """Return growth of the newest bills over the same a year before, as a ratio; 0/0 if unknown."""
     recent = list(real[-_RECENT:])
     before = [
         old
@@ -47,4 +47,12 @@ def _growth(real: Sequence[Bill]) -> tuple[int, int]:
         for old in real
         if abs(old.period_start - (bill.period_start - _YEAR)) <= _SLACK
     ]
-    return (daily_wh(recent), daily_wh(before)) if len(before) == len(recent) else (0, 0)
+    if len(before) != len(recent):
+        return 0, 0
+    (new_wh, new_days), (old_wh, old_days) = _sums(recent), _sums(before)
+    return new_wh * old_days, old_wh * new_days
+
+
+def _sums(bills: Sequence[Bill]) -> tuple[int, int]:
+    days = sum((bill.period_end - bill.period_start).days for bill in bills)
+    return sum(bill.energy_wh for bill in bills), days
