@@ -79,6 +79,11 @@ def lock_run(conn: Connection, run: int) -> Stage:
     return Stage(row[0])
 
 
+def lock_open_runs(conn: Connection) -> None:
+    """Take turns with every run that may post: no time is billed twice at once."""
+    conn.execute(_SQL["lock_open_runs"])
+
+
 def set_stage(
     conn: Connection, run: int, stage: Stage, now: datetime, *, closed_by: str | None = None,
     sheet_hash: bytes | None = None,

@@ -1,11 +1,12 @@
 """What was wrong is billed anew: reversed, linked, priced whole; the books say so to the micro."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from billing.bills import store
-from billing.bills.model import BillKind, CancelKind, Decision
+from billing.bills.model import BillKind, CancelKind, Decision, Stage
 from billing.bills.service import corrections, replay, review
 from billing.bills.service import run as runs
 from billing.bills.service.corrections import Order
@@ -189,3 +190,21 @@ def test_a_true_up_prices_the_span_once_and_credits_the_estimates(db: Database) 
         ("cycle", 310, charged(310)), ("trueup", 600, whole)
     ]  # fmt: skip
     assert owed(db) == charged(310) + whole
+
+
+def test_a_bill_outside_a_run_waits_for_the_run_that_posts(db: Database) -> None:
+    book(db, household(1))
+    read(db, 1, FEB, 1_100)
+    run = opened(db)
+    runs.advance(db, run.id, now=NOW, until=Stage.APPROVED)
+    with ThreadPoolExecutor(1) as pool, db.transaction() as conn:
+        store.lock_open_runs(conn)
+        late = pool.submit(
+            corrections.bill_now, db, "SA-000001", end=FEB, zone=ZONE, order=ONE, now=NOW
+        )
+        with pytest.raises(TimeoutError):
+            late.result(timeout=0.5)
+        conn.commit()
+        assert late.result(timeout=10)
+    assert runs.advance(db, run.id, now=NOW).states == {"parked": 1}
+    assert [row[:2] for row in standing(db)] == [("adhoc", 100)]

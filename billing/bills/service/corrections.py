@@ -138,6 +138,7 @@ def bill_now(
     _check(order, two=bool(order.approver))
     with db.transaction() as conn:
         store.lock_agreement(conn, agreement)
+        store.lock_open_runs(conn)
         known = _agreement(conn, agreement)
         bills = store.metered_bills(conn, [agreement], end - inputs.HISTORY).get(agreement, [])
         start = bills[-1].period_end if bills else known.started_at.astimezone(zone).date()
@@ -185,6 +186,7 @@ def bill_usage(
     _check(order, two=True)
     with db.transaction() as conn:
         store.lock_agreement(conn, agreement)
+        store.lock_open_runs(conn)
         known = _agreement(conn, agreement)
         stated = read_usage(usage)
         span = stated.period
@@ -227,6 +229,7 @@ def adjust(
     total = -amount_micros if kind is BillKind.REFUND else amount_micros
     with db.transaction() as conn:
         store.lock_agreement(conn, agreement)
+        store.lock_open_runs(conn)
         known = _agreement(conn, agreement)
         line = Line(
             tariff="", line=kind.value, ledger_code="revenue_energy", energy_wh=0,
@@ -296,6 +299,7 @@ def _locked(conn: Connection, bill: int) -> Bill:
     if not found:
         raise RefusedError(Refusal.BILL_UNKNOWN, f"there is no bill {bill}", fix="bill show")
     store.lock_agreement(conn, found[0].agreement)
+    store.lock_open_runs(conn)
     again = store.bills_by_id(conn, [bill])[0]
     if again.cancelled:
         raise RefusedError(

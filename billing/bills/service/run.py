@@ -258,6 +258,9 @@ def _each_chunk(
     run, done = turn.run, 0
     while True:
         with turn.db.transaction() as conn:
+            # one order of locks for everybody: those who post take all open runs, by number
+            if state is ItemState.PRICED:
+                store.lock_open_runs(conn)
             store.lock_run(conn, run.id)
             items = store.items_in_state(conn, run.id, state, after="", limit=CHUNK)
             if not items:

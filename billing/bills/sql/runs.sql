@@ -27,6 +27,11 @@ FROM bills.run AS r ORDER BY r.id DESC LIMIT %(limit)s::int;
 -- Locks one run's row until commit, so that two that move it on take turns.
 SELECT r.stage FROM bills.run AS r WHERE r.id = %(run)s FOR NO KEY UPDATE;
 
+-- lock_open_runs
+-- Locks the rows of all runs that are not closed, by number, until commit: who issues bills outside
+-- of a run and who posts a run's bills take turns.
+SELECT r.id FROM bills.run AS r WHERE r.stage <> 'closed' ORDER BY r.id FOR NO KEY UPDATE;
+
 -- set_stage
 -- One run moves on.
 UPDATE bills.run AS r
