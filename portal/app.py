@@ -30,6 +30,7 @@ from portal.headers import SecurityHeaders
 from portal.live.hub import Hub, WatchedMeter
 from portal.live.stream import LiveStream, Seat
 from portal.site import HERE, Site, site_of, static_version
+from portal.staff import payments as staff_payments
 from portal.staff import routes as staff
 from portal.staff import runs as staff_runs
 from portal.staff import tariffs as staff_tariffs
@@ -67,7 +68,7 @@ def create_app(
     app.state.site = site
     errors.install(app)
     pages = (
-        auth, customer, why, bills, staff, staff_tariffs, staff_runs, crew,
+        auth, customer, why, bills, staff, staff_tariffs, staff_runs, staff_payments, crew,
     )  # fmt: skip
     for part in pages:
         app.include_router(part.router, include_in_schema=False)

@@ -37,6 +37,8 @@ class Permission(StrEnum):
     TARIFF_VIEW = "tariff.view"
     BILL_VIEW = "bill.view"
     BILL_REVIEW = "bill.review"
+    PAYMENT_VIEW = "payment.view"
+    PAYMENT_SETTLE = "payment.settle"
 
 
 _OFFICE = frozenset(
@@ -47,6 +49,7 @@ _OFFICE = frozenset(
         Permission.QUARANTINE_VIEW,
         Permission.TARIFF_VIEW,
         Permission.BILL_VIEW,
+        Permission.PAYMENT_VIEW,
         Permission.WORK_VIEW,
     }
 )
@@ -63,6 +66,7 @@ PERMISSIONS: dict[Role, frozenset[Permission]] = {
         Permission.WORK_ASSIGN,
         Permission.WORK_VERIFY,
         Permission.BILL_REVIEW,
+        Permission.PAYMENT_SETTLE,
     },
     Role.APPROVER: _OFFICE
     | {
@@ -70,6 +74,7 @@ PERMISSIONS: dict[Role, frozenset[Permission]] = {
         Permission.CUT_WITHDRAW,
         Permission.CUT_HALT,
         Permission.BILL_REVIEW,
+        Permission.PAYMENT_SETTLE,
     },
     Role.CREW: frozenset({Permission.WORK_REPORT}),
     Role.TELLER: frozenset({Permission.CUSTOMER_VIEW, Permission.PAYMENT_TAKE}),

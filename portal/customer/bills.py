@@ -130,7 +130,7 @@ def _bill(request: Request, point: str, number: int, *, home: str) -> Response:
         card, zone = card_of(conn, point), zone_of(conn, point)
         bill = asking.bill_of(conn, number)
         _theirs(bill, card)
-        parts = [_part(reason) for reason in asking.reasons_of(conn, bill)]
+        parts = [part_of(reason) for reason in asking.reasons_of(conn, bill)]
         printed = asking.has_document(conn, number)
     return page(
         request, "bill.html", zone=zone, card=card, home=home, bill=bill, parts=parts,
@@ -144,7 +144,8 @@ def _theirs(bill: Bill, card: CustomerCard) -> None:
         raise RefusedError(AccessRefusal.NOT_FOUND, f"no bill {bill.id} of this account")
 
 
-def _part(reason: Reason) -> Part:
+def part_of(reason: Reason) -> Part:
+    """Return a part of a bill with its pictures: hours of a TOU tariff, ladder of the year."""
     tariff, use = reason.tariff, reason.use
     names = tariff.period_names
     many = len(tariff.touperiods) > 1
