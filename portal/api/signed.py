@@ -153,6 +153,7 @@ def statement(
     since, upto = _instant(start), _instant(end)
     if upto <= since or not 1 <= limit <= 5_000:
         raise RefusedError(AccessRefusal.BAD_INPUT, "start, end or limit is out of order")
+    _check_text(after)
     time, _, receipt = after.partition(" ")
     with site.db.transaction() as conn:
         found = payments.statement(
@@ -175,6 +176,7 @@ def statement(
 
 
 def _status(site: Site, signer: rules.Signer, peer_txn_id: str) -> dict[str, Any]:
+    _check_text(peer_txn_id)
     with site.db.transaction() as conn:
         found = payments.stand(conn, signer.channel, peer_txn_id, now=site.clock.now())
         receipt = payments.status(conn, signer.channel, peer_txn_id)
@@ -197,12 +199,22 @@ def _told(found: Hold) -> dict[str, Any]:
 
 def _read(kind: type[_Body], octets: bytes) -> _Body:
     try:
-        return kind.model_validate_json(octets)
+        found = kind.model_validate_json(octets)
     except ValidationError as error:
         wrong = "; ".join(
             f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors()
         )
         raise RefusedError(AccessRefusal.BAD_INPUT, wrong[:300]) from error
+    for value in found.model_dump().values():
+        if isinstance(value, str):
+            _check_text(value)
+    return found
+
+
+def _check_text(text: str) -> None:
+    """Refuse what no database keeps as text: zero octets, halves of characters, line ends."""
+    if not text.isprintable():
+        raise RefusedError(AccessRefusal.BAD_INPUT, f"{ascii(text)[:60]} is no plain text")
 
 
 def _instant(text: str) -> datetime:

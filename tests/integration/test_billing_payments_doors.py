@@ -97,6 +97,9 @@ def test_payme_cancels_before_and_after_and_times_out(open_doors: Doors) -> None
         ("CancelTransaction", {"id": "never", "reason": 1}, -31003),
         ("CheckTransaction", {"id": "never"}, -31003),
         ("CheckPerformTransaction", {"amount": 5, "account": {}}, -31050),
+        ("CheckTransaction", {"id": "a\0b"}, -32600),
+        ("CheckTransaction", {"id": "\ud800"}, -32600),
+        ("CreateTransaction", create(account="\0"), -31050),
         ("Steal", {}, -32601),
     ],
 )
@@ -176,6 +179,7 @@ def test_a_signed_peer_quotes_holds_posts_voids_and_pages(open_doors: Doors) -> 
         ({"quote_id": 99}, 409, "payments.quote"),
         ({"amount_micros": "5"}, 422, "bad_input"),
         ({"peer_time": "2026-03-10T04:00:00"}, 422, "bad_input"),
+        ({"peer_txn_id": "a\0b"}, 422, "bad_input"),
     ],
 )
 def test_a_signed_peer_hears_what_is_wrong(

@@ -13,7 +13,8 @@ LARGEST_MICROS = 10_000_000_000_000_000
 
 def check_order(order: PaymentOrder) -> None:
     """Refuse an order that no account could take. Raises: RefusedError naming what is wrong."""
-    if not is_name(order.channel) or not 1 <= len(order.peer_txn_id) <= 128:
+    sound = order.peer_txn_id.isprintable() and order.account.isprintable()
+    if not is_name(order.channel) or not 1 <= len(order.peer_txn_id) <= 128 or not sound:
         raise RefusedError(
             Refusal.BAD_ID,
             "channel or peer transaction id is missing or malformed",

@@ -90,7 +90,7 @@ def parse(octets: bytes) -> Call | Fault:
         return Fault(code=-32700)
     if not isinstance(body, dict):
         return Fault(code=-32600)
-    number, method, params = body.get("id"), body.get("method"), body.get("params")
+    number, method, params = _number(body.get("id")), body.get("method"), body.get("params")
     if not isinstance(method, str) or not isinstance(params, dict):
         return Fault(code=-32600, id=number)
     wanted = _FIELDS.get(method)
@@ -100,9 +100,17 @@ def parse(octets: bytes) -> Call | Fault:
         value = params.get(name)
         if not isinstance(value, kind) or isinstance(value, bool):
             return Fault(code=-32600, id=number)
+        if isinstance(value, str) and not (value.isprintable() and 1 <= len(value) <= 128):
+            return Fault(code=-32600, id=number)
         if isinstance(value, int) and not -(2**53) < value < 2**53:
             return Fault(code=-32600, id=number)
     return Call(id=number, method=method, params=params)
+
+
+def _number(given: object) -> int | str | None:
+    """Return a call's own id, to be given back, or None where it is none."""
+    fits = isinstance(given, int) or (isinstance(given, str) and given.isprintable())
+    return given if fits and isinstance(given, int | str) else None
 
 
 def fault_of(error: RefusedError, call: Call, door: Door) -> Fault:

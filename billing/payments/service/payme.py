@@ -108,7 +108,7 @@ def _order(door: Door, call: Call, *, txn: str, at: datetime) -> PaymentOrder:
     named = call.params["account"].get(door.account_field)
     return PaymentOrder(
         channel=door.channel, peer_txn_id=txn, currency=door.currency, peer_time=at,
-        account=AccountId(named if isinstance(named, str) else ""),
+        account=AccountId(named if isinstance(named, str) and named.isprintable() else ""),
         amount_micros=call.params["amount"] * words.MICROS_PER_TIYIN, actor=_actor(door),
     )  # fmt: skip
 

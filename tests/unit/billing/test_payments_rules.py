@@ -1,5 +1,6 @@
 """Steps of a payment, quotes, allocation and files, without a database."""
 
+import json
 from datetime import UTC, datetime, time, timedelta
 
 import pytest
@@ -18,7 +19,7 @@ from billing.payments.model import (
     Policy,
     StatementRow,
 )
-from billing.payments.rules import comparing, quoting, steps
+from billing.payments.rules import comparing, payme, quoting, signed, steps
 from billing.payments.service.posting import ORDER
 from protocols.errors import RefusedError
 
@@ -159,3 +160,58 @@ def test_a_file_that_cannot_be_a_channels_is_refused(rows: list[FileRow]) -> Non
     with pytest.raises(RefusedError, match=r"payments\.file") as caught:
         comparing.check_file(rows, {"a": "CNY"})
     assert caught.value.fix
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(
+            st.sampled_from(["id", "method", "params", "amount", "time", "account"]), inner,
+            max_size=4,
+        ),
+        max_leaves=8,
+    ),
+    st.sampled_from(["CheckTransaction", "CreateTransaction", "GetStatement", ""]),
+)  # fmt: skip
+def test_any_json_is_a_call_or_a_fault_that_can_be_sent(body: object, method: str) -> None:
+    if isinstance(body, dict) and method:
+        body = {**body, "method": method}
+    found = payme.parse(json.dumps(body).encode())
+    if isinstance(found, payme.Fault):
+        found_body = payme.fault_body(found)
+        assert set(found_body["error"]["message"]) == {"uz", "ru", "en"}
+    else:
+        found_body = payme.result_body(found, {})
+        assert found.method == method
+    json.dumps(found_body, ensure_ascii=False, allow_nan=False).encode()
+
+
+@given(st.binary(max_size=64))
+def test_any_octets_are_a_call_or_a_fault(octets: bytes) -> None:
+    assert isinstance(payme.parse(octets), payme.Call | payme.Fault)
+
+
+def a_request(**changes: str | bytes) -> signed.Signed:
+    plain = {"method": "POST", "path": "/p?a=1", "timestamp": "1773144000000", "nonce": "n" * 16,
+             "body": b'{"amount": 1.10}', "signature": ""}  # fmt: skip
+    return signed.Signed(**{**plain, **changes})  # type: ignore[arg-type]
+
+
+def test_a_signature_covers_every_part_of_a_request() -> None:
+    signer = signed.Signer(key_id="k", channel="kiosk", secret="s" * 32)
+    good = signed.signature_of(a_request(), signer.secret)
+    assert signed.is_genuine(a_request(signature=good), signer)
+    for change in ({"method": "GET"}, {"path": "/p?a=2"}, {"timestamp": "1773144000001"},
+                   {"nonce": "m" * 16}, {"body": b'{"amount": 1.1}'},
+                   {"signature": good.upper()}, {"signature": "é"}):  # fmt: skip
+        assert not signed.is_genuine(a_request(**{"signature": good, **change}), signer)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"nonce": "short"}, {"nonce": "n" * 65}, {"nonce": "n" * 15 + "!"}, {"timestamp": "now"},
+     {"timestamp": "1773144000"}, {"timestamp": "9" * 40}, {"timestamp": "1773143699999"}],
+)  # fmt: skip
+def test_a_request_out_of_its_time_is_not_timely(change: dict[str, str]) -> None:
+    assert signed.is_timely(a_request(), wall_now=NOON)
+    assert not signed.is_timely(a_request(**change), wall_now=NOON)
