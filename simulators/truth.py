@@ -54,6 +54,9 @@ CREATE TABLE IF NOT EXISTS counter (
 CREATE TABLE IF NOT EXISTS setting (
     meter TEXT NOT NULL, at_ms INTEGER NOT NULL, name TEXT NOT NULL, value INTEGER NOT NULL
 );
+CREATE TABLE IF NOT EXISTS memory (
+    meter TEXT NOT NULL, name TEXT NOT NULL, octets BLOB NOT NULL, PRIMARY KEY (meter, name)
+) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS fleet (seed INTEGER NOT NULL, fingerprint TEXT NOT NULL);
 """
 
@@ -132,6 +135,21 @@ class TruthLedger:
                 "INSERT INTO setting VALUES (?, ?, ?, ?)", (meter, at_ms, name, value)
             )
 
+    def keep(self, meter: str, name: str, octets: bytes) -> None:
+        """Keep octets under a name in place of those before; durable when this returns."""
+        with self._transaction(durable=True):
+            self._connection.execute(
+                "INSERT OR REPLACE INTO memory VALUES (?, ?, ?)", (meter, name, octets)
+            )
+
+    def forget(self, meter: str, prefix: str) -> None:
+        """Forget all octets whose names begin so; durable when this returns."""
+        with self._transaction(durable=True):
+            self._connection.execute(
+                "DELETE FROM memory WHERE meter = ? AND substr(name, 1, ?) = ?",
+                (meter, len(prefix), prefix),
+            )
+
     def served(self, meter: str, at_ms: int, channel: int, raw: int, scaler: int) -> None:
         """Keep an energy register value that is about to be answered."""
         self._connection.execute(
@@ -202,6 +220,10 @@ class TruthLedger:
         return self._connection.execute(
             "SELECT meter, name, value FROM setting ORDER BY rowid"
         ).fetchall()
+
+    def kept(self) -> list[tuple[str, str, bytes]]:
+        """Return (meter, name, octets) of all that meters keep by name."""
+        return self._connection.execute("SELECT meter, name, octets FROM memory").fetchall()
 
     def close(self) -> None:
         """Close the file."""

@@ -7,14 +7,12 @@ device name is read with every visit, because an LLS answer carries no proof of 
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Protocol, TypeVar
 
-import numpy as np
-
-from edge.acquire import dlms_care
+from edge.acquire import dlms_care, dlms_tokens
 from edge.acquire.dlms_care import KeyKeeper, MeterKeySet, Progress
 from edge.acquire.dlms_session import (
     CounterBlock,
@@ -108,7 +106,9 @@ class _Column:
 
 
 class DlmsDriver:
-    """One session with one meter; satisfies `MeterDriver`."""
+    """One session with one meter; satisfies `MeterDriver`, `ImageDriver` and `TokenDriver`."""
+
+    token_kind = "dlms115"  # noqa: S105
 
     def __init__(self, target: DlmsTarget, counters: CounterStore, clock: Now) -> None:
         """Open nothing yet. Raises: ValueError on keys or an authentication that cannot be."""
@@ -170,6 +170,14 @@ class DlmsDriver:
     async def activate_image(self) -> None:
         """Activate what was verified. Raises: PeerError `dlms.image_refused`, as any call."""
         await dlms_care.activate_image(self._call)
+
+    async def deliver_token(self, opaque: bytes) -> dlms_tokens.DlmsTokenAnswer:
+        """
+        Enter a token at the gateway (class 115) once, unread.
+
+        Raises: PeerError `dlms.token_refused` where it was surely not taken; any other is in doubt.
+        """
+        return await dlms_tokens.deliver(self._call, opaque)
 
     async def change_keys(self, keys: MeterKeySet, *, master: bytes, keeper: KeyKeeper) -> None:
         """
@@ -395,33 +403,24 @@ class DlmsDriver:
     def _samples(self, columns: ProfileColumns, seconds: int, span: Interval) -> tuple[Sample, ...]:
         """Return what lies in `span`, in order of time; of a register what it rose by."""
         starts = columns.starts_ms
-        inside = (starts >= to_ms(span.start)) & (starts < to_ms(span.end))
-        follows = np.zeros(len(starts), dtype=np.bool_)
-        follows[1:] = np.diff(starts) == seconds * 1000
-        status = [status_of(bits) for bits in columns.status.tolist()]
-        instants = _instants(starts.tolist(), timedelta(seconds=seconds))
+        first, last, step = to_ms(span.start), to_ms(span.end), seconds * 1000
+        inside = [row for row, start in enumerate(starts) if first <= start < last]
+        follows = [row for row in inside if row and starts[row] - starts[row - 1] == step]
+        instants = _instants(starts, timedelta(seconds=seconds))
         found: list[tuple[int, Sample]] = []
         for column in self._columns:
-            raw = columns.numbers[column.at]
-            there = inside
-            if column.cumulative:
-                raw, there = np.diff(raw, prepend=raw[:1]), inside & follows
-            channel, scaler = column.channel, column.scaler
-            (rows,) = np.nonzero(there)
-            found += [
-                (
-                    row,
-                    Sample(
-                        channel=channel,
-                        at=instants[row],
-                        seconds=seconds,
-                        raw=number,
-                        scaler=scaler,
-                        status=status[row],
-                    ),
+            numbers = columns.numbers[column.at]
+            for row in follows if column.cumulative else inside:
+                raw = numbers[row] - numbers[row - 1] if column.cumulative else numbers[row]
+                sample = Sample(
+                    channel=column.channel,
+                    at=instants[row],
+                    seconds=seconds,
+                    raw=raw,
+                    scaler=column.scaler,
+                    status=status_of(columns.status[row]),
                 )
-                for row, number in zip(rows.tolist(), raw[rows].tolist(), strict=True)
-            ]
+                found.append((row, sample))
         if len(self._columns) > 1:
             found.sort(key=lambda pair: pair[0])
         return tuple(sample for _, sample in found)
@@ -431,7 +430,7 @@ class DlmsDriver:
             raise PeerError("meter.no_relay", "this meter has no switch", peer=self.meter)
 
 
-def _instants(starts_ms: list[int], period: timedelta) -> list[datetime]:
+def _instants(starts_ms: Sequence[int], period: timedelta) -> list[datetime]:
     """Return the instants; most follow the one before by a period, which is quicker to add."""
     instants: list[datetime] = []
     step, at, expected = period // timedelta(milliseconds=1), EPOCH, 0

@@ -8,7 +8,7 @@ Public client: clock, device name, invocation counter. Management client: everyt
 from collections.abc import Callable, Iterable
 
 from protocols.dlms.apdu import Access, Attribute, Got
-from protocols.dlms.classes import clock, disconnect, image, profile, security_setup
+from protocols.dlms.classes import clock, disconnect, image, profile, security_setup, token_gateway
 from protocols.dlms.classes.association_ln import OBJECT_LIST, ObjectEntry, encode_object_list
 from protocols.dlms.classes.register import (
     CHANNEL_NAME,
@@ -44,6 +44,7 @@ from protocols.reading import REGISTERS, Channel
 from protocols.timeline import from_ms, to_ms
 from simulators.meter.dlms_care import ImageStore, KeyStore
 from simulators.meter.state import ProfileRows, SimulatedMeter, Snapshot
+from simulators.meter.token_gateway import TokenGateway
 
 DEVIATION = -480
 """Minutes from the meter's local time to UTC: China, no daylight saving."""
@@ -132,6 +133,7 @@ class ManagementDevice(PublicDevice):
         super().__init__(meter, client_counter)
         self._images = images or ImageStore()
         self._keys = keys or KeyStore(meter.spec)
+        self._tokens = TokenGateway(meter.spec, meter.memory, self._local_time)
         self._add_care()
         phases = len(meter.snapshot().voltage_mv)
         self._add_register(Channel.IMPORT_WH, lambda now: now.register_wh)
@@ -159,10 +161,11 @@ class ManagementDevice(PublicDevice):
         self._meter.set_clock(to_ms(moment.instant))
 
     def act(self, method: Attribute, parameter: Value | None, /) -> Value | None:
-        """Order the switch (class 70), take firmware (18) or keys (64)."""
+        """Order the switch (class 70), take firmware (18), keys (64) or tokens (115)."""
         stores = {
             (image.CLASS_ID, image.IMAGE): self._images.act,
             (security_setup.CLASS_ID, security_setup.SECURITY): self._keys.act,
+            (token_gateway.CLASS_ID, token_gateway.GATEWAY): self._tokens.act,
         }
         care = stores.get((method.class_id, method.name))
         if care is not None:
@@ -194,13 +197,21 @@ class ManagementDevice(PublicDevice):
         for class_id, name, tellers in (
             (image.CLASS_ID, image.IMAGE, self._images.tellers()),
             (security_setup.CLASS_ID, security_setup.SECURITY, self._keys.tellers()),
+            (token_gateway.CLASS_ID, token_gateway.GATEWAY, self._tokens.tellers()),
         ):
             for index, tell in tellers.items():
                 self._tellers[class_id, bytes(name), index] = _always(tell)
+        credit = token_gateway.CREDIT_AMOUNT
+        self._tellers[credit.class_id, bytes(credit.name), credit.index] = lambda _: (
+            self._tokens.balance()
+        )
         listed = OBJECT_LIST
         self._tellers[listed.class_id, bytes(listed.name), listed.index] = lambda _: (
             self._tell_objects()
         )
+
+    def _local_time(self) -> bytes:
+        return clock.encode_moment(from_ms(self._meter.snapshot().device_ms), deviation=DEVIATION)
 
     def _tell_objects(self) -> Value:
         own = {(class_id, name) for class_id, name, _ in self._tellers}

@@ -28,6 +28,7 @@ from simulators.faults import (
 from simulators.fleet import SimMeter
 from simulators.load import key_of, mix
 from simulators.meter.device_clock import DeviceClock
+from simulators.meter.memory import MemoryLedger, MeterMemory
 
 PROFILE_DAYS = 62
 _DAY_SECONDS = 86_400
@@ -37,7 +38,7 @@ _CLOSE_ALLOWED = "close_allowed"
 _KEEP_POWER = "keep_power"
 
 
-class Ledger(Protocol):
+class Ledger(MemoryLedger, Protocol):
     """Where a meter writes down what must not be forgotten; see `simulators.truth`."""
 
     def relay(
@@ -56,10 +57,6 @@ class Ledger(Protocol):
 
     def served(self, meter: str, at_ms: int, channel: int, raw: int, scaler: int) -> None:
         """Keep an energy register value that is about to be answered."""
-        ...
-
-    def setting(self, meter: str, at_ms: int, name: str, value: int) -> None:
-        """Keep what the meter was told to remember; durable when this returns."""
         ...
 
     def intervals(
@@ -140,11 +137,11 @@ class SimulatedMeter:
         self.control_state = RelayState.CONNECTED
         self._output = True
         self._tripped_ms: int | None = None
-        self._settings: dict[str, int] = {}
         self._cuts: list[tuple[int, int]] = []
         """Power cuts as true [begin, end); the last one's end is far away while it lasts."""
         self._now_ms = now_ms
         self._ledger = ledger
+        self.memory = MeterMemory(spec.meter, ledger, now_ms)
         self._since_ms = since_ms
         seconds = spec.interval_seconds or _DAY_SECONDS
         self.profile_slots = profile_slots or PROFILE_DAYS * _DAY_SECONDS // seconds
@@ -278,7 +275,7 @@ class SimulatedMeter:
     @property
     def keeps_power(self) -> bool:
         """Tell whether the meter was told to refuse every trip."""
-        return bool(self._settings.get(_KEEP_POWER))
+        return bool(self.memory.remembered(_KEEP_POWER))
 
     def keep_power(self, *, on: bool) -> None:
         """Refuse trips from now on, or obey them again."""
@@ -286,16 +283,11 @@ class SimulatedMeter:
 
     def remember(self, name: str, value: int) -> None:
         """Keep a number in the meter's memory, past any power cut."""
-        self._ledger.setting(self.spec.meter, self._now_ms(), name, value)
-        self.restore_setting(name, value)
+        self.memory.remember(name, value)
 
     def remembered(self, name: str) -> int:
         """Return a number from the meter's memory, 0 when there is none."""
-        return self._settings.get(name, 0)
-
-    def restore_setting(self, name: str, value: int) -> None:
-        """Take up a number that the ledger remembers."""
-        self._settings[name] = value
+        return self.memory.remembered(name)
 
     def remote(self, trigger: Trigger) -> bool:
         """
