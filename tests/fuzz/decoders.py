@@ -11,6 +11,8 @@ import itertools
 import struct
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -49,6 +51,7 @@ from protocols.dlt645 import bcd, items, records, relay
 from protocols.dlt645.frame import FrameReader as DltReader
 from protocols.dlt645.frame import decode_address, decode_frame
 from protocols.errors import PeerError
+from protocols.identity import CommandId, ConcentratorId, MeterId
 from protocols.modbus.pdu import FrameReader, RequestRefusedError, read_request
 from protocols.modbus.plan import ReadRequest
 from protocols.modbus.registers import MapError, parse_map
@@ -57,10 +60,17 @@ from protocols.modbus.scaling import WordOrder, WordType
 from protocols.modbus.scaling import decode as decode_words
 from protocols.modbus.sunspec import map_of, survey
 from protocols.mqtt import envelope, topics
-from protocols.mqtt.downlink import open_signed, seal, watch_from_plain
+from protocols.mqtt.downlink import Command, Verb, open_signed, seal, token_of, watch_from_plain
 from protocols.mqtt.live import live_from_bytes
 from protocols.mqtt.receipt import receipt_from_plain
 from protocols.mqtt.topics import Live
+from protocols.mqtt.upkeep import (
+    block_from_plain,
+    fetch_from_plain,
+    firmware_of,
+    open_config,
+    open_keys,
+)
 from protocols.mqtt.uplink import ack_from_plain, batch_from_plain
 from protocols.tape.lines import TapeError, parse_tape
 from protocols.tape.redact import Redactor
@@ -73,6 +83,16 @@ KEYS = Keys(encryption=bytes(16), authentication=bytes(16))
 SIGNER = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
 
 METER_E = Identification(maker="MTL", name="METER", baud_character="5", speaks_hdlc=True)
+_COMMAND = Command(
+    id=CommandId("c-1"),
+    concentrator=ConcentratorId("C-01"),
+    meter=MeterId("M-1"),
+    verb=Verb.READ_RELAY,
+    not_before=datetime(2026, 7, 1, tzinfo=UTC),
+    expires=datetime(2026, 7, 2, tzinfo=UTC),
+    issuer="fuzz",
+    epoch=1,
+)
 _ENERGY = profile.CaptureObject(class_id=3, name=b"\x01\x00\x01\x08\x00\xff")
 _LAYOUT = profile.Layout.of((profile.CLOCK_COLUMN, profile.STATUS_COLUMN, _ENERGY), 900)
 _BOOK = explain.KeyBook(keys=KEYS, dedicated_key=bytes(16), client_title=bytes(8))
@@ -169,6 +189,19 @@ def _listen(octets: bytes) -> None:
     ).hear(octets)
 
 
+def _order(read: Callable[[Command], object]) -> Decoder:
+    """Read what the arguments of a command hold, whatever they are."""
+
+    def arguments(octets: bytes) -> None:
+        plain = envelope.decode(octets, envelope.CBOR)
+        for args in (plain, {"sealed": octets}):
+            if isinstance(args, dict):
+                with contextlib.suppress(PeerError):
+                    read(replace(_COMMAND, args=args))
+
+    return arguments
+
+
 def _topic(octets: bytes) -> None:
     for read in (topics.concentrator_of, topics.live_of):
         with contextlib.suppress(PeerError):
@@ -255,6 +288,14 @@ MQTT: dict[str, Decoder] = {
     "ack": _plain(ack_from_plain),
     "receipt": _plain(receipt_from_plain),
     "watch": _plain(watch_from_plain),
+    "config-order": lambda octets: open_config(
+        seal(octets, SIGNER.sign(octets)), SIGNER.public_key()
+    ),
+    "fetch": _plain(fetch_from_plain),
+    "block": _plain(block_from_plain),
+    "firmware-order": _order(firmware_of),
+    "token-order": _order(token_of),
+    "rekey-order": _order(lambda command: open_keys(command, bytes(32))),
     "sealed": lambda octets: open_signed(octets, SIGNER.public_key()),
     "signed": lambda octets: open_signed(seal(octets, SIGNER.sign(octets)), SIGNER.public_key()),
     "live": lambda octets: [live_from_bytes(what, octets) for what in Live],

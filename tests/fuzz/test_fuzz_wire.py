@@ -1,6 +1,7 @@
 """Totality of what is no meter's frame: MQTT payloads, Modbus words, tapes and configurations."""
 
 import json
+from datetime import UTC, datetime
 from importlib.resources import files
 
 import pytest
@@ -8,10 +9,20 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import protocols.mqtt
+from protocols.identity import CommandId, ConcentratorId
 from protocols.mqtt import envelope
+from protocols.mqtt.upkeep import (
+    ConfigOrder,
+    Fetch,
+    FirmwareOrder,
+    config_body,
+    fetch_to_plain,
+    firmware_args,
+)
 from tests.fuzz.decoders import DLT645, FILES, MODBUS, MQTT, check
 
-MESSAGES = ("payload.", "batch.", "ack.", "receipt.", "watch.", "command.", "live.")
+MESSAGES = ("payload.", "batch.", "ack.", "receipt.", "watch.", "command.", "live.",
+            "config.", "fetch.", "block.")  # fmt: skip
 SETTINGS = settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 TAPE = (
@@ -52,7 +63,18 @@ def payloads() -> list[bytes]:
         found += [envelope.encode(plain, kind) for kind in (envelope.CBOR, envelope.JSON_DEFLATE)]
         if "cbor" in golden:
             found.append(bytes.fromhex(golden["cbor"]))
-    return found
+    order = ConfigOrder(
+        id=CommandId("upkeep-1"),
+        concentrator=ConcentratorId("C-01"),
+        revision=3,
+        issued_at=datetime(2026, 7, 1, tzinfo=UTC),
+        issuer="fuzz",
+        settings={"poll_seconds": 2.5, "concurrency": 8},
+    )
+    firmware = FirmwareOrder(image=bytes(32), size=9000, identifier=b"FW1", block=256)
+    found += [config_body(order), envelope.encode(firmware_args(firmware), envelope.CBOR)]
+    fetch = Fetch(image=bytes(32), index=1, block=256)
+    return [*found, envelope.encode(fetch_to_plain(fetch), envelope.CBOR)]
 
 
 MAPS = [
