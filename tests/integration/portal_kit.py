@@ -5,6 +5,7 @@ import json
 import re
 import secrets
 import threading
+from array import array
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,7 +13,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import httpx
-import numpy as np
 import psycopg
 
 from billing.collections import service as collections
@@ -247,7 +247,7 @@ class _Rows:
         """Add one value."""
         self._rows.append((int(channel), to_ms(at), seconds, raw))
 
-    def columns(self, now: datetime) -> dict[str, np.ndarray]:
+    def columns(self, now: datetime) -> dict[str, array[int]]:
         """Return the eight columns."""
         count = len(self._rows)
         return columns_of({

@@ -15,7 +15,7 @@ from protocols.events import EndDeviceEvent, EventCode
 from protocols.identity import BatchId, MeterId
 from protocols.mqtt import envelope
 from protocols.mqtt.receipt import Custody
-from protocols.mqtt.uplink import RelayReport, batch_to_plain
+from protocols.mqtt.uplink import RelayReport, batch_to_plain, columns_of
 from protocols.reading import Channel, RelayReading, RelayState
 from tests.integration.ingest_kit import (
     C1,
@@ -144,16 +144,12 @@ def merge(first: Any, second: Any) -> Any:
     """Two batches as one: every row of both."""
     from dataclasses import replace
 
-    import numpy as np
-
     shift = len(first.meters)
     columns = {
-        name: np.concatenate(
-            (first.columns[name], second.columns[name] + (shift if name == "meter" else 0))
-        ).astype(first.columns[name].dtype)
-        for name in first.columns
+        name: [*first.columns[name], *(number + shift * (name == "meter") for number in column)]
+        for name, column in second.columns.items()
     }
-    return replace(first, meters=(*first.meters, *second.meters), columns=columns)
+    return replace(first, meters=(*first.meters, *second.meters), columns=columns_of(columns))
 
 
 def the_plain(change: dict[str, Any]) -> bytes:
