@@ -1,7 +1,8 @@
 """One frozen configuration of an agent, read from a JSON file; keys stand in another file."""
 
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
@@ -178,6 +179,13 @@ class EdgeConfig:
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise ValueError(f"meters are listed twice: {', '.join(twice)}")
+
+    def with_settings(self, settings: Mapping[str, int | float]) -> "EdgeConfig":
+        """Return what holds under settings from afar that `upkeep.fault_of` finds no fault with."""
+        # each in the type that the file gives it
+        typed = {name: type(getattr(self, name))(value) for name, value in settings.items()}
+        changed: EdgeConfig = replace(self, **typed)
+        return changed
 
     def clock_rules_of(self, meter: MeterConfig) -> ClockRules | None:
         """Return how a meter's clock is kept; None where it is only looked at."""

@@ -22,6 +22,8 @@ NAMES = frozenset(
         "edge.after_delete",
         "edge.after_stage",
         "edge.before_clock_set",
+        "edge.before_settings",
+        "edge.after_settings",
         "edge.before_operate",
         "edge.after_operate",
     }

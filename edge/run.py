@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -10,13 +10,14 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from edge.acquire.driver import MeterDriver
-from edge.acquire.plan import Cadence
-from edge.acquire.poll import MeterPlan, MeterPoller
+from edge.acquire.plans import plan_of, turns_of
+from edge.acquire.poll import MeterPoller
 from edge.acquire.port import MeterPort
 from edge.clock import EdgeClock
 from edge.config import EdgeConfig, KeyRing, MeterConfig, load_keys
 from edge.downlink.obey import Obedience
 from edge.downlink.report import AckReporter
+from edge.downlink.settings import SettingsKeeper, settings_in_force
 from edge.outbox import Outbox
 from edge.outbox.counters import Counters
 from edge.outbox.reserve import DiskReserve
@@ -25,6 +26,7 @@ from edge.uplink.collect import Collector
 from edge.uplink.publish import BatchPublisher
 from protocols.identity import MeterId
 from protocols.mqtt.downlink import Watch
+from protocols.mqtt.upkeep import Setting
 from protocols.timeline import to_ms
 
 Build = Callable[[MeterConfig, KeyRing, Counters, EdgeClock], MeterDriver]
@@ -87,7 +89,10 @@ class _Agent:
         status: MutableMapping[str, int | str],
         build: Build,
     ) -> None:
-        self._config = config
+        public_key = Ed25519PublicKey.from_public_bytes(bytes.fromhex(config.control_public_key))
+        held = settings_in_force(outbox, public_key, config.concentrator)
+        self._file = config
+        self._config = config if held is None else config.with_settings(held.settings)
         self._clock = clock
         self._outbox = outbox
         self._status = status
@@ -113,10 +118,19 @@ class _Agent:
             outbox,
             clock,
             concentrator=concentrator,
-            public_key=Ed25519PublicKey.from_public_bytes(bytes.fromhex(config.control_public_key)),
+            public_key=public_key,
             ports=ports,
             sink=self._collector,
             reporter=self._reporter,
+            status=status,
+        )
+        self._settings = SettingsKeeper(
+            outbox,
+            clock,
+            concentrator=concentrator,
+            public_key=public_key,
+            reporter=self._reporter,
+            apply=self._apply,
             status=status,
         )
         self._session = EdgeSession(
@@ -126,6 +140,7 @@ class _Agent:
             publisher=self._publisher,
             reporter=self._reporter,
             on_command=self._obedience.receive,
+            on_settings=self._settings.receive,
             on_watch=self._watch,
             on_released=self._collector.released,
             presence=self._presence,
@@ -182,30 +197,11 @@ class _Agent:
             self._publisher.wake()
 
     def _make_pollers(self, ports: dict[MeterId, MeterPort]) -> dict[MeterId, MeterPoller]:
-        config = self._config
-        cadence = Cadence(
-            poll=config.poll_seconds,
-            watched=min(config.watched_seconds, config.poll_seconds),
-            profile=config.profile_seconds,
-            backfill_pause=config.backfill_pause_seconds,
-            chunk=timedelta(days=config.backfill_days),
-            offline=config.offline_poll_seconds,
-        )
-        # who shares a line waits for that line, and must not hold up those that have their own
-        turns = {
-            line: asyncio.Semaphore(config.concurrency)
-            for line in {item.shared_line for item in config.meters}
-        }
+        config, turns = self._config, turns_of(self._config)
         return {
             item.meter: MeterPoller(
                 ports[item.meter],
-                MeterPlan(
-                    interval_seconds=item.interval_seconds,
-                    history_from=item.history_from,
-                    cadence=cadence,
-                    clock_limit=timedelta(seconds=config.clock_limit_seconds),
-                    clock_rules=config.clock_rules_of(item),
-                ),
+                plan_of(config, item),
                 clock=self._clock,
                 sink=self._collector,
                 turns=turns[item.shared_line],
@@ -216,6 +212,14 @@ class _Agent:
             )
             for item in config.meters
         }
+
+    def _apply(self, settings: Mapping[str, Setting]) -> None:
+        """Go on with settings from afar; what they do not name is as the file has it."""
+        self._config = self._file.with_settings(settings)
+        turns = turns_of(self._config)
+        self._session.announce()
+        for item in self._config.meters:
+            self._pollers[item.meter].replan(plan_of(self._config, item), turns[item.shared_line])
 
     def _heard(self) -> bool:
         """Tell whether the broker is there, or was a short while ago."""
@@ -238,6 +242,7 @@ class _Agent:
             "missing_s": int(missing.total_seconds()),
             "clock": self._clock.trust().value,
             "full": int(self._collector.full),
+            "config_revision": self._settings.revision,
         }
         self._status.update(presence)
         return presence

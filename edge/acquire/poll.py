@@ -121,6 +121,23 @@ class MeterPoller:
         self._agenda = replace(self._agenda, watched_until=max(until, self._agenda.watched_until))
         self._woken.set()
 
+    def replan(self, plan: MeterPlan, turns: asyncio.Semaphore) -> None:
+        """
+        Go on by another plan of the same profile, from the next visit on.
+
+        What is read and what is missing stays as it is; a visit under way ends as it began.
+        """
+        assert plan.interval_seconds == self._plan.interval_seconds, "settings leave profiles alone"
+        self._plan, self._turns = plan, turns
+        self._keeper.allow(plan.clock_limit)
+        now = self._clock.monotonic()
+        self._agenda = replace(
+            self._agenda,
+            live_at=min(self._agenda.live_at, now + plan.cadence.poll),
+            profile_at=min(self._agenda.profile_at, now + plan.cadence.profile),
+        )
+        self._woken.set()
+
     async def run(self, stop: asyncio.Event) -> None:
         """Visit until `stop`, then end the session with the meter."""
         try:

@@ -24,6 +24,7 @@ from edge.downlink.execute import Limits, Switching, Verdict
 from edge.downlink.report import AckReporter
 from edge.downlink.token import Delivery
 from edge.outbox import Outbox, OutboxError
+from edge.outbox.acks import ReplyTo
 from edge.outbox.commands import StoredCommand
 from edge.outbox.stages import CommandEvent
 from protocols.errors import PeerError
@@ -82,7 +83,7 @@ class Obedience:
         self.broken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         """Gets the exception of a bug, for which the agent must die and be started anew."""
 
-    async def receive(self, payload: bytes) -> None:
+    async def receive(self, payload: bytes, reply: ReplyTo | None = None) -> None:
         """Take one signed message. Never raises on what a peer sent; raises OutboxError."""
         try:
             message = open_signed(payload, self._key)
@@ -95,7 +96,7 @@ class Obedience:
             self._count("go_taken" if taken else "go_ignored")
             _LOG.info("edge.command.go", extra={"fields": {"command": message.id, "taken": taken}})
             return
-        await self._take(message, payload)
+        await self._take(message, payload, reply)
 
     async def resume(self) -> None:
         """Take up the commands that a crash or a restart left without an end."""
@@ -122,7 +123,7 @@ class Obedience:
         while self._tasks:
             await asyncio.gather(*self._tasks)
 
-    async def _take(self, command: Command, payload: bytes) -> None:
+    async def _take(self, command: Command, payload: bytes, reply: ReplyTo | None) -> None:
         known = await asyncio.to_thread(self._outbox.commands.find, command.id)
         if known is not None:
             await self._answer_replay(known, payload)
@@ -143,7 +144,7 @@ class Obedience:
                 event, stage = CommandEvent.LAPSE, Stage.EXPIRED
         ack = self._ack(command, stage, reason=reason)
         entered = await asyncio.to_thread(
-            self._outbox.commands.enter, payload, command.verb, event, ack
+            self._outbox.commands.enter, payload, command.verb, event, ack, reply
         )
         self._told(command, stage, reason)
         if entered and event is CommandEvent.ADMIT:

@@ -14,12 +14,13 @@ from edge.outbox.commands import CommandBook
 from edge.outbox.counters import Counters
 from edge.outbox.coverage import CoverageBook
 from edge.outbox.database import OutboxDatabase, OutboxError
+from edge.outbox.settings import SettingsBook
 
 __all__ = ["Outbox", "OutboxError"]
 
 
 class Outbox:
-    """One file, six books in it."""
+    """One file, its books in it."""
 
     def __init__(self, path: Path, *, wall_ms: int) -> None:
         """Open or make the file; `wall_ms` numbers the boot. Raises: OutboxError."""
@@ -30,6 +31,7 @@ class Outbox:
         self.counters = Counters(self._database)
         self.coverage = CoverageBook(self._database)
         self.clock_sets = ClockSets(self._database)
+        self.settings = SettingsBook(self._database)
 
     def close(self) -> None:
         """Close the file; what was returned is on disk already."""

@@ -51,6 +51,16 @@ CREATE TABLE IF NOT EXISTS ack (
     UNIQUE (id, stage)
 );
 CREATE INDEX IF NOT EXISTS ack_waiting ON ack (n) WHERE receipted = 0;
+CREATE TABLE IF NOT EXISTS reply (
+    id TEXT PRIMARY KEY,
+    topic TEXT NOT NULL,
+    correlation BLOB NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS settings_order (
+    revision INTEGER PRIMARY KEY,
+    payload BLOB NOT NULL,
+    taken INTEGER NOT NULL CHECK (taken IN (0, 1))
+);
 CREATE TABLE IF NOT EXISTS token (
     meter TEXT NOT NULL,
     digest BLOB NOT NULL,

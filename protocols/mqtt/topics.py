@@ -93,6 +93,12 @@ def concentrator_of(topic: str) -> ConcentratorId:
     raise PeerError("mqtt.topic", f"not a concentrator topic: {topic[:120]!r}")
 
 
+def is_reply(topic: str) -> bool:
+    """Tell whether answers may be sent to `topic`: one of ours, and no filter."""
+    parts = topic.split("/")
+    return topic.startswith(f"{ROOT}/") and len(topic) <= 256 and all(map(is_name, parts[2:]))
+
+
 def live_of(topic: str) -> tuple[UsagePointId, Live]:
     """Return usage point and kind of a live topic. Raises: PeerError `mqtt.topic`."""
     parts = topic.split("/")

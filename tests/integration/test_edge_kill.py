@@ -22,10 +22,12 @@ READING = [
 SWITCHING = ["edge.before_operate", "edge.after_operate"]
 ELSEWHERE = ["edge.before_clock_set", "edge.after_reserve", "edge.after_stage"]
 """Walked under load beside all the others by the suite of a thousand kills."""
+UPKEEP = ["edge.before_settings", "edge.after_settings"]
+"""Walked where their orders are: `test_edge_upkeep_*`."""
 
 
 def test_the_failpoints_are_these() -> None:
-    assert {*READING, *SWITCHING, *ELSEWHERE} == NAMES
+    assert {*READING, *SWITCHING, *ELSEWHERE, *UPKEEP} == NAMES
 
 
 @pytest.mark.req("A8")
