@@ -10,6 +10,7 @@ import contextlib
 import logging
 from collections.abc import Callable, MutableMapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from paho.mqtt.properties import Properties
 
 from cloud.assets import service as assets
 from cloud.control import service
-from cloud.control.service.sweep import SeenRelay
+from cloud.control.service.sweep import Outgoing, SeenRelay
 from cloud.ingest import service as ingest
 from cloud.ingest.model import RelayRecord
 from cloud.store import audit
@@ -171,25 +172,26 @@ class ControlAgent:
         """Send commands, goes and live messages as they come up."""
         while True:
             for item in await self._in_database(service.outgoing, self._db, self._clock) or ():
-                await self._send(client, item.key, item.concentrator, item.payload)
+                await self._send(client, item)
             await self._show(client)
             await asyncio.sleep(self._config.poll_seconds)
 
-    async def _send(
-        self, client: aiomqtt.Client, key: str, concentrator: Any, payload: bytes
-    ) -> None:
+    async def _send(self, client: aiomqtt.Client, item: Outgoing) -> None:
         now = self._clock.monotonic()
-        if now - self._sent.get(key, -1e9) < self._config.repeat_seconds:
+        left = self._wall_seconds_until(item.expires)
+        if left <= 0 or now - self._sent.get(item.key, -1e9) < self._config.repeat_seconds:
             return
         properties = _typed(envelope.CBOR)
-        # a broker must not deliver an order long after it was given
-        properties.MessageExpiryInterval = 30
+        # a broker must not deliver an order when its time is over
+        properties.MessageExpiryInterval = max(1, int(left))
+        properties.ResponseTopic = topics.up_ack(item.concentrator)
+        properties.CorrelationData = item.command.encode()
         await client.publish(
-            topics.down_command(concentrator), payload, qos=1, properties=properties
+            topics.down_command(item.concentrator), item.payload, qos=1, properties=properties
         )
         if len(self._sent) > 10_000:
             self._sent.clear()
-        self._sent[key] = now
+        self._sent[item.key] = now
         self._count("sent")
 
     async def _show(self, client: aiomqtt.Client) -> None:
@@ -215,6 +217,9 @@ class ControlAgent:
             if issued:
                 self._count("issued", len(issued))
                 _LOG.info("control.command.issued", extra={"fields": {"commands": issued}})
+            carried = await self._in_database(service.issue_tokens, db, clock)
+            if carried:
+                self._count("tokens_ordered", len(carried))
             await self._in_database(service.prepare, db, clock)
             await self._in_database(service.take_signer_refusals, db, now=clock.now())
             await self._in_database(self._reconcile)
@@ -223,6 +228,8 @@ class ControlAgent:
                 await self._in_database(service.expire_commands, db, clock)
                 await self._in_database(service.restore_due, db, clock)
                 await self._in_database(service.expire_requests, db, now=clock.now())
+                await self._in_database(service.expire_releases, db, now=clock.now())
+                await self._in_database(service.push_keep_power, db, clock)
                 await self._in_database(service.end_lapsed_protections, db, now=clock.now())
                 await self._in_database(audit.seal, db, now=clock.now())
             await _pause(stop, self._config.poll_seconds)
@@ -255,6 +262,10 @@ class ControlAgent:
             _LOG.warning("control.database.away", extra={"fields": {"cause": type(error).__name__}})
             await asyncio.sleep(_FIRST_PAUSE)
             return None
+
+    def _wall_seconds_until(self, instant: datetime) -> float:
+        wall = self._config.scale.wall_at(instant) - self._clock.wall_now()
+        return wall.total_seconds()
 
     def _count(self, name: str, number: int = 1) -> None:
         self._status[name] = int(self._status.get(name, 0)) + number

@@ -13,6 +13,7 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from cloud.signer import service
+from cloud.signer.upkeep import service as upkeep
 from cloud.store.clock import Clock
 from cloud.store.db import Database, TransientDatabaseError
 from protocols.timeline import TimeScale
@@ -63,7 +64,7 @@ async def run(
         ready()
         while not stop.is_set():
             try:
-                signed, refused = await asyncio.to_thread(service.sign_waiting, db, key, clock)
+                signed, refused = await asyncio.to_thread(_sign_all, db, key, clock)
             except TransientDatabaseError as error:
                 cause = f"{type(error).__name__}"
                 _LOG.warning("signer.database.away", extra={"fields": {"cause": cause}})
@@ -73,6 +74,13 @@ async def run(
                 if refused:
                     _LOG.warning("signer.refused", extra={"fields": {"count": refused}})
             await _pause(stop, _POLL_SECONDS)
+
+
+def _sign_all(db: Database, key: Ed25519PrivateKey, clock: Clock) -> tuple[int, int]:
+    """Sign what moves switches first, then what keeps agents and meters in order."""
+    switches = service.sign_waiting(db, key, clock)
+    others = upkeep.sign_waiting(db, key, clock)
+    return switches[0] + others[0], switches[1] + others[1]
 
 
 async def _pause(stop: asyncio.Event, seconds: float) -> None:

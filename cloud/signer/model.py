@@ -1,7 +1,7 @@
 """What the signer looks at, gathered by itself from what others have written."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
@@ -55,6 +55,10 @@ class Order:
     halted: bool
     signed_before: bool
     """Whether this signer signed the command of which this is the go."""
+    token: tuple[str, bytes] | None = field(default=None, repr=False)
+    """Kind and octets that were taken to be carried, for this meter."""
+    released_by: tuple[str, str] | None = None
+    """Who asked that the meter may trip again, and who approved."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
