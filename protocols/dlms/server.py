@@ -332,7 +332,8 @@ class ServerAssociation:
         if Conformance.GENERAL_BLOCK_TRANSFER not in self._granted:
             return _exception(ExceptionService.UNSUPPORTED)
         if self._sender is not None:
-            return self._sender.blocks(after=decode_block(apdu).acknowledged)[0]
+            told = decode_block(apdu)
+            return self._sender.blocks(after=told.acknowledged, heard=told.number)[0]
         if self._receiver is None:
             self._receiver = GeneralReceiver(limit=_MAX_REQUEST)
         step = self._receiver.feed(apdu)

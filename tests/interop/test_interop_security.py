@@ -90,10 +90,13 @@ async def test_every_ciphered_form_is_spoken_with_a_foreign_client(tmp_path, for
 
 
 @pytest.mark.req("A10")
+@pytest.mark.parametrize("pdu", [100, 200])
 @pytest.mark.parametrize("authentication", ["lls", "hls5"])
-async def test_a_long_answer_in_general_blocks_reaches_a_foreign_client(tmp_path, authentication):
+async def test_a_long_answer_in_general_blocks_reaches_a_foreign_client(
+    tmp_path, authentication, pdu
+):
     async with meter_for(tmp_path, SPECS[authentication], "wrapper") as (meter, job, server):
-        alter(server, conformance=OFFERED, general_blocks=True, max_pdu=200)
+        alter(server, conformance=OFFERED, general_blocks=True, max_pdu=pdu)
         seen = await run_peer("gurux_client.py", job | {"offer": ["GENERAL_BLOCK_TRANSFER"]})
         assert seen["name"] == meter.spec.meter
         assert len(seen["range"]) > 4

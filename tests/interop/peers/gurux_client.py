@@ -91,8 +91,8 @@ class Reader:
             ciphering.blockCipherKey = bytes.fromhex(job["encryption_key"])
             ciphering.authenticationKey = bytes.fromhex(job["authentication_key"])
             ciphering.invocationCounter = job["counter"]
-        # its answer to a general block asks for a number that its settings lack
-        self.client.settings.blockNumber = 1
+        # its answer to a general block asks for a number by a name that its settings lack
+        type(self.client.settings).blockNumber = property(lambda settings: settings.blockIndex)
         for name in job.get("offer", ()):
             self.client.proposedConformance |= Conformance[name]
         for name in job.get("withhold", ()):

@@ -560,6 +560,16 @@ class TestGeneralBlocks:
         assert told[8] == 0xE0
         assert len(told) - 8 <= 512
 
+    def test_each_block_confirms_the_confirmation_that_asked_for_it(self):
+        client, server, _ = general()
+        told = server.receive(client.get(LONG))
+        for number in range(1, 6):
+            asked = client.receive(told).send
+            assert decode_block(asked[8:]).number == number
+            told = server.receive(asked)
+            block = decode_block(told[8:])
+            assert (block.number, block.acknowledged) == (number + 1, number)
+
     def test_blocks_that_nobody_agreed_to(self):
         client, _, _ = opened(conformance=OURS)
         client.get(SMALL)
