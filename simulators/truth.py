@@ -54,6 +54,10 @@ CREATE TABLE IF NOT EXISTS counter (
 CREATE TABLE IF NOT EXISTS setting (
     meter TEXT NOT NULL, at_ms INTEGER NOT NULL, name TEXT NOT NULL, value INTEGER NOT NULL
 );
+CREATE TABLE IF NOT EXISTS logged (
+    meter TEXT NOT NULL, at_ms INTEGER NOT NULL, device_ms INTEGER NOT NULL, log INTEGER NOT NULL,
+    code INTEGER NOT NULL
+);
 CREATE TABLE IF NOT EXISTS memory (
     meter TEXT NOT NULL, name TEXT NOT NULL, octets BLOB NOT NULL, PRIMARY KEY (meter, name)
 ) WITHOUT ROWID;
@@ -133,6 +137,13 @@ class TruthLedger:
         with self._transaction(durable=True):
             self._connection.execute(
                 "INSERT INTO setting VALUES (?, ?, ?, ?)", (meter, at_ms, name, value)
+            )
+
+    def logged(self, meter: str, at_ms: int, device_ms: int, log: int, code: int) -> None:
+        """Keep an entry of a meter's own log; durable when this returns."""
+        with self._transaction(durable=True):
+            self._connection.execute(
+                "INSERT INTO logged VALUES (?, ?, ?, ?, ?)", (meter, at_ms, device_ms, log, code)
             )
 
     def keep(self, meter: str, name: str, octets: bytes) -> None:
@@ -219,6 +230,12 @@ class TruthLedger:
         """Return (meter, name, value) of everything that meters were told to remember, in order."""
         return self._connection.execute(
             "SELECT meter, name, value FROM setting ORDER BY rowid"
+        ).fetchall()
+
+    def logs(self) -> list[tuple[str, int, int, int]]:
+        """Return (meter, log, code, device_ms) of all entries in meters' logs, in order."""
+        return self._connection.execute(
+            "SELECT meter, log, code, device_ms FROM logged ORDER BY rowid"
         ).fetchall()
 
     def kept(self) -> list[tuple[str, str, bytes]]:

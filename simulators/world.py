@@ -83,6 +83,8 @@ class World:
             self.meters[meter].clock.set(at_ms, device_ms)
         for meter, name, value in self._ledger.settings():
             self.meters[meter].memory.restore(name, value)
+        for meter, log, code, device_ms in self._ledger.logs():
+            self.meters[meter].book.restore(log, code, device_ms)
         for meter, name, octets in self._ledger.kept():
             self.meters[meter].memory.restore_octets(name, octets)
 

@@ -28,6 +28,15 @@ from simulators.faults import (
 from simulators.fleet import SimMeter
 from simulators.load import key_of, mix
 from simulators.meter.device_clock import DeviceClock
+from simulators.meter.event_book import (
+    CLOCK_NEW,
+    CLOCK_OLD,
+    RELAY_FAILED,
+    STANDARD,
+    SWITCH,
+    BookLedger,
+    EventBook,
+)
 from simulators.meter.memory import MemoryLedger, MeterMemory
 
 PROFILE_DAYS = 62
@@ -38,7 +47,7 @@ _CLOSE_ALLOWED = "close_allowed"
 _KEEP_POWER = "keep_power"
 
 
-class Ledger(MemoryLedger, Protocol):
+class Ledger(MemoryLedger, BookLedger, Protocol):
     """Where a meter writes down what must not be forgotten; see `simulators.truth`."""
 
     def relay(
@@ -142,6 +151,7 @@ class SimulatedMeter:
         self._now_ms = now_ms
         self._ledger = ledger
         self.memory = MeterMemory(spec.meter, ledger, now_ms)
+        self.book = EventBook(spec.meter, ledger, self.memory, self._shown_now)
         self._since_ms = since_ms
         seconds = spec.interval_seconds or _DAY_SECONDS
         self.profile_slots = profile_slots or PROFILE_DAYS * _DAY_SECONDS // seconds
@@ -301,6 +311,7 @@ class SimulatedMeter:
         if trigger is Trigger.REMOTE_DISCONNECT and self.keeps_power:
             return False
         if Fault.STUCK_RELAY in self.faults:
+            self.book.note(SWITCH, RELAY_FAILED)
             return True
         return self._trigger(trigger)
 
@@ -348,8 +359,11 @@ class SimulatedMeter:
         """Make the device clock show `device_ms` from now on."""
         now = self._now_ms()
         device_ms = device_ms // TICK_MS * TICK_MS
+        before_ms = self.clock.show(now)
         self._ledger.clock_set(self.spec.meter, now, device_ms)
         self.clock.set(now, device_ms)
+        self.book.note(STANDARD, CLOCK_OLD, device_ms=before_ms)
+        self.book.note(STANDARD, CLOCK_NEW, device_ms=device_ms)
 
     def switch_fault(self, fault: Fault, *, on: bool) -> None:
         """Let a fault begin or end."""
@@ -359,6 +373,8 @@ class SimulatedMeter:
             self._ledger.clock_set(self.spec.meter, now, device_ms)
             self.clock.set(now, device_ms)
         self._ledger.fault(self.spec.meter, now, fault.value, on=on)
+        if on != (fault in self.faults):
+            self.book.note_fault(fault, on=on)
         self.restore_fault(fault, now, on=on)
 
     def restore_fault(self, fault: Fault, at_ms: int, *, on: bool) -> None:
@@ -427,6 +443,11 @@ class SimulatedMeter:
             self.spec.meter, now, output=closed, control_state=int(state), cause=cause
         )
         self.restore_relay(now, output=closed, control_state=int(state))
+        self.book.note_switch(state, cause)
+
+    def _shown_now(self) -> tuple[int, int]:
+        now = self._now_ms()
+        return now, self.clock.show(now)
 
     def _voltages(self, now_ms: int) -> tuple[int, ...]:
         phases = 3 if self.spec.kind == "head" else 1
