@@ -13,7 +13,6 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from cloud.signer import service
-from cloud.signer.upkeep import service as upkeep
 from cloud.store.clock import Clock
 from cloud.store.db import Database, TransientDatabaseError
 from protocols.timeline import TimeScale
@@ -79,7 +78,7 @@ async def run(
 def _sign_all(db: Database, key: Ed25519PrivateKey, clock: Clock) -> tuple[int, int]:
     """Sign what moves switches first, then what keeps agents and meters in order."""
     switches = service.sign_waiting(db, key, clock)
-    others = upkeep.sign_waiting(db, key, clock)
+    others = service.sign_upkeep(db, key, clock)
     return switches[0] + others[0], switches[1] + others[1]
 
 

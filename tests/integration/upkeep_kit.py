@@ -1,126 +1,85 @@
-"""Orders of upkeep in real time, and a store of images that answers what an agent fetches."""
+"""Rollouts in a test's hands: images, wishes, people, and what the edge answers."""
 
-import asyncio
-import hashlib
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
-from typing import Any
+from datetime import timedelta
 
-import aiomqtt
-from paho.mqtt.packettypes import PacketTypes
-from paho.mqtt.properties import Properties
+from cloud.store.clock import Clock
+from cloud.store.db import Database
+from cloud.upkeep import service as upkeep
+from cloud.upkeep.model import Errand, Image, Kind, RolloutId, RolloutState, Stages, Wish
+from protocols.identity import CommandId, ConcentratorId
+from protocols.mqtt.uplink import Ack, Stage
+from tests.integration.control_kit import CONCENTRATOR, NOW, meter
 
-from protocols.identity import CommandId, ConcentratorId, MeterId
-from protocols.mqtt import envelope, topics
-from protocols.mqtt.broker import BrokerAddress
-from protocols.mqtt.downlink import Command, Verb
-from protocols.mqtt.upkeep import (
-    Block,
-    ConfigOrder,
-    Fetch,
-    Setting,
-    block_to_plain,
-    fetch_from_plain,
-    sign_config,
-)
-from tests.integration.edge_harness import Cloud
-from tests.unit.edge.edge_kit import KEY, METER
+ASKER, OTHER = "user:reza", "user:lin"
+OCTETS = bytes(range(256)) * 80
 
 
-def settings_order(
-    concentrator: str, revision: int, settings: dict[str, Setting], *, id_: str = "",
-    lasts: timedelta | None = None,
-) -> ConfigOrder:  # fmt: skip
-    """Return an order of settings, valid from now."""
-    now = datetime.now(UTC)
-    return ConfigOrder(
-        id=CommandId(id_ or f"upkeep-{concentrator}-{revision}"),
-        concentrator=ConcentratorId(concentrator), revision=revision,
-        issued_at=now.replace(microsecond=0),
-        expires=None if lasts is None else now.replace(microsecond=0) + lasts,
-        issuer="ann", settings=settings,
+def stored_image(db: Database, *, model: str = "toy", version: str = "2.1") -> Image:
+    return upkeep.upload_image(
+        db, OCTETS + version.encode(), model=model, version=version,
+        identifier=version.encode(), actor=ASKER, now=NOW,
     )  # fmt: skip
 
 
-async def retain(there: Cloud, order: ConfigOrder) -> None:
-    """Let an order of settings stand for the agent."""
-    payload = sign_config(order, KEY)
-    topic = topics.down_config(there.concentrator)
-    await there.client.publish(topic, payload, qos=1, retain=True)
-
-
-def upkeep_order(
-    concentrator: str, verb: Verb, args: dict[str, Any], *, meter: MeterId = METER,
-    lasts: timedelta = timedelta(seconds=60),
-) -> Command:  # fmt: skip
-    """Return an order to care for a meter, valid from now."""
-    now = datetime.now(UTC)
-    return Command(
-        id=CommandId(f"upkeep-{concentrator}-{now.timestamp()}"),
-        concentrator=ConcentratorId(concentrator), meter=meter, verb=verb,
-        not_before=now - timedelta(seconds=1), expires=now + lasts,
-        issuer="ann", epoch=0, args=args,
+def firmware(db: Database, *numbers: int, stages: Stages | None = None) -> RolloutId:
+    image = stored_image(db)
+    with db.transaction() as conn:
+        targets = upkeep.targets_of(conn, [meter(n) for n in numbers])
+    return upkeep.ask(
+        db,
+        Wish(
+            kind=Kind.FIRMWARE, requested_by=ASKER, reason="a fault in the clock",
+            until=NOW + timedelta(hours=24), stages=stages or Stages(first=1, most_open=10),
+            targets=targets, image=image.sha256, activate=True,
+        ),
+        now=NOW,
     )  # fmt: skip
 
 
-@dataclass
-class ImageServer:
-    """Answers fetches from `images`; `spoil` gives other octets, `most` ends the answers."""
-
-    client: aiomqtt.Client
-    images: dict[bytes, bytes] = field(default_factory=dict)
-    asked: list[int] = field(default_factory=list)
-    spoil: bool = False
-    most: int = 1_000_000
-
-    def hold(self, blob: bytes) -> bytes:
-        """Keep an image; return its digest."""
-        digest = hashlib.sha256(blob).digest()
-        self.images[digest] = blob
-        return digest
-
-    async def serve(self) -> None:
-        """Answer for ever."""
-        async for message in self.client.messages:
-            assert isinstance(message.payload, bytes)
-            assert message.properties is not None
-            properties: Any = message.properties
-            plain = envelope.decode(message.payload, properties.ContentType)
-            fetch = fetch_from_plain(plain)
-            self.asked.append(fetch.index)
-            if len(self.asked) > self.most:
-                continue
-            answer = Properties(PacketTypes.PUBLISH)
-            answer.ContentType = envelope.CBOR
-            answer.CorrelationData = properties.CorrelationData
-            payload = envelope.encode(block_to_plain(self._block(fetch)), envelope.CBOR)
-            await self.client.publish(properties.ResponseTopic, payload, qos=1, properties=answer)
-
-    def _block(self, fetch: Fetch) -> Block:
-        blob = self.images.get(fetch.image)
-        if blob is None:
-            return Block(image=fetch.image, index=fetch.index, octets=b"", reason="unknown image")
-        octets = blob[fetch.index * fetch.block : (fetch.index + 1) * fetch.block]
-        if self.spoil:
-            octets = bytes(len(octets))
-        return Block(image=fetch.image, index=fetch.index, octets=octets)
+def rekey(db: Database, *numbers: int, sealed: bytes = b"s" * 60) -> RolloutId:
+    with db.transaction() as conn:
+        names = [meter(n) for n in numbers]
+        targets = upkeep.targets_of(conn, names, dict.fromkeys(names, sealed))
+    return upkeep.ask(
+        db,
+        Wish(
+            kind=Kind.REKEY, requested_by=ASKER, reason="yearly", stages=Stages(),
+            until=NOW + timedelta(hours=24), targets=targets,
+        ),
+        now=NOW,
+    )  # fmt: skip
 
 
-@asynccontextmanager
-async def image_server(broker: BrokerAddress, concentrator: str) -> AsyncIterator[ImageServer]:
-    """Serve images to a concentrator at a real broker."""
-    async with aiomqtt.Client(
-        broker.host, broker.port, protocol=aiomqtt.ProtocolVersion.V5,
-        identifier=f"images-{concentrator}",
-    ) as client:  # fmt: skip
-        server = ImageServer(client)
-        await client.subscribe(topics.up_fetch(ConcentratorId(concentrator)), qos=1)
-        task = asyncio.create_task(server.serve())
-        try:
-            yield server
-            if task.done():
-                task.result()
-        finally:
-            task.cancel()
+def configuration(db: Database, **settings: float) -> RolloutId:
+    return upkeep.ask(
+        db,
+        Wish(
+            kind=Kind.CONFIGURATION, requested_by=ASKER, reason="less traffic", stages=Stages(),
+            until=NOW + timedelta(hours=1), settings=settings,
+            targets=upkeep.concentrators_as_targets([CONCENTRATOR]),
+        ),
+        now=NOW,
+    )  # fmt: skip
+
+
+def errands(db: Database, rollout: RolloutId) -> list[Errand]:
+    with db.transaction() as conn:
+        return upkeep.errands_of(conn, rollout)
+
+
+def state(db: Database, rollout: RolloutId) -> tuple[RolloutState, str]:
+    with db.transaction() as conn:
+        found = upkeep.rollout_of(conn, rollout)
+    return found.state, found.cause
+
+
+def answer(
+    db: Database, errand: Errand, stage: Stage, clock: Clock, *, reason: str = "",
+    evidence: dict[str, object] | None = None, concentrator: ConcentratorId = CONCENTRATOR,
+    id_: CommandId | None = None,
+) -> bool:  # fmt: skip
+    ack = Ack(
+        id=id_ or errand.id, meter=errand.meter, stage=stage, at=clock.now(), reason=reason,
+        evidence=evidence or {},
+    )  # fmt: skip
+    return upkeep.record_ack(db, ack, concentrator=concentrator, now=clock.now())

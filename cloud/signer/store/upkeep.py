@@ -5,12 +5,12 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from cloud.signer.upkeep.model import Allowance, Cause, Errand, OrderedImage
+from cloud.signer.model import Allowance, Errand, OrderedImage, UpkeepCause
 from cloud.store.db import Connection
 from cloud.store.sql import Queries
 from protocols.identity import CommandId, ConcentratorId, MeterId
 
-_SQL = Queries(Path(__file__).parent / "sql")
+_SQL = Queries(Path(__file__).parent.parent / "sql")
 
 
 def waiting(conn: Connection) -> list[CommandId]:
@@ -60,7 +60,7 @@ def write_signature(
     return True
 
 
-def write_refusal(conn: Connection, errand: Errand, cause: Cause, *, now: datetime) -> None:
+def write_refusal(conn: Connection, errand: Errand, cause: UpkeepCause, *, now: datetime) -> None:
     """Remember and write a refusal."""
     values = {"errand": errand.id, "cause": cause.value, "now": now}
     conn.execute(_SQL["write_errand_refusal"], {"errand": errand.id, "cause": cause.value})

@@ -5,8 +5,8 @@ from typing import Any
 
 import cbor2
 
-from cloud.signer.rules import parse
-from cloud.signer.upkeep.model import Allowance, Cause, Errand
+from cloud.signer.model import Allowance, Errand, UpkeepCause
+from cloud.signer.rules.switches import parse
 from protocols.mqtt.downlink import Command, Verb, body_of
 from protocols.mqtt.upkeep import (
     ConfigOrder,
@@ -28,23 +28,23 @@ _VERBS = {
 _RUNNING = frozenset({"first", "rest"})
 
 
-def refuse_errand(errand: Errand, allowance: Allowance, *, now: datetime) -> Cause | None:
+def refuse_errand(errand: Errand, allowance: Allowance, *, now: datetime) -> UpkeepCause | None:
     """
     Return the first reason not to sign, or None.
 
     Settings take one person; all else takes two, told apart without regard to capitals.
     """
     if errand.rollout_state not in _RUNNING or errand.rollout_kind != errand.kind:
-        return Cause.NOT_RUNNING
+        return UpkeepCause.NOT_RUNNING
     if not _is_approved(errand):
-        return Cause.NOT_APPROVED
+        return UpkeepCause.NOT_APPROVED
     if errand.expires <= now:
-        return Cause.EXPIRED
+        return UpkeepCause.EXPIRED
     if errand.expires - now > LONGEST or errand.expires > errand.until:
-        return Cause.TOO_LONG
+        return UpkeepCause.TOO_LONG
     cause = _refuse_settings(errand) if errand.kind == "configuration" else _refuse_command(errand)
     if cause is None and allowance.signed >= allowance.most:
-        return Cause.LIMIT
+        return UpkeepCause.LIMIT
     return cause
 
 
@@ -60,10 +60,10 @@ def _is_person(name: str) -> bool:
     return name.startswith("user:") and name != "user:"
 
 
-def _refuse_settings(errand: Errand) -> Cause | None:
+def _refuse_settings(errand: Errand) -> UpkeepCause | None:
     order = _settings_in(errand.body)
     if order is None:
-        return Cause.MALFORMED
+        return UpkeepCause.MALFORMED
     same = (
         order.id == errand.id
         and order.concentrator == errand.concentrator
@@ -74,8 +74,8 @@ def _refuse_settings(errand: Errand) -> Cause | None:
         and order.settings == errand.settings
     )
     if not same:
-        return Cause.DIFFERS
-    return Cause.SETTING if fault_of(order.settings) else None
+        return UpkeepCause.DIFFERS
+    return UpkeepCause.SETTING if fault_of(order.settings) else None
 
 
 def _settings_in(body: bytes) -> ConfigOrder | None:
@@ -92,10 +92,10 @@ def _settings_in(body: bytes) -> ConfigOrder | None:
         return None
 
 
-def _refuse_command(errand: Errand) -> Cause | None:
+def _refuse_command(errand: Errand) -> UpkeepCause | None:
     command = parse(errand.body)
     if not isinstance(command, Command) or body_of(command) != errand.body:
-        return Cause.MALFORMED
+        return UpkeepCause.MALFORMED
     wanted = (
         errand.id, errand.concentrator, errand.meter, _VERBS.get(errand.kind),
         errand.requested_by, _whole_ms(errand.expires),
@@ -105,9 +105,9 @@ def _refuse_command(errand: Errand) -> Cause | None:
         command.expires,
     )  # fmt: skip
     if found != wanted or dict(command.args) != _args_of(errand):
-        return Cause.DIFFERS
+        return UpkeepCause.DIFFERS
     image = errand.image
-    return Cause.IMAGE if image is not None and not image.whole else None
+    return UpkeepCause.IMAGE if image is not None and not image.whole else None
 
 
 def _args_of(errand: Errand) -> dict[str, Any] | None:

@@ -4,8 +4,9 @@ import hashlib
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from cloud.signer.upkeep import rules, store
-from cloud.signer.upkeep.model import Cause
+from cloud.signer.model import UpkeepCause
+from cloud.signer.rules import upkeep as rules
+from cloud.signer.store import upkeep as store
 from cloud.store import audit
 from cloud.store.clock import Clock
 from cloud.store.db import Database
@@ -27,12 +28,14 @@ def sign_waiting(db: Database, key: Ed25519PrivateKey, clock: Clock) -> tuple[in
     return len(causes) - refused, refused
 
 
-def _sign_one(db: Database, key: Ed25519PrivateKey, clock: Clock, id_: CommandId) -> Cause | None:
+def _sign_one(
+    db: Database, key: Ed25519PrivateKey, clock: Clock, id_: CommandId
+) -> UpkeepCause | None:
     with db.transaction() as conn:
         store.lock_counts(conn)
         errand = store.errand(conn, id_)
         if errand is None:
-            return Cause.STATE
+            return UpkeepCause.STATE
         now = clock.now()
         allowance = store.allowance(conn, errand.kind, now=now)
         cause = rules.refuse_errand(errand, allowance, now=now)
@@ -42,7 +45,7 @@ def _sign_one(db: Database, key: Ed25519PrivateKey, clock: Clock, id_: CommandId
             conn, errand, signature=key.sign(errand.body),
             digest=hashlib.sha256(errand.body).digest(), now=now, wall_now=clock.wall_now(),
         ):  # fmt: skip
-            return Cause.STATE
+            return UpkeepCause.STATE
         audit.record(
             conn, at=now, actor=ACTOR, entity="errand", entity_id=errand.id,
             action="errand.signed" if cause is None else "errand.not_signed",

@@ -10,7 +10,7 @@ from cloud.store.db import Connection
 from cloud.store.sql import Queries
 from protocols.identity import CommandId, ConcentratorId, MeterId, UsagePointId
 
-_SQL = Queries(Path(__file__).parent / "sql")
+_SQL = Queries(Path(__file__).parent.parent / "sql")
 
 
 def waiting(conn: Connection, part: Part) -> list[Order]:

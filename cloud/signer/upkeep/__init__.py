@@ -1,1 +1,0 @@
-"""The signer's judgement of upkeep: settings, firmware and keys, with limits of their own."""
