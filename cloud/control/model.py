@@ -86,7 +86,8 @@ class TokenState(StrEnum):
 
         waiting -> ordered -> done | refused | doubtful
            ^          | expired without having begun, while the token is still good
-           +----------+--> expired (-> waiting, when its key is brought again)
+           +----------+--> expired
+        expired, refused -> waiting, when somebody brings its key again and says so
         every end but done -> done, where the meter's answer came late
     """
 

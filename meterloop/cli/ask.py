@@ -12,6 +12,7 @@ import typer
 
 from cloud.store.clock import Clock
 from cloud.store.db import Database
+from meterloop.cli import orders
 from meterloop.cli.answer import ConfigFile, JsonFlag, failures_told, installation_from, say
 from meterloop.config import ConfigError, Installation
 from meterloop.runners import config_of
@@ -26,9 +27,10 @@ _SERIAL_LINKS = {"modbus": "rtu-serial", "dlms": "hdlc-serial"}
 def register(app: typer.Typer) -> None:
     """Add the verbs."""
     app.command("read")(read)
-    control = typer.Typer(no_args_is_help=True, help="Halt or resume all cutting at once.")
+    control = typer.Typer(no_args_is_help=True, help="Halt all cutting; order one meter.")
     control.command("halt")(halt)
     control.command("resume")(resume)
+    orders.register(control)
     app.add_typer(control, name="control")
     app.command("users")(users)
 

@@ -60,7 +60,10 @@ def meter(number: int) -> MeterId:
     return MeterId(f"M-{number:06d}")
 
 
-def build(db: Database, *numbers: int, transformer: str = "T-01", closes: bool = True) -> None:
+def build(
+    db: Database, *numbers: int, transformer: str = "T-01", closes: bool = True,
+    keeps_power: bool = False, token_kind: str = "",
+) -> None:  # fmt: skip
     """Register supplies with DLMS meters; numbers from 900 on have meters without a switch."""
     registration = Registration(
         transformers=(Transformer(id=TransformerId(transformer)),),
@@ -76,6 +79,7 @@ def build(db: Database, *numbers: int, transformer: str = "T-01", closes: bool =
             Meter(
                 id=meter(n), model="toy", protocol="dlms", has_relay=n < 900,
                 can_close_remotely=closes and n < 900, control_mode=4 if n < 900 else None,
+                keeps_power=keeps_power, token_kind=token_kind,
             )
             for n in numbers
         ),

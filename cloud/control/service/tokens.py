@@ -30,12 +30,15 @@ MAX_OCTETS = 256
 METER_GONE = "meter_exchanged"
 
 
-def take_token(conn: Connection, wanted: NewToken, *, actor: str, now: datetime) -> TokenRow:
+def take_token(
+    conn: Connection, wanted: NewToken, *, actor: str, now: datetime, again: bool = False
+) -> TokenRow:
     """
     Take a token to be carried, in the caller's transaction; a repeat returns what became of it.
 
-    A token that expired on its way waits again when its key is brought again. Raises: RefusedError
-    KEY_REUSED, TOKEN_SHAPE, TOKEN_REPEATED, NO_TOKENS, UNKNOWN_SUPPLY.
+    `again` lets one that surely never came into the meter (expired, refused) wait anew.
+
+    Raises: RefusedError KEY_REUSED, TOKEN_SHAPE, TOKEN_REPEATED, NO_TOKENS, UNKNOWN_SUPPLY.
     """
     _check_shape(wanted)
     supply = supply_rows.supply(conn, wanted.usage_point, lock=True)
@@ -50,7 +53,7 @@ def take_token(conn: Connection, wanted: NewToken, *, actor: str, now: datetime)
                 Refusal.KEY_REUSED, "this key brought another token before",
                 fix="draw one key for each token",
             )  # fmt: skip
-        if row.state is not TokenState.EXPIRED:
+        if not again or row.state not in {TokenState.EXPIRED, TokenState.REFUSED}:
             return row
         _meter_for(conn, wanted, meter=row.meter)
         rows.revive_token(conn, row.id, expires_at=expires_at)
@@ -60,10 +63,12 @@ def take_token(conn: Connection, wanted: NewToken, *, actor: str, now: datetime)
     return _told(conn, id_, "take", actor=actor, now=now)
 
 
-def deliver_token(db: Database, wanted: NewToken, *, actor: str, now: datetime) -> TokenRow:
+def deliver_token(
+    db: Database, wanted: NewToken, *, actor: str, now: datetime, again: bool = False
+) -> TokenRow:
     """Take a token in a transaction of its own, see `take_token`."""
     with db.transaction() as conn:
-        return take_token(conn, wanted, actor=actor, now=now)
+        return take_token(conn, wanted, actor=actor, now=now, again=again)
 
 
 def issue_tokens(db: Database, clock: Clock) -> list[CommandId]:

@@ -63,8 +63,8 @@ WHERE t.id = %(token)s AND t.state = %(before)s
 RETURNING t.id;
 
 -- revive_token
--- One row or none, when it had expired; locked through its supply.
+-- One row or none, when it surely never came into the meter; locked through its supply.
 UPDATE control.token AS t
 SET state = 'waiting', cause = '', ended_at = NULL, expires_at = %(expires_at)s
-WHERE t.id = %(token)s AND t.state = 'expired'
+WHERE t.id = %(token)s AND t.state IN ('expired', 'refused')
 RETURNING t.id;

@@ -80,7 +80,7 @@ def settle_token(
 
 
 def revive_token(conn: Connection, id_: int, *, expires_at: datetime) -> bool:
-    """Let an expired token wait again; False when it has not expired."""
+    """Let a token wait anew that expired or was refused; False when it did not end so."""
     values = {"token": id_, "expires_at": expires_at}
     return conn.execute(SQL["revive_token"], values).fetchone() is not None
 
