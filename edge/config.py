@@ -200,14 +200,21 @@ class MeterKeys:
     password: bytes = b""
     authentication_key: bytes = b""
     encryption_key: bytes = b""
+    master_key: bytes = b""
+    """What wraps new keys for this meter; without it they are not changed from here."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class KeyRing:
-    """The client's system title and the keys of its meters."""
+    """
+    The client's system title and the keys of its meters.
+
+    `transport_key` (32 octets, or empty) opens new keys that come from afar.
+    """
 
     system_title: bytes
     meters: dict[MeterId, MeterKeys]
+    transport_key: bytes = b""
 
     def of(self, meter: MeterId) -> MeterKeys:
         """Return the keys of `meter`, empty ones if it has none."""
@@ -251,8 +258,12 @@ def load_keys(path: Path) -> KeyRing:
         title = bytes.fromhex(plain.pop("system_title"))
         if len(title) != 8:
             raise ConfigError(f"{path}: system_title must be 8 octets as hex")
+        transport = bytes.fromhex(plain.pop("transport_key", ""))
+        if len(transport) not in (0, 32):
+            raise ConfigError(f"{path}: transport_key must be 32 octets as hex")
         return KeyRing(
             system_title=title,
+            transport_key=transport,
             meters={MeterId(name): _keys(path, name, item) for name, item in plain.items()},
         )
     except OSError as error:
@@ -264,7 +275,7 @@ def load_keys(path: Path) -> KeyRing:
 
 def _keys(path: Path, name: str, item: dict[str, str]) -> MeterKeys:
     keys = MeterKeys(**{field: bytes.fromhex(text) for field, text in item.items()})
-    for field in ("authentication_key", "encryption_key"):
+    for field in ("authentication_key", "encryption_key", "master_key"):
         if len(getattr(keys, field)) not in (0, *KEY_OCTETS):
             raise ConfigError(f"{path}: {name}.{field} must be 16 or 32 octets as hex")
     return keys

@@ -15,6 +15,7 @@ from edge.acquire.poll import MeterPoller
 from edge.acquire.port import MeterPort
 from edge.clock import EdgeClock
 from edge.config import EdgeConfig, KeyRing, MeterConfig, load_keys
+from edge.downlink.fetch import ImageFetcher
 from edge.downlink.obey import Obedience
 from edge.downlink.report import AckReporter
 from edge.downlink.settings import SettingsKeeper, settings_in_force
@@ -114,6 +115,7 @@ class _Agent:
             for item in config.meters
         }
         self._pollers = self._make_pollers(ports)
+        fetcher = ImageFetcher(outbox.images, clock, concentrator=concentrator)
         self._obedience = Obedience(
             outbox,
             clock,
@@ -123,6 +125,7 @@ class _Agent:
             sink=self._collector,
             reporter=self._reporter,
             status=status,
+            fetcher=fetcher,
         )
         self._settings = SettingsKeeper(
             outbox,
@@ -133,20 +136,7 @@ class _Agent:
             apply=self._apply,
             status=status,
         )
-        self._session = EdgeSession(
-            config.broker,
-            concentrator=concentrator,
-            boot=outbox.batches.boot,
-            publisher=self._publisher,
-            reporter=self._reporter,
-            on_command=self._obedience.receive,
-            on_settings=self._settings.receive,
-            on_watch=self._watch,
-            on_released=self._collector.released,
-            presence=self._presence,
-            status=status,
-            wall_now=clock.wall_now,
-        )
+        self._session = self._make_session(fetcher)
 
     async def run(self, stop: asyncio.Event, ready: Callable[[], None]) -> None:
         """Run every part; the first that fails ends all, for that is a bug."""
@@ -196,6 +186,23 @@ class _Agent:
             self._collector.stored.clear()
             self._publisher.wake()
 
+    def _make_session(self, fetcher: ImageFetcher) -> EdgeSession:
+        return EdgeSession(
+            self._config.broker,
+            concentrator=self._config.concentrator,
+            boot=self._outbox.batches.boot,
+            publisher=self._publisher,
+            reporter=self._reporter,
+            on_command=self._obedience.receive,
+            on_settings=self._settings.receive,
+            fetcher=fetcher,
+            on_watch=self._watch,
+            on_released=self._collector.released,
+            presence=self._presence,
+            status=self._status,
+            wall_now=self._clock.wall_now,
+        )
+
     def _make_pollers(self, ports: dict[MeterId, MeterPort]) -> dict[MeterId, MeterPoller]:
         config, turns = self._config, turns_of(self._config)
         return {
@@ -243,6 +250,7 @@ class _Agent:
             "clock": self._clock.trust().value,
             "full": int(self._collector.full),
             "config_revision": self._settings.revision,
+            "upkeep": self._obedience.under_way(),
         }
         self._status.update(presence)
         return presence

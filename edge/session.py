@@ -17,6 +17,7 @@ import aiomqtt
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
+from edge.downlink.fetch import ImageFetcher
 from edge.downlink.report import AckReporter
 from edge.links.broker_tls import BrokerFault, context_of, diagnose
 from edge.outbox.acks import ReplyTo
@@ -91,6 +92,7 @@ class EdgeSession:
         reporter: AckReporter,
         on_command: Callable[[bytes, ReplyTo | None], Awaitable[None]],
         on_settings: Callable[[bytes], Awaitable[None]],
+        fetcher: ImageFetcher,
         on_watch: Callable[[Watch], None],
         on_released: Callable[[], None],
         presence: Callable[[], dict[str, int | str]],
@@ -105,6 +107,7 @@ class EdgeSession:
         self._reporter = reporter
         self._on_command = on_command
         self._on_settings = on_settings
+        self._fetcher = fetcher
         self._on_watch = on_watch
         self._on_released = on_released
         self._presence = presence
@@ -163,6 +166,7 @@ class EdgeSession:
             topics.down_command(self._concentrator),
             topics.down_watch(self._concentrator),
             topics.down_config(self._concentrator),
+            topics.down_firmware(self._concentrator),
         ):
             await client.subscribe(topic, qos=1)
         wire = MqttWire(client)
@@ -173,6 +177,7 @@ class EdgeSession:
                 self._hear(client),
                 self._publisher.run(wire),
                 self._reporter.run(wire),
+                self._fetcher.run(wire),
                 self._keep_announcing(client),
                 stop.wait(),
             )
@@ -212,6 +217,8 @@ class EdgeSession:
             await self._on_command(payload, reply)
         elif topic == topics.down_config(self._concentrator):
             await self._on_settings(payload)
+        elif topic == topics.down_firmware(self._concentrator):
+            self._fetcher.take(payload, content_type)
         elif topic == topics.down_receipt(self._concentrator):
             receipt = receipt_from_plain(envelope.decode(payload, content_type))
             if isinstance(receipt, BatchReceipt):

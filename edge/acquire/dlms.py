@@ -8,6 +8,7 @@ device name is read with every visit, because an LLS answer carries no proof of 
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Protocol, TypeVar
@@ -23,7 +24,7 @@ from edge.acquire.dlms_session import (
     denied,
     present,
 )
-from edge.acquire.driver import ClockReading, ReadOut, Sample
+from edge.acquire.driver import ClockReading, ReadOut, Sample, Turn
 from protocols.dlms.apdu import Access, Attribute, Got
 from protocols.dlms.classes import clock as clock_class
 from protocols.dlms.classes import disconnect, profile
@@ -158,18 +159,24 @@ class DlmsDriver:
         """Move the meter's clock by `-offset_ms`."""
         await self._call(lambda session: self._set_clock(session, offset_ms))
 
-    async def transfer_image(self, blob: bytes, identifier: bytes, progress: Progress) -> None:
+    async def transfer_image(
+        self, blob: bytes, identifier: bytes, progress: Progress, turn: Turn = nullcontext
+    ) -> None:
         """
         Bring firmware into the meter and have it verified; nothing is activated.
 
         A transfer that broke goes on where it stood. What turns out to be other firmware begins
         anew, once. Raises: PeerError `dlms.image_refused`, `dlms.image_disabled`, as any call.
         """
-        await dlms_care.transfer_image(self._call, blob, identifier, progress)
+        await dlms_care.transfer_image(self._in_turns(turn), blob, identifier, progress)
 
-    async def activate_image(self) -> None:
-        """Activate what was verified. Raises: PeerError `dlms.image_refused`, as any call."""
-        await dlms_care.activate_image(self._call)
+    async def activate_image(self, turn: Turn = nullcontext) -> None:
+        """
+        Activate what was verified; nothing is done when it is active already.
+
+        Raises: PeerError `dlms.image_refused`, as any call.
+        """
+        await dlms_care.activate_image(self._in_turns(turn))
 
     async def deliver_token(self, opaque: bytes) -> dlms_tokens.DlmsTokenAnswer:
         """
@@ -257,6 +264,13 @@ class DlmsDriver:
                 # Cancelled in the middle of an exchange: the answer would be taken for the next.
                 self._drop()
                 raise
+
+    def _in_turns(self, turn: Turn) -> dlms_care.Call:
+        async def call(work: Callable[[DlmsSession], Awaitable[_T]]) -> _T:
+            async with turn():
+                return await self._call(work)
+
+        return call
 
     def _drop(self) -> None:
         session, self._session = self._session, None

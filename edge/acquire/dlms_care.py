@@ -92,7 +92,9 @@ async def transfer_image(call: Call, blob: bytes, identifier: bytes, progress: P
 
 
 async def activate_image(call: Call) -> None:
-    """Activate what was verified. Raises: PeerError `dlms.image_refused`, those of `call`."""
+    """Activate what was verified, once. Raises: PeerError `dlms.image_refused`, as `call`."""
+    if await call(image_status) is ImageStatus.ACTIVATED:
+        return
     status = await _settled(call, image.ACTIVATE, ImageStatus.ACTIVATING)
     if status is not ImageStatus.ACTIVATED:
         raise _refused("the meter does not activate the image", status)

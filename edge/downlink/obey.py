@@ -14,13 +14,15 @@ from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from edge.acquire.driver import KeepPowerDriver, ReadOut, TokenDriver
+from edge.acquire.driver import ImageDriver, KeepPowerDriver, ReadOut, TokenDriver
 from edge.acquire.piece import Piece, Sink
 from edge.acquire.port import MeterPort
 from edge.clock import EdgeClock, Trust
 from edge.downlink.admit import Admission, Reason, Scope, judge
 from edge.downlink.confirm import Challenge, Handshakes
 from edge.downlink.execute import Limits, Switching, Verdict
+from edge.downlink.fetch import ImageFetcher
+from edge.downlink.firmware import Firmware
 from edge.downlink.report import AckReporter
 from edge.downlink.token import Delivery
 from edge.outbox import Outbox, OutboxError
@@ -30,7 +32,7 @@ from edge.outbox.stages import CommandEvent
 from protocols.errors import PeerError
 from protocols.events import EndDeviceEvent, EventCode
 from protocols.identity import ConcentratorId, MeterId
-from protocols.mqtt.downlink import Command, Go, Verb, open_signed
+from protocols.mqtt.downlink import UPKEEP, Command, Go, Verb, open_signed
 from protocols.mqtt.uplink import FINAL, Ack, Stage
 
 _KEPT_WHOLE = 1000
@@ -57,6 +59,7 @@ class Obedience:
         handshakes: Handshakes | None = None,
         limits: Limits | None = None,
         status: MutableMapping[str, int | str] | None = None,
+        fetcher: ImageFetcher | None = None,
     ) -> None:
         """Obey whoever holds the private half of `public_key`, and nobody else."""
         self._outbox = outbox
@@ -77,8 +80,16 @@ class Obedience:
             tokens=frozenset(
                 meter for meter, port in ports.items() if isinstance(port.driver, TokenDriver)
             ),
+            images=frozenset(
+                meter
+                for meter, port in ports.items()
+                if fetcher is not None and isinstance(port.driver, ImageDriver)
+            ),
         )
         self._delivery = Delivery(outbox, self._advance)
+        self._firmware = (
+            None if fetcher is None else Firmware(outbox, clock, self._advance, fetcher)
+        )
         self._tasks: set[asyncio.Task[None]] = set()
         self.broken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         """Gets the exception of a bug, for which the agent must die and be started anew."""
@@ -117,6 +128,11 @@ class Obedience:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+    def under_way(self) -> str:
+        """Return how far upkeep is, in words, `order: what` by `order: what`; at most 8 of them."""
+        progress = {} if self._firmware is None else self._firmware.progress
+        return "; ".join(f"{id_}: {told}" for id_, told in sorted(progress.items())[:8])
 
     async def idle(self) -> None:
         """Wait until no command is under way."""
@@ -163,6 +179,9 @@ class Obedience:
         if command.verb is Verb.DELIVER_TOKEN:
             await self._delivery.deliver(command, self._ports[command.meter])
             return
+        if command.verb in UPKEEP:
+            await self._care(command, Stage.ACCEPTED)
+            return
         if command.verb is Verb.DISCONNECT:
             await self._cut(command)
             return
@@ -172,6 +191,11 @@ class Obedience:
         async with port.lock:
             if await self._advance(command, CommandEvent.BEGIN, Stage.STARTED):
                 await self._conclude(command, self._switching(command, port))
+
+    async def _care(self, command: Command, stage: Stage) -> None:
+        """Bring upkeep that stands at `stage` to its end; its steps may all be done again."""
+        assert self._firmware is not None  # admitted for that
+        await self._firmware.carry_out(command, self._ports[command.meter], stage)
 
     async def _cut(self, command: Command) -> None:
         """The handshake, then the act: nothing is done without an answer to our own nonce."""
@@ -277,6 +301,9 @@ class Obedience:
                 return
             reason = judged.reason.value if judged.reason else ""
             await self._advance(command, CommandEvent.LAPSE, Stage.EXPIRED, reason=reason)
+            return
+        if command.verb in UPKEEP:
+            await self._care(command, stored.stage)
             return
         async with port.lock:
             if stored.stage is Stage.CHALLENGE:

@@ -14,6 +14,8 @@ from edge.outbox.commands import CommandBook
 from edge.outbox.counters import Counters
 from edge.outbox.coverage import CoverageBook
 from edge.outbox.database import OutboxDatabase, OutboxError
+from edge.outbox.firmware import FirmwareBook
+from edge.outbox.images import ImageShelf
 from edge.outbox.settings import SettingsBook
 
 __all__ = ["Outbox", "OutboxError"]
@@ -32,6 +34,8 @@ class Outbox:
         self.coverage = CoverageBook(self._database)
         self.clock_sets = ClockSets(self._database)
         self.settings = SettingsBook(self._database)
+        self.firmware = FirmwareBook(self._database)
+        self.images = ImageShelf(path)
 
     def close(self) -> None:
         """Close the file; what was returned is on disk already."""

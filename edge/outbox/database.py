@@ -56,6 +56,23 @@ CREATE TABLE IF NOT EXISTS reply (
     topic TEXT NOT NULL,
     correlation BLOB NOT NULL
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS firmware (
+    meter TEXT PRIMARY KEY,
+    id TEXT NOT NULL,
+    step TEXT NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS key_vault (
+    meter TEXT NOT NULL,
+    role TEXT NOT NULL CHECK (role IN ('current', 'pending')),
+    sealed BLOB NOT NULL,
+    PRIMARY KEY (meter, role)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS push_floor (
+    meter TEXT NOT NULL,
+    key_print TEXT NOT NULL,
+    counter INTEGER NOT NULL,
+    PRIMARY KEY (meter, key_print)
+) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS settings_order (
     revision INTEGER PRIMARY KEY,
     payload BLOB NOT NULL,

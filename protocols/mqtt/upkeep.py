@@ -209,6 +209,19 @@ def firmware_of(command: Command) -> FirmwareOrder:
     )
 
 
+def activation_args(order: CommandId) -> dict[str, Any]:
+    """Return the `args` of an ACTIVATE_FIRMWARE command: whose image it is."""
+    return {"order": order}
+
+
+def activation_of(command: Command) -> CommandId:
+    """Return which FIRMWARE order's image is to be activated. Raises: PeerError."""
+    order = command.args.get("order")
+    if not isinstance(order, str) or not is_name(order):
+        raise PeerError("command.firmware", "order must be the id of a firmware order")
+    return CommandId(order)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fetch:
     """The agent asks for one block of an image; `index` counts from 0 in blocks of `block`."""

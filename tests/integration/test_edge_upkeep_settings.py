@@ -9,7 +9,7 @@ import pytest
 from protocols.mqtt.broker import BrokerAddress
 from protocols.mqtt.uplink import Stage
 from tests.integration.edge_harness import Cloud, Victim, agent, cloud, scripted, written
-from tests.integration.upkeep_kit import retain, settings_order
+from tests.integration.edge_upkeep_kit import retain, settings_order
 
 SLOW = {"poll_seconds": 3600, "profile_seconds": 3600}
 FAST = {"poll_seconds": 0.2, "profile_seconds": 0.2, "concurrency": 2}
