@@ -124,6 +124,15 @@ class CommandBook:
             ).fetchone()
         return bool(owner == id_)
 
+    def forget_token(self, meter: MeterId, opaque: bytes, id_: CommandId) -> None:
+        """Forget that a command handed a token over: the meter has surely not taken it."""
+        digest = hashlib.sha256(opaque).digest()
+        with self._database.write() as db:
+            db.execute(
+                "DELETE FROM token WHERE meter = ? AND digest = ? AND command = ?",
+                (meter, digest, id_),
+            )
+
     def prune(self, kept: int) -> int:
         """
         Shrink ended commands but the newest `kept`; return how many were shrunk.
