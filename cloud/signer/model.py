@@ -112,6 +112,7 @@ class Errand:
     concentrator: ConcentratorId
     meter: MeterId
     sealed: bytes | None = field(repr=False)
+    source: CommandId | None
     revision: int | None
     body: bytes = field(repr=False)
     expires: datetime
@@ -124,6 +125,8 @@ class Errand:
     activate: bool
     activate_at: datetime | None
     image: OrderedImage | None
+    source_fits: bool
+    """Whether `source` brought this image into this meter, by what the edge told."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

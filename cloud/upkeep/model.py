@@ -38,6 +38,7 @@ class Refusal(StrEnum):
     IMAGE_DIFFERS = "upkeep.image_differs"
     IMAGE_SIZE = "upkeep.image_size"
     OTHER_MODEL = "upkeep.other_model"
+    NOT_BROUGHT = "upkeep.image_not_in_meter"
     NO_FIRMWARE = "upkeep.takes_no_firmware"
     NO_KEYS = "upkeep.takes_no_keys"
     SETTING = "upkeep.setting"
@@ -195,6 +196,8 @@ class Target:
     concentrator: ConcentratorId
     meter: MeterId
     sealed: bytes | None = field(default=None, repr=False)
+    source: CommandId | None = None
+    """The errand that brought the image which is to be activated."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -245,6 +248,7 @@ class Errand:
     concentrator: ConcentratorId
     meter: MeterId
     sealed: bytes | None = field(repr=False)
+    source: CommandId | None
     revision: int | None
     state: ErrandState
     expires: datetime | None

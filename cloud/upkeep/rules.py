@@ -58,7 +58,7 @@ def refuse_wish(wish: Wish, *, now: datetime) -> tuple[Refusal, str] | None:
         return Refusal.STAGES, "first and most_open start at 1, success_permille is 0 to 1000"
     if not now < wish.until <= now + timedelta(hours=LONGEST_HOURS):
         return Refusal.EXPIRED, f"it must end within {LONGEST_HOURS} hours from now"
-    if wish.activate_at is not None and not now < wish.activate_at <= wish.until:
+    if wish.activate_at is not None and not now < wish.activate_at < wish.until:
         return Refusal.EXPIRED, "activation must lie before the end of the rollout"
     return _refuse_content(wish)
 
@@ -73,6 +73,11 @@ def _refuse_content(wish: Wish) -> tuple[Refusal, str] | None:
             if target.sealed is None or not 1 <= len(target.sealed) <= MOST_SEALED_OCTETS:
                 text = f"{target.meter}: sealed keys must be 1 to {MOST_SEALED_OCTETS} octets"
                 return Refusal.NO_KEYS, text
+    if wish.kind is Kind.ACTIVATION:
+        lacking = [target.meter for target in wish.targets if target.source is None]
+        if lacking:
+            text = f"no rollout left this image to be activated in {', '.join(lacking[:10])}"
+            return Refusal.NOT_BROUGHT, text
     return None
 
 

@@ -2,7 +2,7 @@
 
 import typer
 
-from meterloop.cli import ask, care, decode, field, play, serve
+from meterloop.cli import ask, care, decode, field, play, serve, upkeep
 
 app = typer.Typer(
     name="meterloop",
@@ -17,6 +17,7 @@ care.register(app)
 ask.register(app)
 decode.register(app)
 field.register(app)
+upkeep.register(app)
 
 
 def main() -> None:

@@ -39,7 +39,7 @@ def firmware(db: Database, *numbers: int, stages: Stages | None = None) -> Rollo
 def rekey(db: Database, *numbers: int, sealed: bytes = b"s" * 60) -> RolloutId:
     with db.transaction() as conn:
         names = [meter(n) for n in numbers]
-        targets = upkeep.targets_of(conn, names, dict.fromkeys(names, sealed))
+        targets = upkeep.targets_of(conn, names, sealed=dict.fromkeys(names, sealed))
     return upkeep.ask(
         db,
         Wish(

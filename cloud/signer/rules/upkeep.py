@@ -11,6 +11,7 @@ from protocols.mqtt.downlink import Command, Verb, body_of
 from protocols.mqtt.upkeep import (
     ConfigOrder,
     FirmwareOrder,
+    activation_args,
     config_body,
     fault_of,
     firmware_args,
@@ -118,7 +119,9 @@ def _args_of(errand: Errand) -> dict[str, Any] | None:
     if image is None:
         return None
     if errand.kind == "activation":
-        return {"image": image.sha256, "identifier": image.identifier}
+        if errand.source is None or not errand.source_fits:
+            return None
+        return activation_args(errand.source)
     return firmware_args(
         FirmwareOrder(
             image=image.sha256, size=image.size, identifier=image.identifier, block=image.block,

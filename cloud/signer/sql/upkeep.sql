@@ -9,10 +9,17 @@ LIMIT 100;
 
 -- unsigned_errand
 -- One row or none: an errand with what its rollout says, and whether the image is what it says.
-SELECT e.id, e.kind, e.concentrator, e.meter, e.sealed, e.revision, e.body, e.expires,
+SELECT e.id, e.kind, e.concentrator, e.meter, e.sealed, e.source, e.revision, e.body, e.expires,
        r.kind AS rollout_kind, r.state, r.requested_by, coalesce(r.approved_by, '') AS approved_by,
        r.until, r.settings, r.activate, r.activate_at, i.sha256, i.octets, i.identifier,
        i.block_octets,
+       EXISTS (
+           SELECT 1
+           FROM upkeep.errand AS b
+           JOIN upkeep.rollout AS br ON br.id = b.rollout
+           WHERE b.id = e.source AND b.meter = e.meter AND b.kind = 'firmware'
+             AND b.state = 'done' AND br.image = r.image
+       ) AS source_fits,
        (SELECT sha256(string_agg(b.octets, ''::bytea ORDER BY b.index)) = i.sha256
                AND sum(octet_length(b.octets)) = i.octets
         FROM upkeep.image_block AS b WHERE b.image = i.sha256) AS whole

@@ -68,9 +68,9 @@ def write_refusal(conn: Connection, errand: Errand, cause: UpkeepCause, *, now: 
 
 
 def _errand(row: Sequence[Any]) -> Errand:
-    (id_, kind, concentrator, meter, sealed, revision, body, expires, rollout_kind, state,
+    (id_, kind, concentrator, meter, sealed, source, revision, body, expires, rollout_kind, state,
      requested_by, approved_by, until, settings, activate, activate_at, sha256, octets, identifier,
-     block_octets, whole) = row  # fmt: skip
+     block_octets, source_fits, whole) = row  # fmt: skip
     image = None
     if sha256 is not None:
         image = OrderedImage(
@@ -80,6 +80,7 @@ def _errand(row: Sequence[Any]) -> Errand:
     return Errand(
         id=CommandId(id_), kind=kind, concentrator=ConcentratorId(concentrator),
         meter=MeterId(meter), sealed=bytes(sealed) if sealed is not None else None,
+        source=CommandId(source) if source else None, source_fits=bool(source_fits),
         revision=revision, body=bytes(body), expires=expires, rollout_kind=rollout_kind,
         rollout_state=state, requested_by=requested_by, approved_by=approved_by, until=until,
         settings=settings, activate=activate, activate_at=activate_at, image=image,

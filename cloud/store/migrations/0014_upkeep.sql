@@ -98,7 +98,8 @@ CREATE TRIGGER rollout_change_guarded BEFORE UPDATE ON upkeep.rollout
     FOR EACH ROW EXECUTE FUNCTION upkeep.guard_rollout_change();
 
 -- The part of one concentrator or one meter in a rollout: what is signed, sent, answered.
--- A concentrator's own settings have its name as `meter`.
+-- A concentrator's own settings have its name as `meter`; an activation has as `source` the errand
+-- that brought the image into that meter.
 CREATE TABLE upkeep.errand (
     id text NOT NULL DEFAULT 'upkeep-' || replace(gen_random_uuid()::text, '-', ''),
     rollout text NOT NULL,
@@ -107,6 +108,7 @@ CREATE TABLE upkeep.errand (
     concentrator text NOT NULL,
     meter text NOT NULL,
     sealed bytea,
+    source text,
     revision bigint,
     state text NOT NULL DEFAULT 'waiting',
     issued_at timestamptz,
@@ -123,6 +125,8 @@ CREATE TABLE upkeep.errand (
     evidence jsonb,
     CONSTRAINT errand_pk PRIMARY KEY (id),
     CONSTRAINT errand_rollout FOREIGN KEY (rollout) REFERENCES upkeep.rollout (id),
+    CONSTRAINT errand_source FOREIGN KEY (source) REFERENCES upkeep.errand (id),
+    CONSTRAINT errand_sourced CHECK ((source IS NOT NULL) = (kind = 'activation')),
     CONSTRAINT errand_position UNIQUE (rollout, position),
     CONSTRAINT errand_kind_known CHECK (kind IN ('configuration', 'firmware', 'activation',
         'rekey')),
@@ -143,9 +147,11 @@ CREATE FUNCTION upkeep.guard_errand_change() RETURNS trigger LANGUAGE plpgsql AS
 DECLARE
     asked upkeep.rollout;
 BEGIN
-    IF (NEW.id, NEW.rollout, NEW.position, NEW.kind, NEW.concentrator, NEW.meter, NEW.sealed)
+    IF (NEW.id, NEW.rollout, NEW.position, NEW.kind, NEW.concentrator, NEW.meter, NEW.sealed,
+        NEW.source)
        IS DISTINCT FROM
-       (OLD.id, OLD.rollout, OLD.position, OLD.kind, OLD.concentrator, OLD.meter, OLD.sealed)
+       (OLD.id, OLD.rollout, OLD.position, OLD.kind, OLD.concentrator, OLD.meter, OLD.sealed,
+        OLD.source)
        OR (OLD.body IS NOT NULL AND (NEW.body, NEW.revision, NEW.expires)
            IS DISTINCT FROM (OLD.body, OLD.revision, OLD.expires))
        OR (OLD.signature IS NOT NULL AND NEW.signature IS DISTINCT FROM OLD.signature)
@@ -264,7 +270,7 @@ GRANT USAGE ON SCHEMA upkeep TO meterloop_control, meterloop_signer, meterloop_p
 GRANT SELECT ON ALL TABLES IN SCHEMA upkeep TO meterloop_control, meterloop_signer, meterloop_portal;
 GRANT USAGE ON ALL SEQUENCES IN SCHEMA upkeep TO meterloop_portal;
 GRANT INSERT ON upkeep.image, upkeep.image_block, upkeep.rollout TO meterloop_portal;
-GRANT INSERT (rollout, position, kind, concentrator, meter, sealed) ON upkeep.errand
+GRANT INSERT (rollout, position, kind, concentrator, meter, sealed, source) ON upkeep.errand
     TO meterloop_portal;
 GRANT UPDATE (state, cause, approved_by, approved_at, ended_at) ON upkeep.rollout
     TO meterloop_portal;

@@ -5,7 +5,13 @@ from typing import Any
 
 from cloud.upkeep.model import Errand, Image, Kind, Rollout
 from protocols.mqtt.downlink import Command, Verb, body_of
-from protocols.mqtt.upkeep import ConfigOrder, FirmwareOrder, config_body, firmware_args
+from protocols.mqtt.upkeep import (
+    ConfigOrder,
+    FirmwareOrder,
+    activation_args,
+    config_body,
+    firmware_args,
+)
 
 VERB_OF = {
     Kind.FIRMWARE: Verb.FIRMWARE,
@@ -41,9 +47,10 @@ def command_body(
 def _args(rollout: Rollout, errand: Errand, image: Image | None) -> dict[str, Any]:
     if errand.kind is Kind.REKEY:
         return {"sealed": errand.sealed}
-    assert image is not None, f"{errand.id} needs an image"
     if errand.kind is Kind.ACTIVATION:
-        return {"image": image.sha256, "identifier": image.identifier}
+        assert errand.source is not None, f"{errand.id} needs the errand that brought the image"
+        return activation_args(errand.source)
+    assert image is not None, f"{errand.id} needs an image"
     return firmware_args(
         FirmwareOrder(
             image=image.sha256, size=image.octets, identifier=image.identifier,

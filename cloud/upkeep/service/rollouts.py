@@ -35,6 +35,7 @@ _FIX = {
     Refusal.OTHER_MODEL: "choose an image of that model",
     Refusal.NO_TARGETS: "name at least one",
     Refusal.UNKNOWN_TARGET: "check the ids",
+    Refusal.NOT_BROUGHT: "roll the firmware out first, without activating it",
 }
 
 
@@ -114,18 +115,27 @@ def errands_of(conn: Connection, id_: RolloutId) -> list[Errand]:
 
 
 def targets_of(
-    conn: Connection, meters: Sequence[MeterId], sealed: Mapping[MeterId, bytes] | None = None
+    conn: Connection,
+    meters: Sequence[MeterId],
+    *,
+    sealed: Mapping[MeterId, bytes] | None = None,
+    activates: bytes | None = None,
 ) -> tuple[Target, ...]:
     """
     Return meters as targets behind the concentrators that poll them now.
 
+    `sealed` are their new keys, `activates` the image to activate that an earlier rollout brought.
     Raises: RefusedError UNKNOWN_TARGET.
     """
     where = _concentrators(conn, meters)
+    brought = errand_rows.brought(conn, meters, activates) if activates else {}
     return tuple(
-        Target(concentrator=where[meter], meter=meter, sealed=(sealed or {}).get(meter))
+        Target(
+            concentrator=where[meter], meter=meter, sealed=(sealed or {}).get(meter),
+            source=brought.get(meter),
+        )
         for meter in meters
-    )
+    )  # fmt: skip
 
 
 def concentrators_as_targets(concentrators: Sequence[ConcentratorId]) -> tuple[Target, ...]:

@@ -1,24 +1,34 @@
 -- insert_errands
 -- One row for each target; refused where the target has one of that kind open.
-INSERT INTO upkeep.errand (rollout, position, kind, concentrator, meter, sealed)
-SELECT %(rollout)s, (t.number - 1)::integer, %(kind)s, t.concentrator, t.meter, t.sealed
-FROM unnest(%(concentrators)s::text[], %(meters)s::text[], %(sealed)s::bytea[])
-     WITH ORDINALITY AS t (concentrator, meter, sealed, number);
+INSERT INTO upkeep.errand (rollout, position, kind, concentrator, meter, sealed, source)
+SELECT %(rollout)s, (t.number - 1)::integer, %(kind)s, t.concentrator, t.meter, t.sealed, t.source
+FROM unnest(%(concentrators)s::text[], %(meters)s::text[], %(sealed)s::bytea[],
+            %(sources)s::text[])
+     WITH ORDINALITY AS t (concentrator, meter, sealed, source, number);
 
 -- errands_of
 -- The errands of a rollout in their order; no locks (the rollout's row is the lock).
-SELECT e.id, e.rollout, e.position, e.kind, e.concentrator, e.meter, e.sealed, e.revision, e.state,
-       e.expires, e.progress, e.ended_at, e.end_reason, e.evidence
+SELECT e.id, e.rollout, e.position, e.kind, e.concentrator, e.meter, e.sealed, e.source, e.revision,
+       e.state, e.expires, e.progress, e.ended_at, e.end_reason, e.evidence
 FROM upkeep.errand AS e
 WHERE e.rollout = %(rollout)s
 ORDER BY e.position;
 
 -- errand
 -- One row or none; no lock (the rollout's row is the lock).
-SELECT e.id, e.rollout, e.position, e.kind, e.concentrator, e.meter, e.sealed, e.revision, e.state,
-       e.expires, e.progress, e.ended_at, e.end_reason, e.evidence
+SELECT e.id, e.rollout, e.position, e.kind, e.concentrator, e.meter, e.sealed, e.source, e.revision,
+       e.state, e.expires, e.progress, e.ended_at, e.end_reason, e.evidence
 FROM upkeep.errand AS e
 WHERE e.id = %(errand)s;
+
+-- brought
+-- For each meter that has it, the newest errand that brought an image in to be activated later.
+SELECT DISTINCT ON (e.meter) e.meter, e.id
+FROM upkeep.errand AS e
+JOIN upkeep.rollout AS r ON r.id = e.rollout
+WHERE e.meter = ANY(%(meters)s::text[]) AND e.kind = 'firmware' AND e.state = 'done'
+  AND r.image = %(image)s AND NOT r.activate
+ORDER BY e.meter, e.ended_at DESC;
 
 -- next_revision
 -- One row, locked until the transaction ends: revisions of a concentrator rise one by one.

@@ -43,6 +43,7 @@ def insert_errands(
         "concentrators": [target.concentrator for target in targets],
         "meters": [target.meter for target in targets],
         "sealed": [target.sealed for target in targets],
+        "sources": [target.source for target in targets],
     }  # fmt: skip
     with refusals():
         conn.execute(SQL["insert_errands"], values)
@@ -58,6 +59,12 @@ def errand(conn: Connection, id_: CommandId) -> Errand | None:
     """Return an errand, or None."""
     row = conn.execute(SQL["errand"], {"errand": id_}).fetchone()
     return _errand(row) if row else None
+
+
+def brought(conn: Connection, meters: Sequence[MeterId], image: bytes) -> dict[MeterId, CommandId]:
+    """Return for each meter the newest errand that brought an image in, to be activated later."""
+    rows = conn.execute(SQL["brought"], {"meters": list(meters), "image": image}).fetchall()
+    return {MeterId(meter): CommandId(id_) for meter, id_ in rows}
 
 
 def next_revision(conn: Connection, concentrator: ConcentratorId) -> int:
@@ -168,12 +175,13 @@ def _pointed(rows: Sequence[Sequence[Any]]) -> list[Pointed]:
 
 
 def _errand(row: Sequence[Any]) -> Errand:
-    (id_, rollout, position, kind, concentrator, meter, sealed, revision, state, expires, progress,
-     ended_at, end_reason, evidence) = row  # fmt: skip
+    (id_, rollout, position, kind, concentrator, meter, sealed, source, revision, state, expires,
+     progress, ended_at, end_reason, evidence) = row  # fmt: skip
     return Errand(
         id=CommandId(id_), rollout=RolloutId(rollout), position=position, kind=Kind(kind),
         concentrator=ConcentratorId(concentrator), meter=MeterId(meter),
-        sealed=bytes(sealed) if sealed is not None else None, revision=revision,
+        sealed=bytes(sealed) if sealed is not None else None,
+        source=CommandId(source) if source else None, revision=revision,
         state=ErrandState(state), expires=expires, progress=progress, ended_at=ended_at,
         end_reason=end_reason, evidence=evidence,
     )  # fmt: skip

@@ -58,7 +58,8 @@ def errands(*states: ErrandState) -> list[Errand]:
         Errand(
             id=CommandId(f"upkeep-{at}"), rollout=RolloutId("RO-1"), position=at,
             kind=Kind.FIRMWARE, concentrator=ConcentratorId("C-01"), meter=MeterId(f"M-{at}"),
-            sealed=None, revision=None, state=state, expires=None, progress=None, ended_at=None,
+            sealed=None, source=None, revision=None, state=state, expires=None, progress=None,
+            ended_at=None,
             end_reason="", evidence=None,
         )
         for at, state in enumerate(states)
