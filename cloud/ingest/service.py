@@ -413,6 +413,7 @@ def _note_reports(
         if item.concentrator == batch.id.concentrator
     }
     refused: list[tuple[str, str, dict[str, Any]]] = []
+    relays: list[RelayReport] = []
     for report in reports:
         cause = ""
         if report.meter not in mine:
@@ -422,9 +423,10 @@ def _note_reports(
         if cause:
             refused.append((cause, f"{report.meter}: not believed", _plain(report)))
         elif isinstance(report, RelayReport):
-            store.note_relay(conn, report)
+            relays.append(report)
         else:
             store.note_event(conn, report, now)
+    store.note_relays(conn, relays)
     return refused
 
 
