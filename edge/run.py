@@ -110,6 +110,9 @@ class _Agent:
         )
         self._publisher = BatchPublisher(outbox, clock, concentrator=concentrator, status=status)
         self._reporter = AckReporter(outbox, clock, concentrator=concentrator)
+        vault = outbox.vault(keys.transport_key) if keys.transport_key else None
+        if vault is not None:
+            keys = vault.over(keys)
         ports = {
             item.meter: MeterPort(build(item, keys, outbox.counters, clock))
             for item in config.meters
@@ -126,16 +129,10 @@ class _Agent:
             reporter=self._reporter,
             status=status,
             fetcher=fetcher,
+            vault=vault,
+            keys=keys,
         )
-        self._settings = SettingsKeeper(
-            outbox,
-            clock,
-            concentrator=concentrator,
-            public_key=public_key,
-            reporter=self._reporter,
-            apply=self._apply,
-            status=status,
-        )
+        self._settings = self._make_settings(public_key)
         self._session = self._make_session(fetcher)
 
     async def run(self, stop: asyncio.Event, ready: Callable[[], None]) -> None:
@@ -186,6 +183,17 @@ class _Agent:
             self._collector.stored.clear()
             self._publisher.wake()
 
+    def _make_settings(self, public_key: Ed25519PublicKey) -> SettingsKeeper:
+        return SettingsKeeper(
+            self._outbox,
+            self._clock,
+            concentrator=self._config.concentrator,
+            public_key=public_key,
+            reporter=self._reporter,
+            apply=self._apply,
+            status=self._status,
+        )
+
     def _make_session(self, fetcher: ImageFetcher) -> EdgeSession:
         return EdgeSession(
             self._config.broker,
@@ -213,6 +221,7 @@ class _Agent:
                 sink=self._collector,
                 turns=turns[item.shared_line],
                 coverage=self._outbox.coverage.of(item.meter),
+                event_mark=self._outbox.event_marks.of(item.meter),
                 clock_book=self._outbox.clock_sets,
                 heard=self._heard,
                 status=self._status,

@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from typing import Any, Protocol, TypeVar
 
 from edge.acquire import dlms_care, dlms_tokens
-from edge.acquire.dlms_care import KeyKeeper, MeterKeySet, Progress
+from edge.acquire.dlms_care import Progress
 from edge.acquire.dlms_session import (
     CounterBlock,
     CounterStore,
@@ -24,7 +24,7 @@ from edge.acquire.dlms_session import (
     denied,
     present,
 )
-from edge.acquire.driver import ClockReading, ReadOut, Sample, Turn
+from edge.acquire.driver import ClockReading, KeyKeeper, ReadOut, Sample, Turn
 from protocols.dlms.apdu import Access, Attribute, Got
 from protocols.dlms.classes import clock as clock_class
 from protocols.dlms.classes import disconnect, profile
@@ -46,6 +46,7 @@ from protocols.dlms.values import as_boolean, as_integer, as_octets, as_text, in
 from protocols.errors import PeerError
 from protocols.identity import MeterId
 from protocols.mqtt.downlink import KEEPING, Verb
+from protocols.mqtt.upkeep import NewKeys
 from protocols.reading import Channel, RelayReading, RelayState
 from protocols.timeline import EPOCH, Interval, from_ms, to_ms
 
@@ -186,7 +187,7 @@ class DlmsDriver:
         """
         return await dlms_tokens.deliver(self._call, opaque)
 
-    async def change_keys(self, keys: MeterKeySet, *, master: bytes, keeper: KeyKeeper) -> None:
+    async def change_keys(self, keys: NewKeys, *, master: bytes, keeper: KeyKeeper) -> None:
         """
         Give the meter new global keys; use them once it has answered with them.
 
@@ -205,7 +206,7 @@ class DlmsDriver:
             message = "the meter took the keys and goes on with the old ones; order it again"
             raise PeerError("dlms.keys_unchanged", message, peer=self.meter)
 
-    async def settle_keys(self, keys: MeterKeySet, *, keeper: KeyKeeper) -> bool:
+    async def settle_keys(self, keys: NewKeys, *, keeper: KeyKeeper) -> bool:
         """
         Find out by asking which keys the meter has; tell whether they are `keys`, and use them.
 

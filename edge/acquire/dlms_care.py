@@ -7,7 +7,7 @@ Each step is one short exchange, so that readings go on between the blocks of an
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 from edge.acquire.dlms_session import DlmsSession
@@ -16,8 +16,8 @@ from protocols.dlms.classes.association_ln import OBJECT_LIST, ObjectView, decod
 from protocols.dlms.classes.image import ImageStatus
 from protocols.dlms.classes.security_setup import KeyId
 from protocols.dlms.reference import Access
-from protocols.dlms.security import Keys
 from protocols.errors import PeerError
+from protocols.mqtt.upkeep import NewKeys
 
 _STEP = 16
 """Blocks of an image sent in one call; readings may go on between calls."""
@@ -27,34 +27,6 @@ _T = TypeVar("_T")
 
 Progress = Callable[[int, int], None]
 """Blocks that the meter has, of how many."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MeterKeySet:
-    """New global keys of a meter; both of one suite."""
-
-    encryption_key: bytes = field(repr=False)
-    authentication_key: bytes = field(repr=False)
-
-    def __post_init__(self) -> None:
-        """Refuse keys of no suite. Raises: ValueError."""
-        Keys(encryption=self.encryption_key, authentication=self.authentication_key)
-
-
-class KeyKeeper(Protocol):
-    """Where keys are kept, sealed, so that no crash leaves a meter with keys that nobody has."""
-
-    def pend(self, keys: MeterKeySet) -> None:
-        """Keep keys that are about to be sent; on disk before this returns."""
-        ...
-
-    def promote(self, keys: MeterKeySet) -> None:
-        """Make them the meter's keys; on disk before this returns."""
-        ...
-
-    def drop(self, keys: MeterKeySet) -> None:
-        """Forget keys that the meter did not take."""
-        ...
 
 
 class Call(Protocol):
@@ -194,7 +166,7 @@ async def is_verified_image(session: DlmsSession, blob: bytes, identifier: bytes
     return any((one.size, one.identifier) == (len(blob), identifier) for one in images)
 
 
-async def send_keys(session: DlmsSession, master: bytes, keys: MeterKeySet) -> None:
+async def send_keys(session: DlmsSession, master: bytes, keys: NewKeys) -> None:
     """Transfer new global keys, wrapped. Raises: PeerError `dlms.action_refused` and others."""
     parameter = security_setup.transfer_parameter(
         master,

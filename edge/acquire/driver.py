@@ -9,6 +9,7 @@ from typing import Any, Protocol, runtime_checkable
 from protocols.events import EndDeviceEvent
 from protocols.identity import MeterId
 from protocols.mqtt.downlink import Verb
+from protocols.mqtt.upkeep import NewKeys
 from protocols.reading import Channel, RelayReading, Status
 from protocols.timeline import Interval
 
@@ -166,6 +167,40 @@ class EventDriver(Protocol):
 
         The same entry has the same (meter, code, at, origin) however often it is read.
         """
+        ...
+
+
+class KeyKeeper(Protocol):
+    """Where keys are kept, sealed, so that no crash leaves a meter with keys that nobody has."""
+
+    def pend(self, keys: NewKeys) -> None:
+        """Keep keys that are about to be sent; on disk before this returns."""
+        ...
+
+    def promote(self, keys: NewKeys) -> None:
+        """Make them the meter's keys; on disk before this returns."""
+        ...
+
+    def drop(self, keys: NewKeys) -> None:
+        """Forget keys that the meter did not take."""
+        ...
+
+
+@runtime_checkable
+class KeyDriver(Protocol):
+    """A driver whose meter takes new keys."""
+
+    async def change_keys(self, keys: NewKeys, *, master: bytes, keeper: KeyKeeper) -> None:
+        """
+        Give the meter new keys, wrapped by `master`; use them once it has answered with them.
+
+        Raises: PeerError `*.keys_unchanged` or `*.action_refused` when it goes on with the old
+        ones; with any other `settle_keys` finds the outcome out.
+        """
+        ...
+
+    async def settle_keys(self, keys: NewKeys, *, keeper: KeyKeeper) -> bool:
+        """Tell by asking whether the meter has `keys`. Raises: PeerError when it answers to none"""
         ...
 
 

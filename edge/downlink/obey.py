@@ -18,17 +18,20 @@ from edge.acquire.driver import ImageDriver, KeepPowerDriver, ReadOut, TokenDriv
 from edge.acquire.piece import Piece, Sink
 from edge.acquire.port import MeterPort
 from edge.clock import EdgeClock, Trust
+from edge.config import KeyRing
 from edge.downlink.admit import Admission, Reason, Scope, judge
 from edge.downlink.confirm import Challenge, Handshakes
 from edge.downlink.execute import Limits, Switching, Verdict
 from edge.downlink.fetch import ImageFetcher
 from edge.downlink.firmware import Firmware
+from edge.downlink.rekey import Rekeying
 from edge.downlink.report import AckReporter
 from edge.downlink.token import Delivery
 from edge.outbox import Outbox, OutboxError
 from edge.outbox.acks import ReplyTo
 from edge.outbox.commands import StoredCommand
 from edge.outbox.stages import CommandEvent
+from edge.outbox.vault import KeyVault
 from protocols.errors import PeerError
 from protocols.events import EndDeviceEvent, EventCode
 from protocols.identity import ConcentratorId, MeterId
@@ -60,6 +63,8 @@ class Obedience:
         limits: Limits | None = None,
         status: MutableMapping[str, int | str] | None = None,
         fetcher: ImageFetcher | None = None,
+        vault: KeyVault | None = None,
+        keys: KeyRing | None = None,
     ) -> None:
         """Obey whoever holds the private half of `public_key`, and nobody else."""
         self._outbox = outbox
@@ -71,6 +76,10 @@ class Obedience:
         self._handshakes = handshakes or Handshakes(clock.monotonic)
         self._limits = limits or Limits()
         self._status = status if status is not None else {}
+        self._vault = vault
+        self._rekeying = None
+        if vault is not None and keys is not None:
+            self._rekeying = Rekeying(vault, keys, clock, self._advance)
         self._scope = Scope(
             concentrator=concentrator,
             relays={meter: port.driver.has_relay for meter, port in ports.items()},
@@ -84,6 +93,11 @@ class Obedience:
                 meter
                 for meter, port in ports.items()
                 if fetcher is not None and isinstance(port.driver, ImageDriver)
+            ),
+            rekeyed=frozenset(
+                meter
+                for meter, port in ports.items()
+                if self._rekeying is not None and self._rekeying.may(port)
             ),
         )
         self._delivery = Delivery(outbox, self._advance)
@@ -111,6 +125,7 @@ class Obedience:
 
     async def resume(self) -> None:
         """Take up the commands that a crash or a restart left without an end."""
+        ordered: set[tuple[MeterId, Verb]] = set()
         for stored in await asyncio.to_thread(self._outbox.commands.still_open):
             try:
                 message = open_signed(stored.payload, self._key)
@@ -119,8 +134,14 @@ class Obedience:
                 message = None
             if isinstance(message, Command) and stored.meter in self._ports:
                 self._start(self._resumed(stored, message))
+                ordered.add((stored.meter, stored.verb))
             else:
                 self._start(self._abandoned(stored))
+        if self._vault is None or self._rekeying is None:
+            return
+        for meter in await asyncio.to_thread(self._vault.undecided):
+            if meter in self._ports and (meter, Verb.REKEY) not in ordered:
+                self._start(self._rekeying.settle(self._ports[meter]))
 
     async def finish(self) -> None:
         """Stop working on commands; `resume` of the next run takes them up."""
@@ -194,8 +215,13 @@ class Obedience:
 
     async def _care(self, command: Command, stage: Stage) -> None:
         """Bring upkeep that stands at `stage` to its end; its steps may all be done again."""
-        assert self._firmware is not None  # admitted for that
-        await self._firmware.carry_out(command, self._ports[command.meter], stage)
+        port = self._ports[command.meter]
+        if command.verb is Verb.REKEY:
+            assert self._rekeying is not None  # admitted for that
+            await self._rekeying.carry_out(command, port, stage)
+        else:
+            assert self._firmware is not None
+            await self._firmware.carry_out(command, port, stage)
 
     async def _cut(self, command: Command) -> None:
         """The handshake, then the act: nothing is done without an answer to our own nonce."""

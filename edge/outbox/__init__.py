@@ -17,6 +17,7 @@ from edge.outbox.database import OutboxDatabase, OutboxError
 from edge.outbox.firmware import FirmwareBook
 from edge.outbox.images import ImageShelf
 from edge.outbox.settings import SettingsBook
+from edge.outbox.vault import KeyVault
 
 __all__ = ["Outbox", "OutboxError"]
 
@@ -36,6 +37,10 @@ class Outbox:
         self.settings = SettingsBook(self._database)
         self.firmware = FirmwareBook(self._database)
         self.images = ImageShelf(path)
+
+    def vault(self, transport_key: bytes) -> KeyVault:
+        """Return the vault of keys that `transport_key` opens."""
+        return KeyVault(self._database, transport_key)
 
     def close(self) -> None:
         """Close the file; what was returned is on disk already."""

@@ -26,7 +26,8 @@ TOKENS = ["edge.before_token", "edge.after_token"]
 """Walked with a meter that takes tokens: `test_control_tokens`."""
 UPKEEP = [
     "edge.before_settings", "edge.after_settings", "edge.after_block", "edge.after_send",
-    "edge.after_verified", "edge.before_activate", "edge.after_activate",
+    "edge.after_verified", "edge.before_activate", "edge.after_activate", "edge.after_pend",
+    "edge.before_promote", "edge.after_promote",
 ]  # fmt: skip
 """Walked where their orders are: `test_edge_upkeep_*`."""
 
