@@ -221,7 +221,6 @@ class _Agent:
                 sink=self._collector,
                 turns=turns[item.shared_line],
                 coverage=self._outbox.coverage.of(item.meter),
-                event_mark=self._outbox.event_marks.of(item.meter),
                 clock_book=self._outbox.clock_sets,
                 heard=self._heard,
                 status=self._status,
