@@ -18,6 +18,7 @@ from cloud.store.clock import Clock
 from cloud.store.db import Database, TransientDatabaseError
 from portal import errors
 from portal.api import routes as api
+from portal.api import tokens as api_tokens
 from portal.auth import routes as auth
 from portal.auth import service as access
 from portal.config import PortalConfig
@@ -28,6 +29,7 @@ from portal.headers import SecurityHeaders
 from portal.live.hub import Hub, WatchedMeter
 from portal.live.stream import LiveStream, Seat
 from portal.site import HERE, Site, site_of, static_version
+from portal.staff import orders as meter_orders
 from portal.staff import routes as staff
 from protocols.identity import UsagePointId
 
@@ -62,8 +64,8 @@ def create_app(
     )  # fmt: skip
     app.state.site = site
     errors.install(app)
-    for part in (auth, customer, staff, crew, api):
-        app.include_router(part.router, include_in_schema=part is api)
+    for part in (auth, customer, staff, meter_orders, crew, api, api_tokens):
+        app.include_router(part.router, include_in_schema=part in (api, api_tokens))
     app.add_api_route("/healthz", healthz, include_in_schema=False)
     app.add_api_route("/readyz", readyz, include_in_schema=False)
     app.mount(f"/static/{site.version}", _ForEver(directory=HERE / "static"))
