@@ -196,15 +196,22 @@ class UpkeepAgent:
         self._count("upkeep_sent")
 
     async def keep_time(self, stop: asyncio.Event) -> None:
-        """Spread rollouts, end what is over; with or without a broker."""
+        """
+        Spread rollouts, end what is over; with or without a broker.
+
+        Large rollouts take longer to look through, so the pause grows with that: at most a tenth
+        of the time is spent so.
+        """
         while not stop.is_set():
             db, clock = self._db, self._clock
+            began = clock.monotonic()
             moved = await self._in_database(service.advance, db, clock)
             if moved:
                 self._count("upkeep_steps", moved)
             await self._in_database(service.take_signer_refusals, db, now=clock.now())
             await self._in_database(service.expire_errands, db, clock)
-            await _pause(stop, self._config.poll_seconds)
+            took = clock.monotonic() - began
+            await _pause(stop, max(self._config.poll_seconds, 9 * took))
 
     async def _in_database(self, call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """Return what a blocking call returns, or None while the database is away."""

@@ -184,7 +184,7 @@ async def version_of(config: EdgeConfig) -> bytes:
         outbox.close()
 
 
-@pytest.mark.req("A10")
+@pytest.mark.req("A5")
 def test_an_image_of_100_kb_reaches_the_meter_runs_and_is_read_back(
     db: Database, database_dsn: str, mqtt_broker: BrokerAddress, key_file: Path, tmp_path: Path
 ) -> None:  # fmt: skip
@@ -210,7 +210,7 @@ def test_an_image_of_100_kb_reaches_the_meter_runs_and_is_read_back(
     assert rollout.state is RolloutState.FINISHED
 
 
-@pytest.mark.req("A10")
+@pytest.mark.req("A5")
 @pytest.mark.parametrize("failpoint", ["edge.after_block@2", "edge.after_send@6"])
 def test_killed_in_the_middle_it_goes_on(
     db: Database, database_dsn: str, mqtt_broker: BrokerAddress, key_file: Path, tmp_path: Path,
@@ -238,7 +238,7 @@ def test_killed_in_the_middle_it_goes_on(
     asyncio.run(story())
 
 
-@pytest.mark.req("A10")
+@pytest.mark.req("A5")
 def test_settings_reach_an_agent_that_was_away_and_are_told_done(
     db: Database, database_dsn: str, mqtt_broker: BrokerAddress, key_file: Path, tmp_path: Path
 ) -> None:  # fmt: skip
@@ -319,7 +319,7 @@ def sealed_wish(db: Database, keys: NewKeys, name: str) -> RolloutId:
     return rollout
 
 
-@pytest.mark.req("D9", "A10")
+@pytest.mark.req("A5")
 @pytest.mark.parametrize("stubborn", [False, True], ids=["takes them", "keeps its old ones"])
 def test_new_keys_reach_the_meter_or_the_old_ones_stay(
     db: Database, database_dsn: str, mqtt_broker: BrokerAddress, key_file: Path, tmp_path: Path,

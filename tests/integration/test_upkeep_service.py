@@ -10,12 +10,12 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cloud.signer import service as signer
 from cloud.store.db import Database
 from cloud.upkeep import service as upkeep
-from cloud.upkeep.model import ErrandState, Kind, Refusal, RolloutState, Stages, Wish
+from cloud.upkeep.model import ErrandState, Kind, Refusal, RolloutId, RolloutState, Stages, Wish
 from cloud.upkeep.service.images import NO_SUCH_BLOCK, NOT_ORDERED, OTHER_BLOCK_SIZE
 from protocols.errors import RefusedError
 from protocols.identity import CommandId, ConcentratorId, MeterId
 from protocols.mqtt.downlink import Command, Verb, open_signed
-from protocols.mqtt.upkeep import PREFIX, Fetch, firmware_of, open_config
+from protocols.mqtt.upkeep import PREFIX, Fetch, activation_of, firmware_of, open_config
 from protocols.mqtt.uplink import Stage
 from tests.integration.control_kit import CONCENTRATOR, NOW, StillClock, build, meter
 from tests.integration.upkeep_kit import (
@@ -198,6 +198,44 @@ def test_sealed_keys_travel_as_they_are(db: Database) -> None:
     assert isinstance(command, Command)
     assert (command.verb, dict(command.args)) == (Verb.REKEY, {"sealed": b"\x00secret" * 8})
     assert b"secret" not in repr(errands(db, rollout)).encode()
+
+
+def test_firmware_left_for_later_is_activated_by_a_rollout_of_its_own(db: Database) -> None:
+    build(db, 1, 2)
+    clock = StillClock()
+    brought = firmware(db, 1, activate=False)
+    upkeep.approve(db, brought, actor=OTHER, now=NOW)
+    signed(db, clock)
+    [sent] = upkeep.outgoing(db, clock)
+    command = open_signed(sent.payload, KEY.public_key())
+    assert isinstance(command, Command)
+    assert firmware_of(command).activate is False
+    [source] = errands(db, brought)
+    image = stored_image(db).sha256
+
+    def ask(*numbers: int) -> RolloutId:
+        with db.transaction() as conn:
+            targets = upkeep.targets_of(conn, [meter(n) for n in numbers], activates=image)
+        return upkeep.ask(
+            db,
+            Wish(
+                kind=Kind.ACTIVATION, requested_by=ASKER, reason="tonight", stages=Stages(),
+                until=NOW + timedelta(hours=2), targets=targets, image=image,
+            ),
+            now=NOW,
+        )  # fmt: skip
+
+    assert refusal_of(lambda: ask(1)) is Refusal.NOT_BROUGHT, "it is still on its way"
+    answer(db, source, Stage.DONE, clock)
+    assert refusal_of(lambda: ask(1, 2)) is Refusal.NOT_BROUGHT, "the other meter has none"
+    rollout = ask(1)
+    assert signed(db, clock) == (0, 0), "this takes a second person too"
+    upkeep.approve(db, rollout, actor=OTHER, now=NOW)
+    assert signed(db, clock) == (1, 0)
+    [sent] = upkeep.outgoing(db, clock)
+    command = open_signed(sent.payload, KEY.public_key())
+    assert isinstance(command, Command)
+    assert (command.verb, activation_of(command)) == (Verb.ACTIVATE_FIRMWARE, source.id)
 
 
 def test_blocks_are_for_those_who_were_ordered_to_fetch(db: Database) -> None:

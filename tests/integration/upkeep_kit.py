@@ -21,7 +21,9 @@ def stored_image(db: Database, *, model: str = "toy", version: str = "2.1") -> I
     )  # fmt: skip
 
 
-def firmware(db: Database, *numbers: int, stages: Stages | None = None) -> RolloutId:
+def firmware(
+    db: Database, *numbers: int, stages: Stages | None = None, activate: bool = True
+) -> RolloutId:
     image = stored_image(db)
     with db.transaction() as conn:
         targets = upkeep.targets_of(conn, [meter(n) for n in numbers])
@@ -30,7 +32,7 @@ def firmware(db: Database, *numbers: int, stages: Stages | None = None) -> Rollo
         Wish(
             kind=Kind.FIRMWARE, requested_by=ASKER, reason="a fault in the clock",
             until=NOW + timedelta(hours=24), stages=stages or Stages(first=1, most_open=10),
-            targets=targets, image=image.sha256, activate=True,
+            targets=targets, image=image.sha256, activate=activate,
         ),
         now=NOW,
     )  # fmt: skip
