@@ -61,6 +61,8 @@ class MeterConfig:
     """Whether every DLMS APDU is ciphered; left out it means with hls5 alone."""
     dedicated_key: bool = False
     """Whether each DLMS association makes an encryption key of its own."""
+    event_profile: Literal["idis", "dsmr4", "smr5", "spodes"] = "idis"
+    """The companion profile by which a DLMS meter numbers the events in its logs."""
     weak_hls: bool = False
     """Must be said to use hls-md5 or hls-sha1, whose hashes are broken."""
     interval_seconds: Annotated[int, BeforeValidator(_or_zero), Field(ge=0, le=86_400)] = 0
@@ -99,6 +101,11 @@ class MeterConfig:
     """What the state word tells: 2013 knows the relay command and keep-power, 2007 neither."""
     utc_offset_minutes: Annotated[int, Field(ge=-720, le=840)] = 480
     """Zone of a meter whose stamps tell none (DL/T 645); 480 is China."""
+
+    push_objects: tuple[str, ...] = ()
+    """OBIS names of what a DLMS meter pushes, in order; `/3` behind one is its scaler and unit."""
+    plain_pushes: bool = False
+    """Whether pushes that nothing proves are taken; what they say is marked."""
 
     def __post_init__(self) -> None:
         """Refuse an instant without zone, for it has no place on the time line, and no address."""
@@ -151,6 +158,8 @@ class EdgeConfig:
     watched_seconds: Annotated[float, Field(gt=0)] = 1.0
     offline_poll_seconds: Annotated[float, Field(gt=0)] = 60.0
     """How often present values are read once the broker has been away for `offline_after`."""
+    events_seconds: Annotated[float, Field(gt=0)] = 60.0
+    """How often the event logs of a meter are read."""
     offline_after_seconds: Annotated[float, Field(ge=0)] = 30.0
     concurrency: Annotated[int, Field(ge=1, le=1000)] = 8
     outbox_max_batches: Annotated[int, Field(ge=1)] = 20_000
@@ -165,6 +174,9 @@ class EdgeConfig:
     clock_set: bool | None = None
     """Whether meters' clocks are set; null: yes, unless business time runs faster than the wall."""
     sync_file: str = ""
+    push_host: str = ""
+    """Address on which pushes of DLMS meters are heard, by UDP and TCP; with `push_port`."""
+    push_port: Annotated[int, Field(ge=0, le=65535)] = 0
     content_type: Literal[
         "application/vnd.meterloop.v1+cbor; enc=zstd",
         "application/vnd.meterloop.v1+cbor",

@@ -5,7 +5,7 @@ import logging
 from collections.abc import Callable, Mapping, MutableMapping
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
@@ -22,6 +22,7 @@ from edge.downlink.settings import SettingsKeeper, settings_in_force
 from edge.outbox import Outbox
 from edge.outbox.counters import Counters
 from edge.outbox.reserve import DiskReserve
+from edge.outbox.vault import KeyVault
 from edge.session import EdgeSession
 from edge.uplink.collect import Collector
 from edge.uplink.publish import BatchPublisher
@@ -30,9 +31,13 @@ from protocols.mqtt.downlink import Watch
 from protocols.mqtt.upkeep import Setting
 from protocols.timeline import to_ms
 
+if TYPE_CHECKING:
+    from edge.acquire.push import PushDesk
+
 Build = Callable[[MeterConfig, KeyRing, Counters, EdgeClock], MeterDriver]
 
 _GRACE = 3.0
+_PORT_PAUSE = 10.0
 
 _LOG = logging.getLogger(__name__)
 
@@ -132,6 +137,7 @@ class _Agent:
             vault=vault,
             keys=keys,
         )
+        self._pushes = self._make_pushes(keys, vault)
         self._settings = self._make_settings(public_key)
         self._session = self._make_session(fetcher)
 
@@ -147,6 +153,8 @@ class _Agent:
         waking = asyncio.ensure_future(self._forward())
         stopped: asyncio.Future[Any] = asyncio.ensure_future(stop.wait())
         parts: list[asyncio.Future[Any]] = [*pollers, keeping, talking, waking, stopped]
+        if self._pushes is not None:
+            parts.append(asyncio.ensure_future(self._listen(self._pushes)))
         ready()
         _LOG.info(
             "edge.ready",
@@ -182,6 +190,39 @@ class _Agent:
             await self._collector.stored.wait()
             self._collector.stored.clear()
             self._publisher.wake()
+
+    def _make_pushes(self, keys: KeyRing, vault: KeyVault | None) -> "PushDesk | None":
+        if not self._config.push_port:
+            return None
+        # imported here so that an agent without pushes needs no more than before
+        from edge.acquire.push import PushDesk
+
+        return PushDesk(
+            self._config.meters,
+            keys_of=lambda meter: (keys if vault is None else vault.over(keys, meter)).of(meter),
+            counters=self._outbox.counters,
+            floors=self._outbox.push_floors,
+            clock=self._clock,
+            sink=self._collector,
+            status=self._status,
+        )
+
+    async def _listen(self, desk: "PushDesk") -> None:
+        """Hear pushes until cancelled; a port that is taken is tried again, for it may be freed."""
+        from edge.links.push import PushListener
+
+        host, port = self._config.push_host or "0.0.0.0", self._config.push_port  # noqa: S104
+        while True:
+            listener = PushListener()
+            try:
+                await listener.listen_udp(host, port)
+                await listener.listen_tcp(host, port)
+                await desk.run(listener)
+            except OSError as error:
+                _LOG.error("edge.push.port", extra={"fields": {"cause": str(error)[:200]}})
+            finally:
+                await listener.close()
+            await asyncio.sleep(_PORT_PAUSE)
 
     def _make_settings(self, public_key: Ed25519PublicKey) -> SettingsKeeper:
         return SettingsKeeper(
@@ -221,6 +262,7 @@ class _Agent:
                 sink=self._collector,
                 turns=turns[item.shared_line],
                 coverage=self._outbox.coverage.of(item.meter),
+                event_mark=self._outbox.event_marks.of(item.meter),
                 clock_book=self._outbox.clock_sets,
                 heard=self._heard,
                 status=self._status,

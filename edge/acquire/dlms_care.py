@@ -10,12 +10,15 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
-from edge.acquire.dlms_session import DlmsSession
-from protocols.dlms.classes import image, security_setup
+from edge.acquire.dlms_session import DlmsSession, present
+from protocols.dlms.classes import image, limiter, scripts, security_setup
 from protocols.dlms.classes.association_ln import OBJECT_LIST, ObjectView, decode_object_list
 from protocols.dlms.classes.image import ImageStatus
 from protocols.dlms.classes.security_setup import KeyId
-from protocols.dlms.reference import Access
+from protocols.dlms.classes.typed import Typed, attributes_of
+from protocols.dlms.obis import Obis
+from protocols.dlms.reference import Access, Attribute
+from protocols.dlms.values import double_long_unsigned, long_unsigned
 from protocols.errors import PeerError
 from protocols.mqtt.upkeep import NewKeys
 
@@ -24,6 +27,7 @@ _STEP = 16
 _ROUNDS = 3
 _POLLS, _PAUSE = 120, 0.5
 _T = TypeVar("_T")
+_Kind = TypeVar("_Kind", bound=Typed)
 
 Progress = Callable[[int, int], None]
 """Blocks that the meter has, of how many."""
@@ -181,3 +185,23 @@ async def send_keys(session: DlmsSession, master: bytes, keys: NewKeys) -> None:
 async def read_objects(session: DlmsSession) -> ObjectView:
     """Return what the association shows, unknown classes among it."""
     return decode_object_list(await session.get_one(OBJECT_LIST))
+
+
+async def read_typed(session: DlmsSession, kind: type[_Kind], name: Obis) -> _Kind:
+    """Return one object of a typed class. Raises: PeerError `dlms.access` and others."""
+    asked = attributes_of(kind, name)
+    got = await session.get(*asked)
+    return kind.of([present(at, value) for at, value in zip(asked, got, strict=True)])
+
+
+async def run_script(session: DlmsSession, table: Obis, number: int) -> None:
+    """Run a script of a table. Raises: PeerError `dlms.action_refused` and others."""
+    method = Attribute(class_id=scripts.SCRIPT_CLASS, name=table, index=scripts.EXECUTE)
+    await session.act(method, long_unsigned(number))
+
+
+async def set_limit(session: DlmsSession, raw: int, over_seconds: int) -> None:
+    """Write the limiter: how long first, so that no older time holds for the new threshold."""
+    for index, number in ((limiter.OVER_SECONDS, over_seconds), (limiter.NORMAL, raw)):
+        at = Attribute(class_id=limiter.LIMITER_CLASS, name=limiter.LIMITER, index=index)
+        await session.set(at, double_long_unsigned(number))

@@ -44,6 +44,7 @@ def build_driver(
             authentication=config.authentication,
             ciphered=config.ciphered,
             dedicated=config.dedicated_key,
+            event_profile=config.event_profile,
             weak_hls=config.weak_hls,
             password=secrets.password,
             system_title=keys.system_title,

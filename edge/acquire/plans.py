@@ -20,6 +20,7 @@ def plan_of(config: EdgeConfig, meter: MeterConfig) -> MeterPlan:
             backfill_pause=config.backfill_pause_seconds,
             chunk=timedelta(days=config.backfill_days),
             offline=config.offline_poll_seconds,
+            events=config.events_seconds,
         ),
         clock_limit=timedelta(seconds=config.clock_limit_seconds),
         clock_rules=config.clock_rules_of(meter),

@@ -14,8 +14,10 @@ from edge.outbox.commands import CommandBook
 from edge.outbox.counters import Counters
 from edge.outbox.coverage import CoverageBook
 from edge.outbox.database import OutboxDatabase, OutboxError
+from edge.outbox.event_marks import EventMarks
 from edge.outbox.firmware import FirmwareBook
 from edge.outbox.images import ImageShelf
+from edge.outbox.push_floors import PushFloors
 from edge.outbox.settings import SettingsBook
 from edge.outbox.vault import KeyVault
 
@@ -33,8 +35,10 @@ class Outbox:
         self.commands = CommandBook(self._database)
         self.counters = Counters(self._database)
         self.coverage = CoverageBook(self._database)
+        self.event_marks = EventMarks(self._database)
         self.clock_sets = ClockSets(self._database)
         self.settings = SettingsBook(self._database)
+        self.push_floors = PushFloors(self._database)
         self.firmware = FirmwareBook(self._database)
         self.images = ImageShelf(path)
 

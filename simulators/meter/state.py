@@ -146,6 +146,8 @@ class SimulatedMeter:
         self.control_state = RelayState.CONNECTED
         self._output = True
         self._tripped_ms: int | None = None
+        self.beat: Callable[[], None] = _rest
+        """What the meter does by itself whenever its world's clock beats."""
         self._cuts: list[tuple[int, int]] = []
         """Power cuts as true [begin, end); the last one's end is far away while it lasts."""
         self._now_ms = now_ms
@@ -230,6 +232,7 @@ class SimulatedMeter:
 
     def close_intervals(self) -> int:
         """Write what the profile closed since the last time into the ledger; return how many."""
+        self.beat()
         return self._close_until(self._now_ms())
 
     def _close_until(self, now_ms: int) -> int:
@@ -464,6 +467,10 @@ class SimulatedMeter:
             wh=rows.wh[known],
             status=rows.status[known],
         )
+
+
+def _rest() -> None:
+    """Do nothing: a meter without a limiter."""
 
 
 def _rows(seconds: int, marks: NDArray[np.int64], wh: NDArray[np.int64]) -> ProfileRows:

@@ -15,7 +15,8 @@ from protocols.dlms.reference import Access
 from protocols.dlms.serving import AccessRefusedError
 from protocols.dlms.values import Value, array, as_octets, double_long, enum, octet_string
 from simulators.fleet import SimMeter
-from simulators.meter.memory import MeterMemory
+from simulators.meter.dlms_parts import Part, stamp
+from simulators.meter.state import SimulatedMeter
 
 BALANCE = "balance_cents"
 TOKEN_OCTETS = 12
@@ -40,14 +41,25 @@ def _seal(spec: SimMeter, plain: bytes) -> bytes:
 class TokenGateway:
     """The gateway object; all that it knows is in the meter's memory."""
 
-    def __init__(self, spec: SimMeter, memory: MeterMemory, now: Callable[[], bytes]) -> None:
-        """Take the meter's memory; `now` gives its own time as a date-time."""
-        self._spec = spec
-        self._memory = memory
-        self._now = now
+    def __init__(self, meter: SimulatedMeter) -> None:
+        """Go on with what the meter remembers."""
+        self._meter = meter
+        self._spec = meter.spec
+        self._memory = meter.memory
 
-    def tellers(self) -> dict[int, Callable[[], Value]]:
-        """Return the attributes by index."""
+    def part(self) -> Part:
+        """Return gateway and credit."""
+        part = Part()
+        part.tell_all(token_gateway.CLASS_ID, token_gateway.GATEWAY, self._tellers())
+        part.let_act(token_gateway.CLASS_ID, token_gateway.GATEWAY, self._act)
+        credit = token_gateway.CREDIT_AMOUNT
+        balance = self._memory.remembered
+        part.tell(
+            credit.class_id, credit.name, credit.index, lambda _: double_long(balance(BALANCE))
+        )
+        return part
+
+    def _tellers(self) -> dict[int, Callable[[], Value]]:
         return {
             token_gateway.TOKEN: lambda: octet_string(self._memory.kept(_LAST)),
             token_gateway.TOKEN_TIME: lambda: octet_string(self._memory.kept(_TIME) or _NEVER),
@@ -56,11 +68,7 @@ class TokenGateway:
             token_gateway.STATUS: lambda: TokenStatus(code=self._code).encode(),
         }
 
-    def balance(self) -> Value:
-        """Return the credit that tokens have brought, in cents."""
-        return double_long(self._memory.remembered(BALANCE))
-
-    def act(self, method: int, parameter: Value | None) -> None:
+    def _act(self, method: int, parameter: Value | None) -> None:
         """Take a token; what became of it is in the status. Raises: AccessRefusedError."""
         if method != token_gateway.ENTER or parameter is None:
             raise AccessRefusedError(Access.UNDEFINED)
@@ -69,7 +77,7 @@ class TokenGateway:
         # each step leaves a state that tells no lie, should the next never come
         self._memory.keep(_STATUS, bytes((TokenCode.RECEIVED,)))
         self._memory.keep(_LAST, token)
-        self._memory.keep(_TIME, self._now())
+        self._memory.keep(_TIME, as_octets(stamp(self._meter.snapshot().device_ms)))
         if code is TokenCode.EXECUTED:
             # the number first: killed between the two, a token is lost and never counts twice
             used = sorted({*self._used(), number})[-_REMEMBERED:]

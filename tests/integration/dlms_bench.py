@@ -93,3 +93,18 @@ async def driven(
         await server.close()
         outbox.close()
         bench.close()
+
+
+@contextlib.asynccontextmanager
+async def driver_at(
+    folder: Path, server: DlmsMeterServer, **changes: Any
+) -> AsyncIterator[DlmsDriver]:
+    """Yield another driver before a meter that is served already."""
+    outbox = OutboxDatabase(folder / "other.sqlite")
+    target = target_of(server.meter.spec, server.port, **changes)
+    driver = DlmsDriver(target, Counters(outbox), MovingNow())
+    try:
+        yield driver
+    finally:
+        await driver.close()
+        outbox.close()

@@ -334,6 +334,20 @@ def test_events_are_kept_once(db: Database) -> None:
         assert ingest.events_of(conn, M1) == [event]
 
 
+def test_entries_of_two_logs_that_mean_the_same_at_one_instant_are_two_events(
+    db: Database,
+) -> None:
+    twins = [
+        EndDeviceEvent(meter=M1, code=EventCode.WRONG_PASSWORD, at=ORIGIN, origin=origin)
+        for origin in ("idis/99.98.1/46", "idis/99.98.1/46#2", "idis/99.98.4/46")
+    ]
+    send(db, a_batch(1, [], events=tuple(twins)))
+    send(db, a_batch(2, [], events=tuple(reversed(twins))))
+    with db.transaction() as conn:
+        kept = ingest.events_of(conn, M1)
+    assert sorted(event.origin for event in kept) == [twin.origin for twin in twins]
+
+
 def test_missing_batch_numbers_are_counted(db: Database) -> None:
     for seq in (1, 2, 5):
         send(db, a_batch(seq, []))

@@ -45,10 +45,10 @@ WHERE c.meter = %(meter)s
 ORDER BY c.at DESC LIMIT %(limit)s;
 
 -- insert_event
--- One row; a known (meter, code, at) is the same event again.
+-- One row; a known (meter, code, at, origin) is the same event again.
 INSERT INTO ingest.event (meter, code, at, origin, detail, received_at)
 VALUES (%(meter)s, %(code)s, %(at)s, %(origin)s, %(detail)s, %(received_at)s)
-ON CONFLICT (meter, code, at) DO NOTHING;
+ON CONFLICT (meter, code, at, origin) DO NOTHING;
 
 -- events_of
 -- Events of one meter, newest first.
