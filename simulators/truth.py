@@ -92,6 +92,7 @@ class TruthLedger:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         self._connection.execute("PRAGMA journal_mode=WAL")
+        self._durable: bool | None = None
         self._connection.executescript(_SCHEMA)
         self._bind(path, fleet)
         with self._transaction():
@@ -162,7 +163,12 @@ class TruthLedger:
             )
 
     def served(self, meter: str, at_ms: int, channel: int, raw: int, scaler: int) -> None:
-        """Keep an energy register value that is about to be answered."""
+        """
+        Keep an energy register value that is about to be answered.
+
+        Never by an fsync: thousands of answers a second would wait for it, one after the other.
+        """
+        self._sync(durable=False)
         self._connection.execute(
             "INSERT INTO served VALUES (?, ?, ?, ?, ?)", (meter, at_ms, channel, raw, scaler)
         )
@@ -258,14 +264,21 @@ class TruthLedger:
                     "give another truth file or remove this one"
                 )
 
+    def _sync(self, *, durable: bool) -> None:
+        """Say how the next commit goes to disk; within a transaction it was said at its begin."""
+        if durable is self._durable or self._connection.in_transaction:
+            return
+        # NORMAL outlives a killed process at no cost, FULL a power cut at the price of an fsync
+        self._connection.execute(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
+        self._durable = durable
+
     @contextmanager
     def _transaction(self, *, durable: bool = False) -> Iterator[None]:
         connection = self._connection
         if connection.in_transaction:
             yield
             return
-        # NORMAL outlives a killed process at no cost, FULL a power cut at the price of an fsync
-        connection.execute(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
+        self._sync(durable=durable)
         connection.execute("BEGIN IMMEDIATE")
         try:
             yield
