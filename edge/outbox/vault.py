@@ -48,9 +48,10 @@ class KeyVault:
             ).fetchall()
         return [MeterId(row[0]) for row in rows]
 
-    def over(self, keys: KeyRing) -> KeyRing:
-        """Return the keys of the file with those laid over that meters were given since."""
-        meters = {meter: self._over(meter, known) for meter, known in keys.meters.items()}
+    def over(self, keys: KeyRing, *only: MeterId) -> KeyRing:
+        """Return the keys of the file, of all or `only` some, under those given since."""
+        wanted = {meter: keys.of(meter) for meter in only} if only else keys.meters
+        meters = {meter: self._over(meter, known) for meter, known in wanted.items()}
         return replace(keys, meters=meters)
 
     def keeper(self, meter: MeterId) -> "MeterVault":

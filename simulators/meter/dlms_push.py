@@ -12,8 +12,6 @@ from protocols.dlms.security import seal
 from protocols.dlms.values import (
     Value,
     double_long_unsigned,
-    enum,
-    integer,
     octet_string,
     structure,
 )
@@ -42,12 +40,11 @@ class Pusher:
 
     def body(self, *, register_wh: int, at_ms: int, alarms: int = 0, gasp: int = 0) -> Value:
         """Return the values as `PUSH_OBJECTS` lists them."""
-        unit = channel_unit(Channel.IMPORT_WH, 0)
         return structure(
             octet_string(self._server.meter.spec.meter.encode()),
             octet_string(encode_moment(from_ms(at_ms), deviation=0)),
             double_long_unsigned(register_wh),
-            structure(integer(0), enum(int(unit.unit))),
+            channel_unit(Channel.IMPORT_WH, 0).encode(),
             double_long_unsigned(alarms),
             double_long_unsigned(gasp),
         )
@@ -59,5 +56,6 @@ class Pusher:
         if plain:
             return pack(MANAGEMENT_SAP, PUSH_SAP, text)
         title = self._server.meter.spec.system_title
-        sealed = seal(self._server.key_store.current(), title, self._server.next_counter(), text)
+        (counter,) = self._server.meter.reserve_counters(1)
+        sealed = seal(self._server.key_store.current(), title, counter, text)
         return pack(MANAGEMENT_SAP, PUSH_SAP, encode_ciphered(title, sealed))
