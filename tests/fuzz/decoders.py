@@ -38,14 +38,22 @@ from protocols.dlms.classes import (
     association_ln,
     clock,
     columns,
+    event_log,
     image,
     profile,
     register,
     security_setup,
+    token_gateway,
 )
+from protocols.dlms.classes.calendar import Calendar, SapAssignment
+from protocols.dlms.classes.demand import DemandRegister, ExtendedRegister
+from protocols.dlms.classes.limiter import Limiter, RegisterMonitor
+from protocols.dlms.classes.scripts import ScriptTable, SingleActionSchedule
+from protocols.dlms.classes.typed import Typed
 from protocols.dlms.hdlc_control import decode_limits
 from protocols.dlms.mode_e import Identification, ModeEMeter, SignOn
 from protocols.dlms.security import Keys
+from protocols.dlms.values import NULL
 from protocols.dlms.wrapper import Unwrapper, pack
 from protocols.dlt645 import bcd, items, records, relay
 from protocols.dlt645.frame import FrameReader as DltReader
@@ -126,6 +134,23 @@ def check(decoder: Decoder, octets: bytes, *codes: str) -> None:
 
 def _value(opener: Callable[[axdr.Value], object]) -> Decoder:
     return lambda octets: opener(axdr.decode_whole(octets))
+
+
+def _typed(kind: type[Typed]) -> Decoder:
+    """Read a typed object of as many values as it has, null where the octets end."""
+
+    def read(octets: bytes) -> None:
+        values, at = [], 0
+        while len(values) < len(kind.INDEXES):
+            value, at = axdr.decode(octets, at) if at < len(octets) else (NULL, at)
+            values.append(value)
+        kind.of(values)
+
+    return read
+
+
+def _log(octets: bytes) -> None:
+    event_log.decode_log(axdr.decode_whole(octets), event_log.LogLayout(width=2, clock=0, code=1))
 
 
 def _plain(opener: Callable[[object], object], content_type: str = envelope.CBOR) -> Decoder:
@@ -252,6 +277,22 @@ DLMS: dict[str, Decoder] = {
     "image-active": _value(image.decode_to_activate),
     "image-status": _value(image.status_of),
     "keys": _value(lambda value: security_setup.decode_transfer(bytes(16), value)),
+}
+TYPED_CLASSES: tuple[type[Typed], ...] = (
+    ExtendedRegister,
+    DemandRegister,
+    ScriptTable,
+    SingleActionSchedule,
+    SapAssignment,
+    Calendar,
+    RegisterMonitor,
+    Limiter,
+)
+TYPED_OBJECTS = {f"typed-{kind.__name__}": _typed(kind) for kind in TYPED_CLASSES}
+DLMS |= TYPED_OBJECTS | {
+    "event-log": _log,
+    "token-status": _value(token_gateway.decode_status),
+    "token-descriptions": _value(token_gateway.decode_descriptions),
 }
 DLT645: dict[str, Decoder] = {
     "dlt645": decode_frame,

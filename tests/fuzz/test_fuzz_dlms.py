@@ -15,7 +15,8 @@ from protocols.dlms.server import ServerConnection, ServerProfile
 from protocols.dlms.values import array, integer, unsigned
 from protocols.dlms.wrapper import Unwrapper, pack
 from protocols.errors import PeerError
-from tests.fuzz.decoders import DLMS, KEYS, check
+from tests.fuzz.decoders import DLMS, KEYS, TYPED_OBJECTS, check
+from tests.unit.dlms.test_dlms_typed_classes import OBJECTS
 
 FRAMES = [
     bytes.fromhex(text)
@@ -65,10 +66,16 @@ FRAMES = [
 ]
 
 
+TYPED = {
+    f"typed-{type(thing).__name__}": b"".join(axdr.encode(value) for value in thing.encode())
+    for thing in OBJECTS
+}
+
+
 @st.composite
-def spoilt(draw):
+def spoilt(draw, frames=FRAMES):
     """A known frame with octets changed, cut out, doubled or put in."""
-    octets = bytearray(draw(st.sampled_from(FRAMES)))
+    octets = bytearray(draw(st.sampled_from(frames)))
     for _ in range(draw(st.integers(0, 6))):
         at = draw(st.integers(0, max(0, len(octets) - 1)))
         how = draw(st.sampled_from(["set", "cut", "double", "insert", "end"]))
@@ -93,6 +100,19 @@ OCTETS = st.one_of(st.binary(max_size=400), spoilt())
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_every_decoder_is_total(name, octets):
     check(DLMS[name], octets, "dlms.", "hdlc.", "mode_e.")
+
+
+@pytest.mark.parametrize("name", TYPED)
+@given(octets=spoilt(list(TYPED.values())))
+@settings(max_examples=300, deadline=None)
+def test_every_typed_object_is_total(name, octets):
+    check(DLMS[name], octets, "dlms.")
+
+
+def test_every_typed_object_has_a_known_beginning():
+    assert TYPED.keys() == TYPED_OBJECTS.keys()
+    for name, octets in TYPED.items():
+        DLMS[name](octets)
 
 
 @given(OCTETS)
