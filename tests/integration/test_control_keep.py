@@ -5,7 +5,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from cloud.control import service as control
-from cloud.control.model import KeepPower, Refusal, RelayPosition
+from cloud.control.model import KeepPower, NewToken, Refusal, RelayPosition
 from cloud.signer import service as signer
 from cloud.store.db import Database
 from protocols.errors import RefusedError
@@ -326,3 +326,36 @@ def test_a_switch_is_read_on_demand_and_keeps_no_reconnect_waiting(db: Database)
     carried(db, back, 1, clock)
     with db.transaction() as conn:
         assert control.supply_of(conn, point(1)).relay_state is RelayPosition.CONNECTED
+
+
+@pytest.mark.req("D8")
+def test_the_audit_sees_what_went_past_every_guard(db: Database, database_dsn: str) -> None:
+    build(db, 1, keeps_power=True, token_kind="sts")
+    clock = StillClock()
+    kept(db, 1, clock)
+    wish = control.request_end_keep_power(
+        db, point(1), actor="user:reza", reason="moved", now=clock.now()
+    )
+    end = control.approve_end_keep_power(db, wish.id, actor="user:lin", now=clock.now())
+    carried(db, end, 1, clock)
+    taken = control.deliver_token(
+        db, NewToken(source="bank", key="K", usage_point=point(1), kind="sts", opaque=b"1"),
+        actor="system:bank", now=clock.now(),
+    )  # fmt: skip
+    orders = []
+    for _ in range(2):
+        [order] = control.issue_tokens(db, clock)
+        control.prepare(db, clock)
+        clock.move(seconds=200)
+        control.expire_commands(db, clock)
+        orders.append(order)
+    assert taken.state == "waiting"
+    assert audited(db, clock.now()) == {}
+    for order in orders:
+        ack(db, order, 1, Stage.DONE, at=clock.now())
+    assert audited(db, clock.now()) == {"C4": 1}
+    with psycopg.connect(database_dsn) as conn:
+        conn.execute("SET session_replication_role = replica")
+        conn.execute("ALTER TABLE control.keep_release DROP CONSTRAINT keep_release_two_people")
+        conn.execute("UPDATE control.keep_release SET approved_by = requested_by")
+    assert audited(db, clock.now()) == {"C3": 1, "C4": 1, "S2": 1}
