@@ -1,9 +1,9 @@
 """Verbs that order one meter: keep power, end that, carry a token, read a switch."""
 
-import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
@@ -12,7 +12,14 @@ import typer
 
 from cloud.store.clock import Clock
 from cloud.store.db import Database
-from meterloop.cli.answer import ConfigFile, JsonFlag, failures_told, installation_from, say
+from meterloop.cli.answer import (
+    ConfigFile,
+    JsonFlag,
+    failures_told,
+    installation_from,
+    say,
+    who_types,
+)
 from meterloop.config import ConfigError
 from meterloop.stack import address_of_database
 from protocols.errors import RefusedError
@@ -40,6 +47,7 @@ def register(control: typer.Typer) -> None:
     control.command("token")(token)
     control.command("read-relay")(read_relay)
     control.command("show")(show)
+    control.command("policy")(policy)
 
 
 def keep_power(
@@ -154,6 +162,31 @@ def show(supply: Supply, *, config: ConfigFile = None, as_json: JsonFlag = False
         say(answer, as_json=as_json, text="\n".join(lines))
 
 
+def policy(
+    *,
+    push_keep_power: Annotated[
+        bool | None,
+        typer.Option(
+            "--push-keep-power/--no-push-keep-power",
+            help="Whether meters of protected supplies are told to keep power.",
+        ),
+    ] = None,
+    config: ConfigFile = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Show the settings of the gate; change whether protections reach the meters."""
+    from cloud.control import service
+
+    with _desk(config, as_json=as_json) as desk:
+        if push_keep_power is not None:
+            service.set_policy(
+                desk.db, actor=desk.actor, now=desk.now(), push_keep_power=push_keep_power
+            )
+        with desk.db.transaction() as conn:
+            found = service.policy(conn)
+        say(asdict(found), as_json=as_json)
+
+
 class _Desk:
     """One person at the command line with the database before him."""
 
@@ -162,7 +195,7 @@ class _Desk:
         self.now: Callable[[], datetime] = clock.now
         self.monotonic = clock.monotonic
         self.as_json = as_json
-        self.actor = f"user:{os.environ.get('SUDO_USER') or os.environ.get('USER') or 'operator'}"
+        self.actor = who_types()
 
 
 @contextmanager

@@ -147,6 +147,17 @@ def test_what_cannot_be_ordered_is_refused_in_words(
     assert told["error"]["message"]
 
 
+@pytest.mark.req("D8")
+def test_protections_reach_the_meters_where_somebody_wants_it(
+    counter: Counter, db: Database
+) -> None:
+    assert counter.says("policy")[1]["push_keep_power"] is False
+    assert counter.says("policy", "--push-keep-power")[1]["push_keep_power"] is True
+    with db.transaction() as conn:
+        assert control.policy(conn).push_keep_power is True
+    assert counter.says("policy", "--no-push-keep-power")[1]["push_keep_power"] is False
+
+
 def test_a_wish_is_taken_back(counter: Counter, db: Database) -> None:
     with Edge(db, Stage.EXPIRED):
         counter.says("keep-power", POINT, "--reason", "ventilator", "--wait", "30")
