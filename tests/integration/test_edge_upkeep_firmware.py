@@ -198,3 +198,28 @@ def test_an_order_whose_image_does_not_come_in_time_is_expired(
                 assert (end.stage, end.reason) == (Stage.EXPIRED, "expired")
 
     asyncio.run(story())
+
+
+@pytest.mark.req("A10")
+def test_an_image_waits_for_its_hour(mqtt_broker: BrokerAddress, tmp_path: Path) -> None:
+    async def story() -> None:
+        async with (
+            simulated(tmp_path) as server,
+            cloud(mqtt_broker, "C-hour") as there,
+            image_server(mqtt_broker, "C-hour") as store,
+        ):
+            _, config = configured(tmp_path, mqtt_broker, "C-hour", server.port)
+            async with agent_of(config):
+                await there.online()
+                hour = datetime.now(UTC) + timedelta(seconds=6)
+                order = firmware("C-hour", store.hold(BLOB), activate=True, activate_at=hour)
+                await there.order(order)
+                await there.until(lambda: server.images.received == -(-len(BLOB) // 128))
+                await asyncio.sleep(0.5)
+                assert server.images.active == b""
+                end = await end_of(there, order)
+                assert (end.stage, end.evidence["activated"]) == (Stage.DONE, True)
+                assert end.at >= hour.replace(microsecond=0)
+                assert server.images.active == BLOB
+
+    asyncio.run(story())
