@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -233,13 +234,16 @@ class KeyRing:
         return self.meters.get(meter, MeterKeys())
 
 
-_ADAPTER = TypeAdapter(EdgeConfig)
+@cache
+def _adapter() -> TypeAdapter[EdgeConfig]:
+    # an agent that was given its settings already typed is spared the memory
+    return TypeAdapter(EdgeConfig)
 
 
 def config_from_json(text: str | bytes, *, source: str = "configuration") -> EdgeConfig:
     """Return the configuration in a JSON text. Raises: ConfigError naming each key at fault."""
     try:
-        return _ADAPTER.validate_json(text)
+        return _adapter().validate_json(text)
     except ValidationError as error:
         lines = [
             f"{'.'.join(str(part) for part in item['loc']) or 'file'}: {item['msg']}"
