@@ -43,6 +43,8 @@ class Refusal(StrEnum):
     NO_KEYS = "upkeep.takes_no_keys"
     SETTING = "upkeep.setting"
     STAGES = "upkeep.stages"
+    NO_REASON = "upkeep.no_reason"
+    ACTIVATION = "upkeep.activation"
     BUSY = "upkeep.target_busy"
     SAME_PERSON = "upkeep.same_person"
     NOT_A_PERSON = "upkeep.not_a_person"

@@ -48,6 +48,8 @@ def refuse_wish(wish: Wish, *, now: datetime) -> tuple[Refusal, str] | None:
     """Return the first reason not to take a wish, and what to say of it; None when it may stand."""
     if not is_person(wish.requested_by):
         return Refusal.NOT_A_PERSON, f"{wish.requested_by} is no person"
+    if not wish.reason.strip():
+        return Refusal.NO_REASON, "a reason must be given"
     if not wish.targets:
         return Refusal.NO_TARGETS, "nothing is named that it is for"
     names = [target.meter for target in wish.targets]
@@ -60,6 +62,8 @@ def refuse_wish(wish: Wish, *, now: datetime) -> tuple[Refusal, str] | None:
         return Refusal.EXPIRED, f"it must end within {LONGEST_HOURS} hours from now"
     if wish.activate_at is not None and not now < wish.activate_at < wish.until:
         return Refusal.EXPIRED, "activation must lie before the end of the rollout"
+    if wish.activate_at is not None and not wish.activate:
+        return Refusal.ACTIVATION, "a time of activation is given, but no activation is asked for"
     return _refuse_content(wish)
 
 

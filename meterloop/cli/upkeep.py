@@ -1,7 +1,6 @@
 """Verbs that keep agents and meters in good order: settings, firmware, keys, and their rollouts."""
 
 import json
-import os
 import secrets
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,7 +15,14 @@ from cloud.store.clock import Clock
 from cloud.store.db import Database
 from cloud.upkeep import service
 from cloud.upkeep.model import Image, Kind, RolloutId, Stages, Target, Wish
-from meterloop.cli.answer import ConfigFile, JsonFlag, failures_told, installation_from, say
+from meterloop.cli.answer import (
+    ConfigFile,
+    JsonFlag,
+    failures_told,
+    installation_from,
+    say,
+    who_types,
+)
 from meterloop.cli.rollouts import image_row, rollout_row, tell_rollout
 from meterloop.config import ConfigError, write_private
 from meterloop.stack import address_of_database
@@ -225,7 +231,7 @@ def show(
 def _desk(config: Path | None) -> Iterator[_Desk]:
     installation = installation_from(config)
     now = Clock(scale=TimeScale.parse(installation.time.scale)).now()
-    actor = f"user:{os.environ.get('SUDO_USER') or os.environ.get('USER') or 'operator'}"
+    actor = who_types()
     dsn = address_of_database(installation)
     with Database(dsn, application="meterloop-cli", size=1) as db:
         yield _Desk(db, actor, now)

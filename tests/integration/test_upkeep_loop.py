@@ -208,6 +208,12 @@ def test_an_image_of_100_kb_reaches_the_meter_runs_and_is_read_back(
     with db.transaction() as conn:
         [rollout] = upkeep.rollouts(conn)
     assert rollout.state is RolloutState.FINISHED
+    with psycopg.connect(database_dsn) as owner:
+        rows = owner.execute(
+            "SELECT (SELECT count(*) FROM control.stray_ack), (SELECT count(*) FROM control.ack),"
+            " (SELECT count(*) FROM upkeep.stray_ack)"
+        ).fetchone()
+    assert rows == (0, 0, 0), "each answer is taken by the one whose order it answers"
 
 
 @pytest.mark.req("A5")

@@ -99,6 +99,7 @@ def test_a_good_wish_is_taken() -> None:
     [
         ({"requested_by": "system:billing"}, Refusal.NOT_A_PERSON),
         ({"requested_by": "user:"}, Refusal.NOT_A_PERSON),
+        ({"reason": " "}, Refusal.NO_REASON),
         ({"targets": ()}, Refusal.NO_TARGETS),
         ({"targets": (TARGET, TARGET)}, Refusal.BUSY),
         ({"stages": Stages(first=0)}, Refusal.STAGES),
@@ -107,6 +108,7 @@ def test_a_good_wish_is_taken() -> None:
         ({"until": NOW}, Refusal.EXPIRED),
         ({"until": NOW + timedelta(days=8)}, Refusal.EXPIRED),
         ({"activate_at": NOW + timedelta(hours=2)}, Refusal.EXPIRED),
+        ({"activate_at": NOW + timedelta(minutes=2)}, Refusal.ACTIVATION),
         ({"settings": {"outbox": 3}}, Refusal.SETTING),
         ({"settings": {"poll_seconds": 0}}, Refusal.SETTING),
         ({"settings": {"poll_seconds": float("nan")}}, Refusal.SETTING),
