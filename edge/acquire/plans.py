@@ -7,6 +7,9 @@ from edge.acquire.plan import Cadence
 from edge.acquire.poll import MeterPlan
 from edge.config import EdgeConfig, MeterConfig
 
+_BUS_PATIENCE = 5
+"""Logs of meters that share a line are read so many times less often: the bus is the limit."""
+
 
 def plan_of(config: EdgeConfig, meter: MeterConfig) -> MeterPlan:
     """Return how one meter is read."""
@@ -20,7 +23,7 @@ def plan_of(config: EdgeConfig, meter: MeterConfig) -> MeterPlan:
             backfill_pause=config.backfill_pause_seconds,
             chunk=timedelta(days=config.backfill_days),
             offline=config.offline_poll_seconds,
-            events=config.events_seconds,
+            events=config.events_seconds * (_BUS_PATIENCE if meter.shared_line else 1),
         ),
         clock_limit=timedelta(seconds=config.clock_limit_seconds),
         clock_rules=config.clock_rules_of(meter),
