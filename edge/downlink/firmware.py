@@ -101,10 +101,14 @@ class Firmware:
                 source, order = command.id, firmware_of(command)
                 self._check(command, order)
         except PeerError as error:
+            fresh = stage is Stage.ACCEPTED
             await self._advance(
-                command, CommandEvent.REFUSE, Stage.REFUSED, reason=Reason.UPKEEP_SHAPE.value,
+                command,
+                CommandEvent.REFUSE if fresh else CommandEvent.FAIL,
+                Stage.REFUSED if fresh else Stage.FAILED,
+                reason=Reason.UPKEEP_SHAPE.value,
                 evidence={"detail": error.message},
-            )  # fmt: skip
+            )
             return
         if stage is Stage.ACCEPTED and not await self._begun(work, order, source):
             return

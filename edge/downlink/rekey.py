@@ -70,7 +70,10 @@ class Rekeying:
             if pending is not None and (stage is Stage.ACCEPTED or pending != new):
                 # what an earlier order left undecided comes first
                 if not await self._settled(port, pending, before=command):
-                    await self._end(command, CommandEvent.LAPSE, Stage.EXPIRED, Reason.EXPIRED)
+                    fresh = stage is Stage.ACCEPTED
+                    event = CommandEvent.LAPSE if fresh else CommandEvent.FAIL
+                    end = Stage.EXPIRED if fresh else Stage.FAILED
+                    await self._end(command, event, end, Reason.EXPIRED)
                     return
                 pending = None
             if stage is Stage.ACCEPTED and not await self._advance(
