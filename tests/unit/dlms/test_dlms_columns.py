@@ -176,6 +176,14 @@ def test_a_number_beyond_any_energy_is_refused(number):
     assert refused.value.code == "dlms.profile"
 
 
+def test_a_meter_cannot_say_what_is_ours_to_say():
+    told_by_meter = double_long_unsigned(0xFFFF_FF01)
+    stamp = octet_string(encode_moment(BEGIN, deviation=0))
+    octets = encode(array([structure(stamp, told_by_meter, double_long_unsigned(5))]))
+    general = profile.decode_rows(decode_whole(octets), LAYOUT)
+    assert list(read_columns(octets, LAYOUT, (2,)).status) == [int(general[0].status)] == [1]
+
+
 def test_rows_in_any_order_are_sorted_and_keep_their_values():
     rows = [
         structure(
