@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import os
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from protocols.mqtt.broker import BrokerAddress
 from protocols.mqtt.downlink import Command, Verb
 from protocols.mqtt.upkeep import NewKeys, seal_keys
 from protocols.mqtt.uplink import FINAL, Ack, Stage
+from simulators.faults import Fault
 from tests.integration.edge_harness import Cloud, cloud
 from tests.integration.edge_upkeep_kit import upkeep_order
 from tests.integration.edge_upkeep_meter import (
@@ -27,13 +29,19 @@ from tests.integration.edge_upkeep_meter import (
 NEW = NewKeys(encryption_key=b"E" * 16, authentication_key=b"A" * 16)
 
 
-def rekey(name: str, keys: NewKeys = NEW, *, transport: bytes = TRANSPORT) -> Command:
+def rekey(
+    name: str,
+    keys: NewKeys = NEW,
+    *,
+    transport: bytes = TRANSPORT,
+    lasts: timedelta = timedelta(seconds=60),
+) -> Command:
     """Return an order to change the meter's keys."""
     bare = upkeep_order(name, Verb.REKEY, {}, meter=SPEC.meter)
     args = seal_keys(
         keys, transport, nonce=os.urandom(12), concentrator=bare.concentrator, meter=bare.meter
     )
-    return upkeep_order(name, Verb.REKEY, dict(args), meter=SPEC.meter)
+    return upkeep_order(name, Verb.REKEY, dict(args), meter=SPEC.meter, lasts=lasts)
 
 
 async def end_of(there: Cloud, order: Command) -> Ack:
@@ -149,3 +157,34 @@ def test_a_vault_opens_with_its_own_transport_key_alone(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="put the earlier one back"):
         outbox.vault(bytes(32)).over(ring)
     outbox.close()
+
+
+@pytest.mark.req("D9")
+def test_keys_of_a_meter_that_falls_silent_are_doubtful_and_settled_when_it_is_back(
+    mqtt_broker: BrokerAddress, tmp_path: Path
+) -> None:
+    async def story() -> None:
+        async with simulated(tmp_path) as server, cloud(mqtt_broker, "C-doubt") as there:
+            _, config = configured(
+                tmp_path, mqtt_broker, "C-doubt", server.port, meter={"timeout_seconds": 0.5}
+            )
+            path = tmp_path / "edge.json"
+            order = rekey("C-doubt", lasts=timedelta(seconds=6))
+            async with RealVictim(path, "edge.before_promote") as victim:
+                await there.online()
+                await there.order(order)
+                await victim.dies()
+            # the meter has the new keys, the agent knows both, and nobody answers
+            server.meter.switch_fault(Fault.SILENT, on=True)
+            async with agent_of(config) as status:
+                end = await end_of(there, order)
+                assert (end.stage, end.reason) == (Stage.FAILED, "keys_doubtful")
+                server.meter.switch_fault(Fault.SILENT, on=False)
+                await there.until(lambda: int(status.get("reads", 0)) > 2, 60)
+            outbox = Outbox(config.outbox, wall_ms=1)
+            vault = outbox.vault(TRANSPORT)
+            assert vault.undecided() == []
+            assert vault.current(SPEC.meter) == NEW
+            outbox.close()
+
+    asyncio.run(story())
