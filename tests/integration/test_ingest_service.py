@@ -348,6 +348,17 @@ def test_entries_of_two_logs_that_mean_the_same_at_one_instant_are_two_events(
     assert sorted(event.origin for event in kept) == [twin.origin for twin in twins]
 
 
+def test_a_concentrator_may_tell_of_itself_but_of_no_other_and_has_no_switch(db: Database) -> None:
+    full = EndDeviceEvent(meter=MeterId(C1), code=EventCode.OUTBOX_FULL, at=ORIGIN)
+    other = EndDeviceEvent(meter=MeterId(C2), code=EventCode.OUTBOX_FULL, at=ORIGIN)
+    switch = relay(MeterId(C1), 1, closed=False)
+    outcome = send(db, a_batch(1, [], relays=(switch,), events=(full, other)))
+    assert outcome.account.reports_quarantined == 2
+    with db.transaction() as conn:
+        assert ingest.events_of(conn, MeterId(C1)) == [full]
+        assert ingest.relay_reports(conn) == []
+
+
 def test_missing_batch_numbers_are_counted(db: Database) -> None:
     for seq in (1, 2, 5):
         send(db, a_batch(seq, []))
