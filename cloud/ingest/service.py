@@ -416,7 +416,9 @@ def _note_reports(
     relays: list[RelayReport] = []
     for report in reports:
         # a concentrator is a device too, and may tell of itself; it has no switch
-        itself = report.meter == batch.id.concentrator and isinstance(report, EndDeviceEvent)
+        itself = report.meter == MeterId(batch.id.concentrator) and isinstance(
+            report, EndDeviceEvent
+        )
         cause = ""
         if report.meter not in mine and not itself:
             cause = "report.foreign_meter"
