@@ -79,7 +79,7 @@ kill-test: $(VENV)/.stamp-dev
 	METERLOOP_KILLS=1000 $(PY) -m pytest -s tests/chaos/test_edge_thousand_kills.py $(ARGS)
 
 bench: $(VENV)/.stamp-dev
-	$(PY) tests/benchmarks/loop.py $(ARGS)
+	PYTHONPATH=. $(PY) tests/benchmarks/loop.py $(ARGS)
 	PYTHONPATH=. $(PY) tests/benchmarks/field.py $(ARGS)
 	PYTHONPATH=. $(PY) tests/benchmarks/money.py $(ARGS)
 	PYTHONPATH=. $(PY) tests/benchmarks/money_payments.py $(ARGS)

@@ -1,8 +1,10 @@
 """One frozen configuration of an agent, read from a JSON file; keys stand in another file."""
 
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -60,6 +62,8 @@ class MeterConfig:
     """Whether every DLMS APDU is ciphered; left out it means with hls5 alone."""
     dedicated_key: bool = False
     """Whether each DLMS association makes an encryption key of its own."""
+    event_profile: Literal["idis", "dsmr4", "smr5", "spodes"] = "idis"
+    """The companion profile by which a DLMS meter numbers the events in its logs."""
     weak_hls: bool = False
     """Must be said to use hls-md5 or hls-sha1, whose hashes are broken."""
     interval_seconds: Annotated[int, BeforeValidator(_or_zero), Field(ge=0, le=86_400)] = 0
@@ -98,6 +102,11 @@ class MeterConfig:
     """What the state word tells: 2013 knows the relay command and keep-power, 2007 neither."""
     utc_offset_minutes: Annotated[int, Field(ge=-720, le=840)] = 480
     """Zone of a meter whose stamps tell none (DL/T 645); 480 is China."""
+
+    push_objects: tuple[str, ...] = ()
+    """OBIS names of what a DLMS meter pushes, in order; `/3` behind one is its scaler and unit."""
+    plain_pushes: bool = False
+    """Whether pushes that nothing proves are taken; what they say is marked."""
 
     def __post_init__(self) -> None:
         """Refuse an instant without zone, for it has no place on the time line, and no address."""
@@ -150,6 +159,8 @@ class EdgeConfig:
     watched_seconds: Annotated[float, Field(gt=0)] = 1.0
     offline_poll_seconds: Annotated[float, Field(gt=0)] = 60.0
     """How often present values are read once the broker has been away for `offline_after`."""
+    events_seconds: Annotated[float, Field(gt=0)] = 60.0
+    """How often the event logs of a meter are read."""
     offline_after_seconds: Annotated[float, Field(ge=0)] = 30.0
     concurrency: Annotated[int, Field(ge=1, le=1000)] = 8
     outbox_max_batches: Annotated[int, Field(ge=1)] = 20_000
@@ -164,6 +175,9 @@ class EdgeConfig:
     clock_set: bool | None = None
     """Whether meters' clocks are set; null: yes, unless business time runs faster than the wall."""
     sync_file: str = ""
+    push_host: str = ""
+    """Address on which pushes of DLMS meters are heard, by UDP and TCP; with `push_port`."""
+    push_port: Annotated[int, Field(ge=0, le=65535)] = 0
     content_type: Literal[
         "application/vnd.meterloop.v1+cbor; enc=zstd",
         "application/vnd.meterloop.v1+cbor",
@@ -179,6 +193,13 @@ class EdgeConfig:
         if twice:
             raise ValueError(f"meters are listed twice: {', '.join(twice)}")
 
+    def with_settings(self, settings: Mapping[str, int | float]) -> "EdgeConfig":
+        """Return what holds under settings from afar that `upkeep.fault_of` finds no fault with."""
+        # each in the type that the file gives it
+        typed = {name: type(getattr(self, name))(value) for name, value in settings.items()}
+        changed: EdgeConfig = replace(self, **typed)
+        return changed
+
     def clock_rules_of(self, meter: MeterConfig) -> ClockRules | None:
         """Return how a meter's clock is kept; None where it is only looked at."""
         allowed = self.time_scale.speed == 1 if self.clock_set is None else self.clock_set
@@ -192,27 +213,37 @@ class MeterKeys:
     password: bytes = b""
     authentication_key: bytes = b""
     encryption_key: bytes = b""
+    master_key: bytes = b""
+    """What wraps new keys for this meter; without it they are not changed from here."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class KeyRing:
-    """The client's system title and the keys of its meters."""
+    """
+    The client's system title and the keys of its meters.
+
+    `transport_key` (32 octets, or empty) opens new keys that come from afar.
+    """
 
     system_title: bytes
     meters: dict[MeterId, MeterKeys]
+    transport_key: bytes = b""
 
     def of(self, meter: MeterId) -> MeterKeys:
         """Return the keys of `meter`, empty ones if it has none."""
         return self.meters.get(meter, MeterKeys())
 
 
-_ADAPTER = TypeAdapter(EdgeConfig)
+@cache
+def _adapter() -> TypeAdapter[EdgeConfig]:
+    # an agent that was given its settings already typed is spared the memory
+    return TypeAdapter(EdgeConfig)
 
 
 def config_from_json(text: str | bytes, *, source: str = "configuration") -> EdgeConfig:
     """Return the configuration in a JSON text. Raises: ConfigError naming each key at fault."""
     try:
-        return _ADAPTER.validate_json(text)
+        return _adapter().validate_json(text)
     except ValidationError as error:
         lines = [
             f"{'.'.join(str(part) for part in item['loc']) or 'file'}: {item['msg']}"
@@ -243,8 +274,12 @@ def load_keys(path: Path) -> KeyRing:
         title = bytes.fromhex(plain.pop("system_title"))
         if len(title) != 8:
             raise ConfigError(f"{path}: system_title must be 8 octets as hex")
+        transport = bytes.fromhex(plain.pop("transport_key", ""))
+        if len(transport) not in (0, 32):
+            raise ConfigError(f"{path}: transport_key must be 32 octets as hex")
         return KeyRing(
             system_title=title,
+            transport_key=transport,
             meters={MeterId(name): _keys(path, name, item) for name, item in plain.items()},
         )
     except OSError as error:
@@ -256,7 +291,7 @@ def load_keys(path: Path) -> KeyRing:
 
 def _keys(path: Path, name: str, item: dict[str, str]) -> MeterKeys:
     keys = MeterKeys(**{field: bytes.fromhex(text) for field, text in item.items()})
-    for field in ("authentication_key", "encryption_key"):
+    for field in ("authentication_key", "encryption_key", "master_key"):
         if len(getattr(keys, field)) not in (0, *KEY_OCTETS):
             raise ConfigError(f"{path}: {name}.{field} must be 16 or 32 octets as hex")
     return keys

@@ -22,8 +22,20 @@ NAMES = frozenset(
         "edge.after_delete",
         "edge.after_stage",
         "edge.before_clock_set",
+        "edge.after_pend",
+        "edge.before_promote",
+        "edge.after_promote",
+        "edge.after_block",
+        "edge.after_send",
+        "edge.after_verified",
+        "edge.before_activate",
+        "edge.after_activate",
+        "edge.before_settings",
+        "edge.after_settings",
         "edge.before_operate",
         "edge.after_operate",
+        "edge.before_token",
+        "edge.after_token",
     }
 )
 """Every place; a test walks them all."""

@@ -2,34 +2,42 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from edge.acquire.driver import MeterDriver
-from edge.acquire.plan import Cadence
-from edge.acquire.poll import MeterPlan, MeterPoller
+from edge.acquire.plans import plan_of, turns_of
+from edge.acquire.poll import MeterPoller
 from edge.acquire.port import MeterPort
 from edge.clock import EdgeClock
 from edge.config import EdgeConfig, KeyRing, MeterConfig, load_keys
+from edge.downlink.fetch import ImageFetcher
 from edge.downlink.obey import Obedience
 from edge.downlink.report import AckReporter
+from edge.downlink.settings import SettingsKeeper, settings_in_force
 from edge.outbox import Outbox
 from edge.outbox.counters import Counters
 from edge.outbox.reserve import DiskReserve
+from edge.outbox.vault import KeyVault
 from edge.session import EdgeSession
 from edge.uplink.collect import Collector
 from edge.uplink.publish import BatchPublisher
 from protocols.identity import MeterId
 from protocols.mqtt.downlink import Watch
+from protocols.mqtt.upkeep import Setting
 from protocols.timeline import to_ms
+
+if TYPE_CHECKING:
+    from edge.acquire.push import PushDesk
 
 Build = Callable[[MeterConfig, KeyRing, Counters, EdgeClock], MeterDriver]
 
 _GRACE = 3.0
+_PORT_PAUSE = 10.0
 
 _LOG = logging.getLogger(__name__)
 
@@ -87,7 +95,10 @@ class _Agent:
         status: MutableMapping[str, int | str],
         build: Build,
     ) -> None:
-        self._config = config
+        public_key = Ed25519PublicKey.from_public_bytes(bytes.fromhex(config.control_public_key))
+        held = settings_in_force(outbox, public_key, config.concentrator)
+        self._file = config
+        self._config = config if held is None else config.with_settings(held.settings)
         self._clock = clock
         self._outbox = outbox
         self._status = status
@@ -104,34 +115,31 @@ class _Agent:
         )
         self._publisher = BatchPublisher(outbox, clock, concentrator=concentrator, status=status)
         self._reporter = AckReporter(outbox, clock, concentrator=concentrator)
+        vault = outbox.vault(keys.transport_key) if keys.transport_key else None
+        if vault is not None:
+            keys = vault.over(keys)
         ports = {
             item.meter: MeterPort(build(item, keys, outbox.counters, clock))
             for item in config.meters
         }
         self._pollers = self._make_pollers(ports)
+        fetcher = ImageFetcher(outbox.images, clock, concentrator=concentrator)
         self._obedience = Obedience(
             outbox,
             clock,
             concentrator=concentrator,
-            public_key=Ed25519PublicKey.from_public_bytes(bytes.fromhex(config.control_public_key)),
+            public_key=public_key,
             ports=ports,
             sink=self._collector,
             reporter=self._reporter,
             status=status,
+            fetcher=fetcher,
+            vault=vault,
+            keys=keys,
         )
-        self._session = EdgeSession(
-            config.broker,
-            concentrator=concentrator,
-            boot=outbox.batches.boot,
-            publisher=self._publisher,
-            reporter=self._reporter,
-            on_command=self._obedience.receive,
-            on_watch=self._watch,
-            on_released=self._collector.released,
-            presence=self._presence,
-            status=status,
-            wall_now=clock.wall_now,
-        )
+        self._pushes = self._make_pushes(keys, vault)
+        self._settings = self._make_settings(public_key)
+        self._session = self._make_session(fetcher)
 
     async def run(self, stop: asyncio.Event, ready: Callable[[], None]) -> None:
         """Run every part; the first that fails ends all, for that is a bug."""
@@ -145,6 +153,8 @@ class _Agent:
         waking = asyncio.ensure_future(self._forward())
         stopped: asyncio.Future[Any] = asyncio.ensure_future(stop.wait())
         parts: list[asyncio.Future[Any]] = [*pollers, keeping, talking, waking, stopped]
+        if self._pushes is not None:
+            parts.append(asyncio.ensure_future(self._listen(self._pushes)))
         ready()
         _LOG.info(
             "edge.ready",
@@ -181,41 +191,92 @@ class _Agent:
             self._collector.stored.clear()
             self._publisher.wake()
 
-    def _make_pollers(self, ports: dict[MeterId, MeterPort]) -> dict[MeterId, MeterPoller]:
-        config = self._config
-        cadence = Cadence(
-            poll=config.poll_seconds,
-            watched=min(config.watched_seconds, config.poll_seconds),
-            profile=config.profile_seconds,
-            backfill_pause=config.backfill_pause_seconds,
-            chunk=timedelta(days=config.backfill_days),
-            offline=config.offline_poll_seconds,
+    def _make_pushes(self, keys: KeyRing, vault: KeyVault | None) -> "PushDesk | None":
+        if not self._config.push_port:
+            return None
+        # imported here so that an agent without pushes needs no more than before
+        from edge.acquire.push import PushDesk
+
+        return PushDesk(
+            self._config.meters,
+            keys_of=lambda meter: (keys if vault is None else vault.over(keys, meter)).of(meter),
+            counters=self._outbox.counters,
+            floors=self._outbox.push_floors,
+            clock=self._clock,
+            sink=self._collector,
+            status=self._status,
         )
-        # who shares a line waits for that line, and must not hold up those that have their own
-        turns = {
-            line: asyncio.Semaphore(config.concurrency)
-            for line in {item.shared_line for item in config.meters}
-        }
+
+    async def _listen(self, desk: "PushDesk") -> None:
+        """Hear pushes until cancelled; a port that is taken is tried again, for it may be freed."""
+        from edge.links.push import PushListener
+
+        host, port = self._config.push_host or "0.0.0.0", self._config.push_port  # noqa: S104
+        while True:
+            listener = PushListener()
+            try:
+                await listener.listen_udp(host, port)
+                await listener.listen_tcp(host, port)
+                await desk.run(listener)
+            except OSError as error:
+                _LOG.error("edge.push.port", extra={"fields": {"cause": str(error)[:200]}})
+            finally:
+                await listener.close()
+            await asyncio.sleep(_PORT_PAUSE)
+
+    def _make_settings(self, public_key: Ed25519PublicKey) -> SettingsKeeper:
+        return SettingsKeeper(
+            self._outbox,
+            self._clock,
+            concentrator=self._config.concentrator,
+            public_key=public_key,
+            reporter=self._reporter,
+            apply=self._apply,
+            status=self._status,
+        )
+
+    def _make_session(self, fetcher: ImageFetcher) -> EdgeSession:
+        return EdgeSession(
+            self._config.broker,
+            concentrator=self._config.concentrator,
+            boot=self._outbox.batches.boot,
+            publisher=self._publisher,
+            reporter=self._reporter,
+            on_command=self._obedience.receive,
+            on_settings=self._settings.receive,
+            fetcher=fetcher,
+            on_watch=self._watch,
+            on_released=self._collector.released,
+            presence=self._presence,
+            status=self._status,
+            wall_now=self._clock.wall_now,
+        )
+
+    def _make_pollers(self, ports: dict[MeterId, MeterPort]) -> dict[MeterId, MeterPoller]:
+        config, turns = self._config, turns_of(self._config)
         return {
             item.meter: MeterPoller(
                 ports[item.meter],
-                MeterPlan(
-                    interval_seconds=item.interval_seconds,
-                    history_from=item.history_from,
-                    cadence=cadence,
-                    clock_limit=timedelta(seconds=config.clock_limit_seconds),
-                    clock_rules=config.clock_rules_of(item),
-                ),
+                plan_of(config, item),
                 clock=self._clock,
                 sink=self._collector,
                 turns=turns[item.shared_line],
                 coverage=self._outbox.coverage.of(item.meter),
+                event_mark=self._outbox.event_marks.of(item.meter),
                 clock_book=self._outbox.clock_sets,
                 heard=self._heard,
                 status=self._status,
             )
             for item in config.meters
         }
+
+    def _apply(self, settings: Mapping[str, Setting]) -> None:
+        """Go on with settings from afar; what they do not name is as the file has it."""
+        self._config = self._file.with_settings(settings)
+        turns = turns_of(self._config)
+        self._session.announce()
+        for item in self._config.meters:
+            self._pollers[item.meter].replan(plan_of(self._config, item), turns[item.shared_line])
 
     def _heard(self) -> bool:
         """Tell whether the broker is there, or was a short while ago."""
@@ -238,6 +299,8 @@ class _Agent:
             "missing_s": int(missing.total_seconds()),
             "clock": self._clock.trust().value,
             "full": int(self._collector.full),
+            "config_revision": self._settings.revision,
+            "upkeep": self._obedience.under_way(),
         }
         self._status.update(presence)
         return presence

@@ -6,6 +6,7 @@ Nothing depends on it: batches and acks are sent until their receipts, control r
 """
 
 import asyncio
+import contextlib
 import json
 import logging
 from collections.abc import Awaitable, Callable, MutableMapping
@@ -16,8 +17,10 @@ import aiomqtt
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
+from edge.downlink.fetch import ImageFetcher
 from edge.downlink.report import AckReporter
 from edge.links.broker_tls import BrokerFault, context_of, diagnose
+from edge.outbox.acks import ReplyTo
 from edge.supervise import jitter
 from edge.uplink.publish import BatchPublisher
 from protocols.errors import PeerError
@@ -32,6 +35,7 @@ _KEEPALIVE = 15
 _FIRST_PAUSE = 0.2
 _LONGEST_PAUSE = 3.0
 _PRESENCE_SECONDS = 10.0
+_MOST_CORRELATION = 128
 
 _LOG = logging.getLogger(__name__)
 
@@ -60,10 +64,16 @@ class MqttWire:
         *,
         content_type: str,
         properties: tuple[tuple[str, str], ...] = (),
+        response_topic: str = "",
+        correlation: bytes = b"",
     ) -> None:
         """Publish and wait for the broker's PUBACK. Raises: MqttError."""
         extra = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
         extra.ContentType = content_type
+        if response_topic:
+            extra.ResponseTopic = response_topic
+        if correlation:
+            extra.CorrelationData = correlation
         if properties:
             extra.UserProperty = list(properties)
         await self._client.publish(topic, payload, qos=1, properties=extra)
@@ -80,7 +90,9 @@ class EdgeSession:
         boot: int,
         publisher: BatchPublisher,
         reporter: AckReporter,
-        on_command: Callable[[bytes], Awaitable[None]],
+        on_command: Callable[[bytes, ReplyTo | None], Awaitable[None]],
+        on_settings: Callable[[bytes], Awaitable[None]],
+        fetcher: ImageFetcher,
         on_watch: Callable[[Watch], None],
         on_released: Callable[[], None],
         presence: Callable[[], dict[str, int | str]],
@@ -94,13 +106,20 @@ class EdgeSession:
         self._publisher = publisher
         self._reporter = reporter
         self._on_command = on_command
+        self._on_settings = on_settings
+        self._fetcher = fetcher
         self._on_watch = on_watch
         self._on_released = on_released
         self._presence = presence
         self._status = status
         self._wall_now = wall_now
+        self._changed = asyncio.Event()
         self.connected = False
         """Whether the broker is there at this moment."""
+
+    def announce(self) -> None:
+        """Tell the retained state now: something in it has changed that somebody waits for."""
+        self._changed.set()
 
     async def run(self, stop: asyncio.Event) -> None:
         """Stay connected until `stop`; a broker that is away is tried again after a while."""
@@ -146,6 +165,8 @@ class EdgeSession:
             topics.down_receipt(self._concentrator),
             topics.down_command(self._concentrator),
             topics.down_watch(self._concentrator),
+            topics.down_config(self._concentrator),
+            topics.down_firmware(self._concentrator),
         ):
             await client.subscribe(topic, qos=1)
         wire = MqttWire(client)
@@ -156,6 +177,7 @@ class EdgeSession:
                 self._hear(client),
                 self._publisher.run(wire),
                 self._reporter.run(wire),
+                self._fetcher.run(wire),
                 self._keep_announcing(client),
                 stop.wait(),
             )
@@ -177,8 +199,9 @@ class EdgeSession:
                 continue
             properties = message.properties
             content_type = getattr(properties, "ContentType", None) or envelope.CBOR
+            reply = reply_of(properties)
             try:
-                await self._heard(str(message.topic), payload, content_type)
+                await self._heard(str(message.topic), payload, content_type, reply)
             except PeerError as error:
                 # the cloud will say it again; what we could not take is not lost
                 self._status["unheard"] = int(self._status.get("unheard", 0)) + 1
@@ -187,9 +210,15 @@ class EdgeSession:
                     extra={"fields": {"topic": str(message.topic), "cause": error.code}},
                 )
 
-    async def _heard(self, topic: str, payload: bytes, content_type: str) -> None:
+    async def _heard(
+        self, topic: str, payload: bytes, content_type: str, reply: ReplyTo | None
+    ) -> None:
         if topic == topics.down_command(self._concentrator):
-            await self._on_command(payload)
+            await self._on_command(payload, reply)
+        elif topic == topics.down_config(self._concentrator):
+            await self._on_settings(payload)
+        elif topic == topics.down_firmware(self._concentrator):
+            self._fetcher.take(payload, content_type)
         elif topic == topics.down_receipt(self._concentrator):
             receipt = receipt_from_plain(envelope.decode(payload, content_type))
             if isinstance(receipt, BatchReceipt):
@@ -202,7 +231,9 @@ class EdgeSession:
 
     async def _keep_announcing(self, client: aiomqtt.Client) -> None:
         while True:
-            await asyncio.sleep(_PRESENCE_SECONDS)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._changed.wait(), _PRESENCE_SECONDS)
+            self._changed.clear()
             await self._announce(client)
 
     async def _announce(self, client: aiomqtt.Client) -> None:
@@ -237,6 +268,15 @@ class EdgeSession:
             will=aiomqtt.Will(self._state_topic, self._state(online=False), qos=1, retain=True),
             tls_context=context_of(broker),
         )
+
+
+def reply_of(properties: Properties | None) -> ReplyTo | None:
+    """Return where else a command's acks are wanted; None unless that is a topic of ours."""
+    topic = getattr(properties, "ResponseTopic", None)
+    if not isinstance(topic, str) or not topics.is_reply(topic):
+        return None
+    correlation = getattr(properties, "CorrelationData", b"")
+    return ReplyTo(topic=topic, correlation=bytes(correlation)[:_MOST_CORRELATION])
 
 
 async def _until(stop: asyncio.Event, seconds: float) -> None:

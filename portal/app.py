@@ -18,6 +18,7 @@ from cloud.store.clock import Clock
 from cloud.store.db import Database, TransientDatabaseError
 from portal import errors
 from portal.api import routes as api
+from portal.api import tokens as api_tokens
 from portal.api import why as api_why
 from portal.auth import routes as auth
 from portal.auth import service as access
@@ -30,6 +31,7 @@ from portal.headers import SecurityHeaders
 from portal.live.hub import Hub, WatchedMeter
 from portal.live.stream import LiveStream, Seat
 from portal.site import HERE, Site, site_of, static_version
+from portal.staff import orders as meter_orders
 from portal.staff import payments as staff_payments
 from portal.staff import routes as staff
 from portal.staff import runs as staff_runs
@@ -68,11 +70,12 @@ def create_app(
     app.state.site = site
     errors.install(app)
     pages = (
-        auth, customer, why, bills, staff, staff_tariffs, staff_runs, staff_payments, crew,
+        auth, customer, why, bills, staff, meter_orders, staff_tariffs, staff_runs, staff_payments,
+        crew,
     )  # fmt: skip
     for part in pages:
         app.include_router(part.router, include_in_schema=False)
-    for doors in (api.router, api_why.router, bills.api):
+    for doors in (api.router, api_tokens.router, api_why.router, bills.api):
         app.include_router(doors)
     app.add_api_route("/healthz", healthz, include_in_schema=False)
     app.add_api_route("/readyz", readyz, include_in_schema=False)

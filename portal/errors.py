@@ -38,7 +38,7 @@ _ACCESS_STATUS: dict[str, int] = {
 _INPUT_AT_FAULT = frozenset(
     {
         "payments.amount", "payments.currency", "payments.account_unknown", "payments.peer_id",
-        "unknown_request", "unknown_supply",
+        "unknown_request", "unknown_supply", "token_shape", "no_tokens", "key_reused",
     }
 )  # fmt: skip
 """Refusals of what was sent (422); every other refusal is one of the present state (409)."""

@@ -67,6 +67,8 @@ class Status(IntFlag):
     CLOCK_ADJUSTED = 1 << 5
     RECOVERED = 1 << 6
     POWER_DOWN = 1 << 7
+    UNAUTHENTICATED = 1 << 16
+    """Ours, above those of the standard: pushed without proof of who sent it."""
 
 
 class Quality(StrEnum):

@@ -19,6 +19,8 @@ from simulators.fleet import Fleet
 FIRST_PORT = 15_000
 LAST_PORT = 31_999
 """Below the range from which systems draw ports of outgoing connections, which would collide."""
+FIRST_FACE, LAST_FACE = 14_000, FIRST_PORT - 1
+"""Where the simulator's own HTTP faces listen: apart, for a meter may be given a port later."""
 
 
 class EndpointError(RuntimeError):
@@ -77,23 +79,20 @@ def load_state(path: Path) -> FleetState:
 def free_port(host: str = "127.0.0.1") -> int:
     """Return one port that is free now, for the simulator's own HTTP faces."""
     with ExitStack() as held:
-        return next(_free(host, _somewhere(), held))
+        return next(_free(host, FIRST_FACE, LAST_FACE, held))
 
 
 def _choose(fleet: Fleet, host: str) -> dict[MeterId, Endpoint]:
     with ExitStack() as held:
-        ports = _free(host, _somewhere(), held)
+        ports = _free(host, FIRST_PORT, LAST_PORT, held)
         return {meter.meter: Endpoint(host=host, port=next(ports)) for meter in fleet.meters}
 
 
-def _somewhere() -> int:
-    # two installations that start together must not look at the same ports in the same order
-    return FIRST_PORT + secrets.randbelow(LAST_PORT - FIRST_PORT)
-
-
-def _free(host: str, start: int, held: ExitStack) -> Iterator[int]:
+def _free(host: str, first: int, last: int, held: ExitStack) -> Iterator[int]:
+    # two installations that start together must not look at the same ports in the same order;
     # every socket stays bound until all are chosen, else one port could be chosen twice
-    for port in (*range(start, LAST_PORT + 1), *range(FIRST_PORT, start)):
+    start = first + secrets.randbelow(last - first + 1)
+    for port in (*range(start, last + 1), *range(first, start)):
         candidate = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
         try:
             candidate.bind((host, port))
@@ -102,7 +101,7 @@ def _free(host: str, start: int, held: ExitStack) -> Iterator[int]:
             continue
         held.enter_context(candidate)
         yield port
-    raise EndpointError(f"no free port is left on {host} between {FIRST_PORT} and {LAST_PORT}")
+    raise EndpointError(f"no free port is left on {host} between {first} and {last}")
 
 
 def _write(path: Path, state: FleetState) -> None:

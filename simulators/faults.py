@@ -29,6 +29,12 @@ class Fault(StrEnum):
     """The import register has `ROLLOVER_WH` states and begins again at zero."""
     CLOCK_JUMP = "clock_jump"
     """At its start the clock jumps ahead by `CLOCK_JUMP_MS`; only a clock set mends it."""
+    TERMINAL_COVER = "terminal_cover"
+    """A hand has taken the terminal cover off; the meter goes on and writes it down."""
+    METER_COVER = "meter_cover"
+    """A hand has opened the meter itself."""
+    MAGNET = "magnet"
+    """Somebody holds a strong magnet to the meter."""
 
 
 PLANTED_FAULTS = {"silent": Fault.SILENT, "stuck_relay": Fault.STUCK_RELAY}

@@ -54,6 +54,13 @@ CREATE TABLE IF NOT EXISTS counter (
 CREATE TABLE IF NOT EXISTS setting (
     meter TEXT NOT NULL, at_ms INTEGER NOT NULL, name TEXT NOT NULL, value INTEGER NOT NULL
 );
+CREATE TABLE IF NOT EXISTS logged (
+    meter TEXT NOT NULL, at_ms INTEGER NOT NULL, device_ms INTEGER NOT NULL, log INTEGER NOT NULL,
+    code INTEGER NOT NULL
+);
+CREATE TABLE IF NOT EXISTS memory (
+    meter TEXT NOT NULL, name TEXT NOT NULL, octets BLOB NOT NULL, PRIMARY KEY (meter, name)
+) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS fleet (seed INTEGER NOT NULL, fingerprint TEXT NOT NULL);
 """
 
@@ -85,6 +92,7 @@ class TruthLedger:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         self._connection.execute("PRAGMA journal_mode=WAL")
+        self._durable: bool | None = None
         self._connection.executescript(_SCHEMA)
         self._bind(path, fleet)
         with self._transaction():
@@ -132,8 +140,35 @@ class TruthLedger:
                 "INSERT INTO setting VALUES (?, ?, ?, ?)", (meter, at_ms, name, value)
             )
 
+    def logged(self, meter: str, at_ms: int, device_ms: int, log: int, code: int) -> None:
+        """Keep an entry of a meter's own log; durable when this returns."""
+        with self._transaction(durable=True):
+            self._connection.execute(
+                "INSERT INTO logged VALUES (?, ?, ?, ?, ?)", (meter, at_ms, device_ms, log, code)
+            )
+
+    def keep(self, meter: str, name: str, octets: bytes) -> None:
+        """Keep octets under a name in place of those before; durable when this returns."""
+        with self._transaction(durable=True):
+            self._connection.execute(
+                "INSERT OR REPLACE INTO memory VALUES (?, ?, ?)", (meter, name, octets)
+            )
+
+    def forget(self, meter: str, prefix: str) -> None:
+        """Forget all octets whose names begin so; durable when this returns."""
+        with self._transaction(durable=True):
+            self._connection.execute(
+                "DELETE FROM memory WHERE meter = ? AND substr(name, 1, ?) = ?",
+                (meter, len(prefix), prefix),
+            )
+
     def served(self, meter: str, at_ms: int, channel: int, raw: int, scaler: int) -> None:
-        """Keep an energy register value that is about to be answered."""
+        """
+        Keep an energy register value that is about to be answered.
+
+        Never by an fsync: thousands of answers a second would wait for it, one after the other.
+        """
+        self._sync(durable=False)
         self._connection.execute(
             "INSERT INTO served VALUES (?, ?, ?, ?, ?)", (meter, at_ms, channel, raw, scaler)
         )
@@ -203,6 +238,16 @@ class TruthLedger:
             "SELECT meter, name, value FROM setting ORDER BY rowid"
         ).fetchall()
 
+    def logs(self) -> list[tuple[str, int, int, int]]:
+        """Return (meter, log, code, device_ms) of all entries in meters' logs, in order."""
+        return self._connection.execute(
+            "SELECT meter, log, code, device_ms FROM logged ORDER BY rowid"
+        ).fetchall()
+
+    def kept(self) -> list[tuple[str, str, bytes]]:
+        """Return (meter, name, octets) of all that meters keep by name."""
+        return self._connection.execute("SELECT meter, name, octets FROM memory").fetchall()
+
     def close(self) -> None:
         """Close the file."""
         self._connection.close()
@@ -219,14 +264,21 @@ class TruthLedger:
                     "give another truth file or remove this one"
                 )
 
+    def _sync(self, *, durable: bool) -> None:
+        """Say how the next commit goes to disk; within a transaction it was said at its begin."""
+        if durable is self._durable or self._connection.in_transaction:
+            return
+        # NORMAL outlives a killed process at no cost, FULL a power cut at the price of an fsync
+        self._connection.execute(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
+        self._durable = durable
+
     @contextmanager
     def _transaction(self, *, durable: bool = False) -> Iterator[None]:
         connection = self._connection
         if connection.in_transaction:
             yield
             return
-        # NORMAL outlives a killed process at no cost, FULL a power cut at the price of an fsync
-        connection.execute(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
+        self._sync(durable=durable)
         connection.execute("BEGIN IMMEDIATE")
         try:
             yield

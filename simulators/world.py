@@ -82,7 +82,11 @@ class World:
         for meter, at_ms, device_ms in self._ledger.clock_sets():
             self.meters[meter].clock.set(at_ms, device_ms)
         for meter, name, value in self._ledger.settings():
-            self.meters[meter].restore_setting(name, value)
+            self.meters[meter].memory.restore(name, value)
+        for meter, log, code, device_ms in self._ledger.logs():
+            self.meters[meter].book.restore(log, code, device_ms)
+        for meter, name, octets in self._ledger.kept():
+            self.meters[meter].memory.restore_octets(name, octets)
 
     def _steps(self) -> Iterator[tuple[int, Callable[[], None]]]:
         """Yield when and how each switch moved and each fault came or went."""

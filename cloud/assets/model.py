@@ -72,6 +72,10 @@ class Meter:
     control_mode: int | None = None
     rollover_wh: int | None = None
     max_w: int = 100_000
+    keeps_power: bool = False
+    """Whether the meter itself can be told to refuse trips (D8)."""
+    token_kind: str = ""
+    """Which tokens it takes, a `protocols.mqtt.downlink.TokenKind`; empty where it takes none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

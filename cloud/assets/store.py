@@ -24,7 +24,7 @@ _TRANSFORMER = ("id", "name", "unit")
 _USAGE_POINT = ("id", "kind", "transformer", "zone", "capacity_w")
 _CONCENTRATOR = ("id", "name")
 _METER = ("id", "model", "protocol", "has_relay", "can_close_remotely", "interval_seconds",
-          "control_mode", "rollover_wh", "max_w")  # fmt: skip
+          "control_mode", "rollover_wh", "max_w", "keeps_power", "token_kind")  # fmt: skip
 _INSTALLATION = ("meter", "usage_point", "concentrator", "installed_at", "removed_at",
                  "initial_wh", "final_wh")  # fmt: skip
 
@@ -133,6 +133,6 @@ def _installed(row: Sequence[Any]) -> Installed:
     installation = Installation(**dict(zip(_INSTALLATION, row[:7], strict=True)))
     return Installed(
         installation=installation,
-        meter=Meter(**dict(zip(_METER, (row[0], *row[7:15]), strict=True))),
-        usage_point=_point((row[1], *row[15:19])),
+        meter=Meter(**dict(zip(_METER, (row[0], *row[7:17]), strict=True))),
+        usage_point=_point((row[1], *row[17:21])),
     )

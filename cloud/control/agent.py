@@ -10,19 +10,18 @@ import contextlib
 import logging
 from collections.abc import Callable, MutableMapping
 from dataclasses import dataclass, field
-from pathlib import Path
+from datetime import datetime
 from typing import Any
 
 import aiomqtt
-from paho.mqtt.packettypes import PacketTypes
-from paho.mqtt.properties import Properties
 
 from cloud.assets import service as assets
 from cloud.control import service
-from cloud.control.service.sweep import SeenRelay
+from cloud.control.service.sweep import Outgoing, SeenRelay
 from cloud.ingest import service as ingest
 from cloud.ingest.model import RelayRecord
 from cloud.store import audit
+from cloud.store.broker import client_of, typed
 from cloud.store.clock import Clock
 from cloud.store.db import Database, TransientDatabaseError
 from protocols.errors import PeerError
@@ -31,13 +30,12 @@ from protocols.mqtt import envelope, topics
 from protocols.mqtt.broker import BrokerAddress
 from protocols.mqtt.live import LiveSupply, live_to_bytes
 from protocols.mqtt.receipt import AckReceipt, receipt_to_plain
+from protocols.mqtt.upkeep import PREFIX as UPKEEP
 from protocols.mqtt.uplink import ack_from_plain
 from protocols.reading import RelayReading, RelayState
 from protocols.timeline import TimeScale, to_ms
 
 _LOG = logging.getLogger(__name__)
-_SESSION_SECONDS = 3600
-_KEEPALIVE = 15
 _FIRST_PAUSE = 0.2
 _LONGEST_PAUSE = 5.0
 
@@ -99,7 +97,7 @@ class ControlAgent:
         while not stop.is_set():
             self._status["broker"] = "away"
             try:
-                async with _client_of(self._config) as client:
+                async with client_of(self._config.broker, self._config.client_id) as client:
                     await client.subscribe(topics.ALL_ACKS, qos=1)
                     self._status["broker"] = "connected"
                     self._client = client
@@ -149,6 +147,8 @@ class ControlAgent:
         """Store one ack, then give its receipt; without a commit there is no receipt."""
         concentrator = topics.concentrator_of(topic)
         ack = ack_from_plain(envelope.decode(payload, content_type))
+        if ack.id.startswith(UPKEEP):
+            return  # upkeep's own session stores it, and alone gives its receipt
         new = await self._in_database(
             service.record_ack, self._db, ack, concentrator=concentrator, now=self._clock.now()
         )
@@ -159,7 +159,7 @@ class ControlAgent:
         )
         await client.publish(
             topics.down_receipt(concentrator), receipt, qos=1,
-            properties=_typed(envelope.CBOR),
+            properties=typed(envelope.CBOR),
         )  # fmt: skip
         self._count("acks")
         _LOG.info(
@@ -171,25 +171,26 @@ class ControlAgent:
         """Send commands, goes and live messages as they come up."""
         while True:
             for item in await self._in_database(service.outgoing, self._db, self._clock) or ():
-                await self._send(client, item.key, item.concentrator, item.payload)
+                await self._send(client, item)
             await self._show(client)
             await asyncio.sleep(self._config.poll_seconds)
 
-    async def _send(
-        self, client: aiomqtt.Client, key: str, concentrator: Any, payload: bytes
-    ) -> None:
+    async def _send(self, client: aiomqtt.Client, item: Outgoing) -> None:
         now = self._clock.monotonic()
-        if now - self._sent.get(key, -1e9) < self._config.repeat_seconds:
+        left = self._wall_seconds_until(item.expires)
+        if left <= 0 or now - self._sent.get(item.key, -1e9) < self._config.repeat_seconds:
             return
-        properties = _typed(envelope.CBOR)
-        # a broker must not deliver an order long after it was given
-        properties.MessageExpiryInterval = 30
+        properties = typed(envelope.CBOR)
+        # a broker must not deliver an order when its time is over
+        properties.MessageExpiryInterval = max(1, int(left))
+        properties.ResponseTopic = topics.up_ack(item.concentrator)
+        properties.CorrelationData = item.command.encode()
         await client.publish(
-            topics.down_command(concentrator), payload, qos=1, properties=properties
+            topics.down_command(item.concentrator), item.payload, qos=1, properties=properties
         )
         if len(self._sent) > 10_000:
             self._sent.clear()
-        self._sent[key] = now
+        self._sent[item.key] = now
         self._count("sent")
 
     async def _show(self, client: aiomqtt.Client) -> None:
@@ -215,6 +216,9 @@ class ControlAgent:
             if issued:
                 self._count("issued", len(issued))
                 _LOG.info("control.command.issued", extra={"fields": {"commands": issued}})
+            carried = await self._in_database(service.issue_tokens, db, clock)
+            if carried:
+                self._count("tokens_ordered", len(carried))
             await self._in_database(service.prepare, db, clock)
             await self._in_database(service.take_signer_refusals, db, now=clock.now())
             await self._in_database(self._reconcile)
@@ -223,6 +227,8 @@ class ControlAgent:
                 await self._in_database(service.expire_commands, db, clock)
                 await self._in_database(service.restore_due, db, clock)
                 await self._in_database(service.expire_requests, db, now=clock.now())
+                await self._in_database(service.expire_releases, db, now=clock.now())
+                await self._in_database(service.push_keep_power, db, clock)
                 await self._in_database(service.end_lapsed_protections, db, now=clock.now())
                 await self._in_database(audit.seal, db, now=clock.now())
             await _pause(stop, self._config.poll_seconds)
@@ -256,6 +262,10 @@ class ControlAgent:
             await asyncio.sleep(_FIRST_PAUSE)
             return None
 
+    def _wall_seconds_until(self, instant: datetime) -> float:
+        wall = self._config.scale.wall_at(instant) - self._clock.wall_now()
+        return wall.total_seconds()
+
     def _count(self, name: str, number: int = 1) -> None:
         self._status[name] = int(self._status.get(name, 0)) + number
 
@@ -266,32 +276,6 @@ def _relay_of(report: RelayRecord) -> RelayReading:
         control_state=RelayState(report.control_state),
         control_mode=report.control_mode,
     )
-
-
-def _typed(content_type: str) -> Properties:
-    properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
-    properties.ContentType = content_type
-    return properties
-
-
-def _client_of(config: ControlConfig) -> aiomqtt.Client:
-    broker = config.broker
-    connect = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
-    connect.SessionExpiryInterval = _SESSION_SECONDS
-    password = Path(broker.password_file).read_text().strip() if broker.password_file else None
-    return aiomqtt.Client(
-        broker.host, broker.port, identifier=config.client_id,
-        protocol=aiomqtt.ProtocolVersion.V5, username=broker.username or None, password=password,
-        clean_start=False, properties=connect, keepalive=_KEEPALIVE,
-        tls_params=(
-            aiomqtt.TLSParameters(
-                ca_certs=broker.tls_ca, certfile=broker.tls_cert or None,
-                keyfile=broker.tls_key or None,
-            )
-            if broker.tls_ca
-            else None
-        ),
-    )  # fmt: skip
 
 
 async def _pause(stop: asyncio.Event, seconds: float) -> None:

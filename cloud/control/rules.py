@@ -9,16 +9,25 @@ from cloud.control.model import (
     CommandEvent,
     CommandState,
     DisconnectRequest,
+    KeepPower,
+    KeepRelease,
     Policy,
     Refusal,
     RequestEvent,
     RequestState,
     SupplyState,
+    TokenState,
     Verdict,
 )
 
+# the words of the edge for what decides here, see `edge.downlink.admit`
+DID_NOT_MOVE = "relay_did_not_move"
+TOKEN_REPEATED = "token_repeated"  # noqa: S105
+TOKEN_REFUSED = "token_refused"  # noqa: S105
+
 _VERDICTS = {
     Refusal.PROTECTED_CUSTOMER: Verdict.CANCEL,
+    Refusal.KEEPS_POWER: Verdict.CANCEL,
     Refusal.PAYMENT_REGISTERED: Verdict.CANCEL,
     Refusal.NOT_APPROVED: Verdict.REFUSE,
     Refusal.REQUEST_EXPIRED: Verdict.CANCEL,
@@ -43,6 +52,8 @@ def refuse_disconnect(
     """
     if supply.protected:
         return Refusal.PROTECTED_CUSTOMER
+    if supply.keep_power is not KeepPower.OFF:
+        return Refusal.KEEPS_POWER
     if request.epoch != supply.epoch:
         return Refusal.PAYMENT_REGISTERED
     if not two_people(request.requested_by, request.approved_by):
@@ -76,6 +87,8 @@ def refuse_go(
     """
     if supply.protected:
         return Refusal.PROTECTED_CUSTOMER
+    if supply.keep_power is not KeepPower.OFF:
+        return Refusal.KEEPS_POWER
     if request.epoch != supply.epoch:
         return Refusal.PAYMENT_REGISTERED
     if not two_people(request.requested_by, request.approved_by):
@@ -97,6 +110,8 @@ def refuse_request(
     """Return the first reason not even to ask for a cut, or None."""
     if supply.protected:
         return Refusal.PROTECTED_CUSTOMER
+    if supply.keep_power is not KeepPower.OFF:
+        return Refusal.KEEPS_POWER
     if supply.held:
         return Refusal.ON_HOLD
     if not has_relay:
@@ -132,6 +147,61 @@ def refuse_approval(
     if supply.held:
         return Refusal.ON_HOLD
     return None
+
+
+def refuse_keep_release(release: KeepRelease, *, actor: str, now: datetime) -> Refusal | None:
+    """Return the first reason why `actor` may not be the second to let a meter trip again."""
+    if not is_person(actor):
+        return Refusal.NOT_A_PERSON
+    if release.closed_at is not None or release.approved_by:
+        return Refusal.WRONG_STATE
+    if actor.casefold() == release.requested_by.casefold():
+        return Refusal.SAME_PERSON
+    return Refusal.REQUEST_EXPIRED if release.expires_at <= now else None
+
+
+def keep_power_after(before: KeepPower, *, on: bool, result: str, reason: str) -> KeepPower:
+    """
+    Return what is known of a meter's keep-power after an order to keep or to end it has ended.
+
+    Whatever leaves it open whether the meter obeyed locks cuts on: in doubt power stays on.
+    """
+    if result == CommandState.DONE:
+        return KeepPower.ON if on else KeepPower.OFF
+    if not on or before is KeepPower.ON:
+        return before
+    surely_not = result == CommandState.REFUSED or reason == DID_NOT_MOVE
+    return KeepPower.OFF if surely_not else KeepPower.UNKNOWN
+
+
+def token_after(
+    before: TokenState, *, result: str, reason: str, began: bool, still_good: bool
+) -> TokenState | None:
+    """
+    Return where a token stands after a command that carried it has ended; None for no change.
+
+    `began` tells that the concentrator told of the start: from then on a token without an answer
+    is doubtful and never handed over again. One that surely did not begin waits for its next turn.
+    """
+    if before is TokenState.DONE:
+        return None
+    if result == CommandState.DONE:
+        return TokenState.DONE
+    if before is not TokenState.ORDERED:
+        return None
+    if result == CommandState.REFUSED:
+        # a concentrator that knows the token has handed it over, or tried to
+        return TokenState.DOUBTFUL if reason == TOKEN_REPEATED else TokenState.REFUSED
+    if result == CommandState.FAILED:
+        return TokenState.REFUSED if reason == TOKEN_REFUSED else TokenState.DOUBTFUL
+    if began:
+        return TokenState.DOUBTFUL
+    return TokenState.WAITING if still_good else TokenState.EXPIRED
+
+
+def is_person(actor: str) -> bool:
+    """Tell whether an actor is somebody and not a system."""
+    return actor.startswith("user:") and actor != "user:"
 
 
 def two_people(requested_by: str, approved_by: tuple[str, ...]) -> bool:

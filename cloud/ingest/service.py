@@ -402,7 +402,7 @@ def _write(conn: Connection, id_: BatchId, sheet: Sheet, installed: Sequence[Ins
 def _note_reports(
     conn: Connection, batch: DataBatch, now: datetime, policy: Policy
 ) -> list[tuple[str, str, dict[str, Any]]]:
-    """Store switch reports and events of meters that hang here; return the others as refused."""
+    """Store switch reports and events of the box and its meters; return the others as refused."""
     reports: list[RelayReport | EndDeviceEvent] = [*batch.relays, *batch.events]
     if not reports:
         return []
@@ -413,18 +413,24 @@ def _note_reports(
         if item.concentrator == batch.id.concentrator
     }
     refused: list[tuple[str, str, dict[str, Any]]] = []
+    relays: list[RelayReport] = []
     for report in reports:
+        # a concentrator is a device too, and may tell of itself; it has no switch
+        itself = report.meter == MeterId(batch.id.concentrator) and isinstance(
+            report, EndDeviceEvent
+        )
         cause = ""
-        if report.meter not in mine:
+        if report.meter not in mine and not itself:
             cause = "report.foreign_meter"
         elif report.at > now + policy.future:
             cause = "report.time"
         if cause:
             refused.append((cause, f"{report.meter}: not believed", _plain(report)))
         elif isinstance(report, RelayReport):
-            store.note_relay(conn, report)
+            relays.append(report)
         else:
             store.note_event(conn, report, now)
+    store.note_relays(conn, relays)
     return refused
 
 

@@ -106,15 +106,24 @@ def upsert_meter_seen(conn: Connection, columns: Mapping[str, list[Any]]) -> Non
     conn.execute(_SQL["upsert_meter_seen"], dict(columns))
 
 
-def note_relay(conn: Connection, report: RelayReport) -> None:
-    """Keep a switch report if it is news."""
-    values = {
-        "meter": report.meter, "at": report.at, "output_closed": report.relay.output_closed,
-        "control_state": int(report.relay.control_state),
-        "control_mode": report.relay.control_mode,
+def note_relays(conn: Connection, reports: Sequence[RelayReport]) -> None:
+    """Keep switch reports that are news; one that is not later than one before it never is."""
+    newest: dict[MeterId, datetime] = {}
+    rising = []
+    for report in reports:
+        if report.meter not in newest or report.at > newest[report.meter]:
+            newest[report.meter] = report.at
+            rising.append(report)
+    if not rising:
+        return
+    columns = {
+        "meter": [report.meter for report in rising], "at": [report.at for report in rising],
+        "output_closed": [report.relay.output_closed for report in rising],
+        "control_state": [int(report.relay.control_state) for report in rising],
+        "control_mode": [report.relay.control_mode for report in rising],
     }  # fmt: skip
-    conn.execute(_SQL["insert_relay_change"], values)
-    conn.execute(_SQL["upsert_relay_report"], values)
+    conn.execute(_SQL["insert_relay_changes"], columns)
+    conn.execute(_SQL["upsert_relay_reports"], columns)
 
 
 def note_event(conn: Connection, event: EndDeviceEvent, received_at: datetime) -> None:

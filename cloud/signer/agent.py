@@ -63,7 +63,7 @@ async def run(
         ready()
         while not stop.is_set():
             try:
-                signed, refused = await asyncio.to_thread(service.sign_waiting, db, key, clock)
+                signed, refused = await asyncio.to_thread(_sign_all, db, key, clock)
             except TransientDatabaseError as error:
                 cause = f"{type(error).__name__}"
                 _LOG.warning("signer.database.away", extra={"fields": {"cause": cause}})
@@ -73,6 +73,13 @@ async def run(
                 if refused:
                     _LOG.warning("signer.refused", extra={"fields": {"count": refused}})
             await _pause(stop, _POLL_SECONDS)
+
+
+def _sign_all(db: Database, key: Ed25519PrivateKey, clock: Clock) -> tuple[int, int]:
+    """Sign what moves switches first, then what keeps agents and meters in order."""
+    switches = service.sign_waiting(db, key, clock)
+    others = service.sign_upkeep(db, key, clock)
+    return switches[0] + others[0], switches[1] + others[1]
 
 
 async def _pause(stop: asyncio.Event, seconds: float) -> None:

@@ -1,7 +1,7 @@
 """What the signer looks at, gathered by itself from what others have written."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
@@ -55,6 +55,10 @@ class Order:
     halted: bool
     signed_before: bool
     """Whether this signer signed the command of which this is the go."""
+    token: tuple[str, bytes] | None = field(default=None, repr=False)
+    """Kind and octets that were taken to be carried, for this meter."""
+    released_by: tuple[str, str] | None = None
+    """Who asked that the meter may trip again, and who approved."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,3 +75,63 @@ class Counts:
 
     hour: int
     day: int
+
+
+class UpkeepCause(StrEnum):
+    """Why the signer will not sign an errand of upkeep; shown to operators."""
+
+    MALFORMED = "body_does_not_parse"
+    DIFFERS = "body_differs_from_rollout"
+    NOT_APPROVED = "not_approved_by_two"
+    NOT_RUNNING = "rollout_does_not_run"
+    IMAGE = "image_octets_differ"
+    SETTING = "setting_out_of_range"
+    EXPIRED = "expired"
+    TOO_LONG = "valid_for_too_long"
+    LIMIT = "signer_limit"
+    STATE = "not_waiting"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OrderedImage:
+    """The image of a rollout; `whole` when its stored blocks have its digest and its size."""
+
+    sha256: bytes
+    size: int
+    identifier: bytes
+    block: int
+    whole: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Errand:
+    """An errand that waits for a signature, with what its rollout says, read by the signer."""
+
+    id: CommandId
+    kind: str
+    concentrator: ConcentratorId
+    meter: MeterId
+    sealed: bytes | None = field(repr=False)
+    source: CommandId | None
+    revision: int | None
+    body: bytes = field(repr=False)
+    expires: datetime
+    rollout_kind: str
+    rollout_state: str
+    requested_by: str
+    approved_by: str
+    until: datetime
+    settings: Mapping[str, int | float] | None
+    activate: bool
+    activate_at: datetime | None
+    image: OrderedImage | None
+    source_fits: bool
+    """Whether `source` brought this image into this meter, by what the edge told."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Allowance:
+    """How many of one kind this signer signs in a day, and how many it has signed."""
+
+    most: int
+    signed: int

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from cloud.control import agent as control_agent
 from cloud.store.clock import Clock
 from cloud.store.db import Database, TransientDatabaseError
+from cloud.upkeep import agent as upkeep_agent
 from cloud.work import service
 from protocols.timeline import TimeScale
 
@@ -58,11 +59,21 @@ async def run_with_control(
     ready: Callable[[], None],
     status: MutableMapping[str, int | str],
 ) -> None:
-    """Run control's agent and this one in one process; the end of either ends both."""
+    """Run control's agent, upkeep's and this one in one process; the end of one ends all."""
     follow = WorkConfig(dsn=config.dsn, scale=config.scale, user=config.user)
+    upkeep = upkeep_agent.UpkeepConfig(
+        dsn=config.dsn,
+        broker=config.broker,
+        scale=config.scale,
+        user=config.user,
+        client_id=f"{config.client_id}-upkeep",
+    )
     tasks = [
         asyncio.ensure_future(control_agent.run(config, stop=stop, ready=ready, status=status)),
         asyncio.ensure_future(run(follow, stop=stop, ready=lambda: None, status=status)),
+        asyncio.ensure_future(
+            upkeep_agent.run(upkeep, stop=stop, ready=lambda: None, status=status)
+        ),
     ]
     try:
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)

@@ -53,6 +53,10 @@ class ClockKeeper:
         self._told: set[EventCode] = set()
         self._set_at: float | None = None
 
+    def allow(self, limit: timedelta) -> None:
+        """Let the clock be off by `limit` from now on before that is an event."""
+        self._limit = limit
+
     def drift(self, reading: ClockReading, at: datetime) -> tuple[EndDeviceEvent, ...]:
         """Return the event of a clock that is surely off, once until it has come back."""
         surely = abs(reading.offset_ms) - reading.uncertainty_ms

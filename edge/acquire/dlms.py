@@ -7,15 +7,16 @@ device name is read with every visit, because an LLS answer carries no proof of 
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Protocol, TypeVar
 
-import numpy as np
-
-from edge.acquire import dlms_care
-from edge.acquire.dlms_care import KeyKeeper, MeterKeySet, Progress
+from edge.acquire import dlms_care, dlms_relay, dlms_tokens
+from edge.acquire.dlms_care import Progress
+from edge.acquire.dlms_events import LogReader
+from edge.acquire.dlms_relay import RELAY
 from edge.acquire.dlms_session import (
     CounterBlock,
     CounterStore,
@@ -25,10 +26,18 @@ from edge.acquire.dlms_session import (
     denied,
     present,
 )
-from edge.acquire.driver import ClockReading, ReadOut, Sample
+from edge.acquire.driver import (
+    ClockReading,
+    EventMark,
+    EventsRead,
+    KeyKeeper,
+    ReadOut,
+    Sample,
+    Turn,
+)
 from protocols.dlms.apdu import Access, Attribute, Got
 from protocols.dlms.classes import clock as clock_class
-from protocols.dlms.classes import disconnect, profile
+from protocols.dlms.classes import profile
 from protocols.dlms.classes.association_ln import ObjectView
 from protocols.dlms.classes.columns import ProfileColumns, read_columns
 from protocols.dlms.classes.profile import status_of
@@ -41,13 +50,16 @@ from protocols.dlms.classes.register import (
     decode_scaler_unit,
     register,
 )
+from protocols.dlms.classes.typed import Typed
+from protocols.dlms.event_codes import Dialect
 from protocols.dlms.initiate import Conformance
-from protocols.dlms.obis import CLOCK, DEVICE_NAME, DISCONNECT_CONTROL, LOAD_PROFILE, obis_text
-from protocols.dlms.values import as_boolean, as_integer, as_octets, as_text, integer, octet_string
+from protocols.dlms.obis import CLOCK, DEVICE_NAME, LOAD_PROFILE, Obis, obis_text
+from protocols.dlms.values import as_integer, as_octets, as_text, octet_string
 from protocols.errors import PeerError
 from protocols.identity import MeterId
 from protocols.mqtt.downlink import KEEPING, Verb
-from protocols.reading import Channel, RelayReading, RelayState
+from protocols.mqtt.upkeep import NewKeys
+from protocols.reading import Channel, RelayReading
 from protocols.timeline import EPOCH, Interval, from_ms, to_ms
 
 __all__ = ["CounterStore", "DlmsDriver", "DlmsTarget"]
@@ -67,10 +79,6 @@ _CALL_EXCHANGES = 64
 """One call may take so many deadlines at most: blocks that trickle end here."""
 _TIME = Attribute(class_id=clock_class.CLASS_ID, name=CLOCK, index=clock_class.TIME)
 _NAME = Attribute(class_id=DATA_CLASS, name=DEVICE_NAME, index=VALUE)
-_RELAY = tuple(
-    Attribute(class_id=disconnect.CLASS_ID, name=DISCONNECT_CONTROL, index=index)
-    for index in (disconnect.OUTPUT_STATE, disconnect.CONTROL_STATE, disconnect.CONTROL_MODE)
-)
 _CAPTURED = Attribute(class_id=profile.CLASS_ID, name=LOAD_PROFILE, index=profile.CAPTURE_OBJECTS)
 _PERIOD = Attribute(class_id=profile.CLASS_ID, name=LOAD_PROFILE, index=profile.CAPTURE_PERIOD)
 _BUFFER = Attribute(class_id=profile.CLASS_ID, name=LOAD_PROFILE, index=profile.BUFFER)
@@ -87,6 +95,7 @@ _INTERVAL_OF = {
     Channel.EXPORT_INTERVAL_WH: Channel.EXPORT_WH,
 }
 _T = TypeVar("_T")
+_Kind = TypeVar("_Kind", bound=Typed)
 
 
 class Now(Protocol):
@@ -108,7 +117,9 @@ class _Column:
 
 
 class DlmsDriver:
-    """One session with one meter; satisfies `MeterDriver`."""
+    """One session with one meter; satisfies the protocols of `edge.acquire.driver`."""
+
+    token_kind = "dlms115"  # noqa: S105
 
     def __init__(self, target: DlmsTarget, counters: CounterStore, clock: Now) -> None:
         """Open nothing yet. Raises: ValueError on keys or an authentication that cannot be."""
@@ -128,6 +139,9 @@ class DlmsDriver:
         self._layout: profile.Layout | None = None
         self._columns: tuple[_Column, ...] = ()
         self._deviation = 0
+        self._logs = LogReader(
+            meter=target.meter, dialect=Dialect(target.event_profile), rule=self._rule
+        )
 
     async def read_now(self) -> ReadOut:
         """Read name, clock, registers, momentary values and switch in one list."""
@@ -140,7 +154,7 @@ class DlmsDriver:
     async def read_relay(self) -> RelayReading:
         """Read the switch. Raises: PeerError `meter.no_relay`, and as any call."""
         self._need_relay()
-        return await self._call(self._read_relay)
+        return await self._call(dlms_relay.read_relay)
 
     async def operate(self, verb: Verb) -> None:
         """
@@ -152,26 +166,40 @@ class DlmsDriver:
         if verb in KEEPING:
             raise PeerError("meter.no_keep_power", "class 70 knows no keep-power", peer=self.meter)
         if verb is not Verb.READ_RELAY:
-            await self._call(lambda session: self._operate(session, verb))
+            await self._call(lambda session: dlms_relay.operate(session, verb))
 
     async def set_clock(self, offset_ms: int) -> None:
         """Move the meter's clock by `-offset_ms`."""
         await self._call(lambda session: self._set_clock(session, offset_ms))
 
-    async def transfer_image(self, blob: bytes, identifier: bytes, progress: Progress) -> None:
+    async def transfer_image(
+        self, blob: bytes, identifier: bytes, progress: Progress, turn: Turn = nullcontext
+    ) -> None:
         """
         Bring firmware into the meter and have it verified; nothing is activated.
 
         A transfer that broke goes on where it stood. What turns out to be other firmware begins
         anew, once. Raises: PeerError `dlms.image_refused`, `dlms.image_disabled`, as any call.
         """
-        await dlms_care.transfer_image(self._call, blob, identifier, progress)
+        await dlms_care.transfer_image(self._in_turns(turn), blob, identifier, progress)
 
-    async def activate_image(self) -> None:
-        """Activate what was verified. Raises: PeerError `dlms.image_refused`, as any call."""
-        await dlms_care.activate_image(self._call)
+    async def activate_image(self, turn: Turn = nullcontext) -> None:
+        """
+        Activate what was verified; nothing is done when it is active already.
 
-    async def change_keys(self, keys: MeterKeySet, *, master: bytes, keeper: KeyKeeper) -> None:
+        Raises: PeerError `dlms.image_refused`, as any call.
+        """
+        await dlms_care.activate_image(self._in_turns(turn))
+
+    async def deliver_token(self, opaque: bytes) -> dlms_tokens.DlmsTokenAnswer:
+        """
+        Enter a token at the gateway (class 115) once, unread.
+
+        Raises: PeerError `dlms.token_refused` where it was surely not taken; any other is in doubt.
+        """
+        return await dlms_tokens.deliver(self._call, opaque)
+
+    async def change_keys(self, keys: NewKeys, *, master: bytes, keeper: KeyKeeper) -> None:
         """
         Give the meter new global keys; use them once it has answered with them.
 
@@ -190,7 +218,7 @@ class DlmsDriver:
             message = "the meter took the keys and goes on with the old ones; order it again"
             raise PeerError("dlms.keys_unchanged", message, peer=self.meter)
 
-    async def settle_keys(self, keys: MeterKeySet, *, keeper: KeyKeeper) -> bool:
+    async def settle_keys(self, keys: NewKeys, *, keeper: KeyKeeper) -> bool:
         """
         Find out by asking which keys the meter has; tell whether they are `keys`, and use them.
 
@@ -218,6 +246,24 @@ class DlmsDriver:
 
     async def _ask_name(self, session: DlmsSession) -> None:
         self._check_name(await session.get_one(_NAME))
+
+    async def read_events(self, before: EventMark | None) -> EventsRead:
+        """Read logs and alarm registers since `before`. Raises: PeerError as any call."""
+        return await self._call(
+            lambda session: self._logs.read(session, before, now=self._clock.now())
+        )
+
+    async def read_typed(self, kind: type[_Kind], name: Obis) -> _Kind:
+        """Read one object of a typed class. Raises: PeerError `dlms.access`, as any call."""
+        return await self._call(lambda session: dlms_care.read_typed(session, kind, name))
+
+    async def run_script(self, table: Obis, number: int) -> None:
+        """Run a script (class 9). Raises: PeerError `dlms.action_refused`, as any call."""
+        await self._call(lambda session: dlms_care.run_script(session, table, number))
+
+    async def set_limit(self, raw: int, *, over_seconds: int) -> None:
+        """Let the limiter trip above `raw` for so long; 0 is no limit. Raises: PeerError."""
+        await self._call(lambda session: dlms_care.set_limit(session, raw, over_seconds))
 
     async def read_objects(self) -> ObjectView:
         """Return what objects the meter shows us, unknown classes among them."""
@@ -249,6 +295,13 @@ class DlmsDriver:
                 # Cancelled in the middle of an exchange: the answer would be taken for the next.
                 self._drop()
                 raise
+
+    def _in_turns(self, turn: Turn) -> dlms_care.Call:
+        async def call(work: Callable[[DlmsSession], Awaitable[_T]]) -> _T:
+            async with turn():
+                return await self._call(work)
+
+        return call
 
     def _drop(self) -> None:
         session, self._session = self._session, None
@@ -294,7 +347,7 @@ class DlmsDriver:
         scalers = self._scalers or {}
         asked = (_NAME, _TIME, *(register(channel) for channel in scalers))
         if self.has_relay:
-            asked += _RELAY
+            asked += RELAY
         before = self._clock.now()
         got = await session.get(*asked)
         after = self._clock.now()
@@ -309,7 +362,7 @@ class DlmsDriver:
             number = as_integer(value)
             raw[obis_text(CHANNEL_NAME[channel])] = f"{number}e{scaler}"
             samples.append(Sample(channel=channel, at=moment.instant, raw=number, scaler=scaler))
-        relay = _decode_relay(got[-len(_RELAY) :]) if self.has_relay else None
+        relay = dlms_relay.decode_relay(got[-len(RELAY) :]) if self.has_relay else None
         return ReadOut(
             samples=tuple(samples),
             clock=_compare(moment.instant, before, after),
@@ -317,22 +370,6 @@ class DlmsDriver:
             identity=identity,
             raw=raw,
         )
-
-    async def _read_relay(self, session: DlmsSession) -> RelayReading:
-        return _decode_relay(await session.get(*_RELAY))
-
-    async def _operate(self, session: DlmsSession, verb: Verb) -> None:
-        opening = verb is Verb.DISCONNECT
-        if not opening:
-            # Modes 2 and 4 know no way from armed to closed but through disconnected.
-            relay = await self._read_relay(session)
-            opening = relay.control_state is RelayState.ARMED and disconnect.closes_remotely(
-                relay.control_mode
-            )
-        if opening:
-            await session.act(_method(disconnect.REMOTE_DISCONNECT), integer(0))
-        if verb is Verb.RECONNECT:
-            await session.act(_method(disconnect.REMOTE_RECONNECT), integer(0))
 
     async def _set_clock(self, session: DlmsSession, offset_ms: int) -> None:
         before = self._clock.now()
@@ -395,33 +432,24 @@ class DlmsDriver:
     def _samples(self, columns: ProfileColumns, seconds: int, span: Interval) -> tuple[Sample, ...]:
         """Return what lies in `span`, in order of time; of a register what it rose by."""
         starts = columns.starts_ms
-        inside = (starts >= to_ms(span.start)) & (starts < to_ms(span.end))
-        follows = np.zeros(len(starts), dtype=np.bool_)
-        follows[1:] = np.diff(starts) == seconds * 1000
-        status = [status_of(bits) for bits in columns.status.tolist()]
-        instants = _instants(starts.tolist(), timedelta(seconds=seconds))
+        first, last, step = to_ms(span.start), to_ms(span.end), seconds * 1000
+        inside = [row for row, start in enumerate(starts) if first <= start < last]
+        follows = [row for row in inside if row and starts[row] - starts[row - 1] == step]
+        instants = _instants(starts, timedelta(seconds=seconds))
         found: list[tuple[int, Sample]] = []
         for column in self._columns:
-            raw = columns.numbers[column.at]
-            there = inside
-            if column.cumulative:
-                raw, there = np.diff(raw, prepend=raw[:1]), inside & follows
-            channel, scaler = column.channel, column.scaler
-            (rows,) = np.nonzero(there)
-            found += [
-                (
-                    row,
-                    Sample(
-                        channel=channel,
-                        at=instants[row],
-                        seconds=seconds,
-                        raw=number,
-                        scaler=scaler,
-                        status=status[row],
-                    ),
+            numbers = columns.numbers[column.at]
+            for row in follows if column.cumulative else inside:
+                raw = numbers[row] - numbers[row - 1] if column.cumulative else numbers[row]
+                sample = Sample(
+                    channel=column.channel,
+                    at=instants[row],
+                    seconds=seconds,
+                    raw=raw,
+                    scaler=column.scaler,
+                    status=status_of(columns.status[row]),
                 )
-                for row, number in zip(rows.tolist(), raw[rows].tolist(), strict=True)
-            ]
+                found.append((row, sample))
         if len(self._columns) > 1:
             found.sort(key=lambda pair: pair[0])
         return tuple(sample for _, sample in found)
@@ -431,7 +459,7 @@ class DlmsDriver:
             raise PeerError("meter.no_relay", "this meter has no switch", peer=self.meter)
 
 
-def _instants(starts_ms: list[int], period: timedelta) -> list[datetime]:
+def _instants(starts_ms: Sequence[int], period: timedelta) -> list[datetime]:
     """Return the instants; most follow the one before by a period, which is quicker to add."""
     instants: list[datetime] = []
     step, at, expected = period // timedelta(milliseconds=1), EPOCH, 0
@@ -440,23 +468,6 @@ def _instants(starts_ms: list[int], period: timedelta) -> list[datetime]:
         expected = start + step
         instants.append(at)
     return instants
-
-
-def _method(index: int) -> Attribute:
-    return Attribute(class_id=disconnect.CLASS_ID, name=DISCONNECT_CONTROL, index=index)
-
-
-def _decode_relay(got: tuple[Got, ...]) -> RelayReading:
-    """Return the switch from attributes 2, 3, 4. Raises: PeerError `dlms.relay` and others."""
-    output, state, mode = (present(at, value) for at, value in zip(_RELAY, got, strict=True))
-    number, control_mode = as_integer(state), as_integer(mode)
-    if number not in tuple(RelayState) or control_mode not in disconnect.MODES:
-        raise PeerError("dlms.relay", f"control state {number}, mode {control_mode}")
-    return RelayReading(
-        output_closed=as_boolean(output),
-        control_state=RelayState(number),
-        control_mode=control_mode,
-    )
 
 
 def _compare(meter: datetime, before: datetime, after: datetime) -> ClockReading:

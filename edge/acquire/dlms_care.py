@@ -7,54 +7,30 @@ Each step is one short exchange, so that readings go on between the blocks of an
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
-from edge.acquire.dlms_session import DlmsSession
-from protocols.dlms.classes import image, security_setup
+from edge.acquire.dlms_session import DlmsSession, present
+from protocols.dlms.classes import image, limiter, scripts, security_setup
 from protocols.dlms.classes.association_ln import OBJECT_LIST, ObjectView, decode_object_list
 from protocols.dlms.classes.image import ImageStatus
 from protocols.dlms.classes.security_setup import KeyId
-from protocols.dlms.reference import Access
-from protocols.dlms.security import Keys
+from protocols.dlms.classes.typed import Typed, attributes_of
+from protocols.dlms.obis import Obis
+from protocols.dlms.reference import Access, Attribute
+from protocols.dlms.values import double_long_unsigned, long_unsigned
 from protocols.errors import PeerError
+from protocols.mqtt.upkeep import NewKeys
 
 _STEP = 16
 """Blocks of an image sent in one call; readings may go on between calls."""
 _ROUNDS = 3
 _POLLS, _PAUSE = 120, 0.5
 _T = TypeVar("_T")
+_Kind = TypeVar("_Kind", bound=Typed)
 
 Progress = Callable[[int, int], None]
 """Blocks that the meter has, of how many."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MeterKeySet:
-    """New global keys of a meter; both of one suite."""
-
-    encryption_key: bytes = field(repr=False)
-    authentication_key: bytes = field(repr=False)
-
-    def __post_init__(self) -> None:
-        """Refuse keys of no suite. Raises: ValueError."""
-        Keys(encryption=self.encryption_key, authentication=self.authentication_key)
-
-
-class KeyKeeper(Protocol):
-    """Where keys are kept, sealed, so that no crash leaves a meter with keys that nobody has."""
-
-    def pend(self, keys: MeterKeySet) -> None:
-        """Keep keys that are about to be sent; on disk before this returns."""
-        ...
-
-    def promote(self, keys: MeterKeySet) -> None:
-        """Make them the meter's keys; on disk before this returns."""
-        ...
-
-    def drop(self, keys: MeterKeySet) -> None:
-        """Forget keys that the meter did not take."""
-        ...
 
 
 class Call(Protocol):
@@ -92,7 +68,9 @@ async def transfer_image(call: Call, blob: bytes, identifier: bytes, progress: P
 
 
 async def activate_image(call: Call) -> None:
-    """Activate what was verified. Raises: PeerError `dlms.image_refused`, those of `call`."""
+    """Activate what was verified, once. Raises: PeerError `dlms.image_refused`, as `call`."""
+    if await call(image_status) is ImageStatus.ACTIVATED:
+        return
     status = await _settled(call, image.ACTIVATE, ImageStatus.ACTIVATING)
     if status is not ImageStatus.ACTIVATED:
         raise _refused("the meter does not activate the image", status)
@@ -192,7 +170,7 @@ async def is_verified_image(session: DlmsSession, blob: bytes, identifier: bytes
     return any((one.size, one.identifier) == (len(blob), identifier) for one in images)
 
 
-async def send_keys(session: DlmsSession, master: bytes, keys: MeterKeySet) -> None:
+async def send_keys(session: DlmsSession, master: bytes, keys: NewKeys) -> None:
     """Transfer new global keys, wrapped. Raises: PeerError `dlms.action_refused` and others."""
     parameter = security_setup.transfer_parameter(
         master,
@@ -207,3 +185,23 @@ async def send_keys(session: DlmsSession, master: bytes, keys: MeterKeySet) -> N
 async def read_objects(session: DlmsSession) -> ObjectView:
     """Return what the association shows, unknown classes among it."""
     return decode_object_list(await session.get_one(OBJECT_LIST))
+
+
+async def read_typed(session: DlmsSession, kind: type[_Kind], name: Obis) -> _Kind:
+    """Return one object of a typed class. Raises: PeerError `dlms.access` and others."""
+    asked = attributes_of(kind, name)
+    got = await session.get(*asked)
+    return kind.of([present(at, value) for at, value in zip(asked, got, strict=True)])
+
+
+async def run_script(session: DlmsSession, table: Obis, number: int) -> None:
+    """Run a script of a table. Raises: PeerError `dlms.action_refused` and others."""
+    method = Attribute(class_id=scripts.SCRIPT_CLASS, name=table, index=scripts.EXECUTE)
+    await session.act(method, long_unsigned(number))
+
+
+async def set_limit(session: DlmsSession, raw: int, over_seconds: int) -> None:
+    """Write the limiter: how long first, so that no older time holds for the new threshold."""
+    for index, number in ((limiter.OVER_SECONDS, over_seconds), (limiter.NORMAL, raw)):
+        at = Attribute(class_id=limiter.LIMITER_CLASS, name=limiter.LIMITER, index=index)
+        await session.set(at, double_long_unsigned(number))

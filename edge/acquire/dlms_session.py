@@ -90,6 +90,8 @@ class DlmsTarget:
     """Whether every APDU is ciphered; None means with HLS5 alone."""
     dedicated: bool = False
     """Whether each association has an encryption key of its own."""
+    event_profile: str = "idis"
+    """The companion profile by which the meter numbers its events."""
     weak_hls: bool = False
     """Whether the broken hashes of `hls-md5` and `hls-sha1` may be used."""
 

@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any, Protocol, TypeVar
 
+from edge.acquire.dlt645_events import Dlt645Events
 from edge.acquire.dlt645_line import MeterLine
-from edge.acquire.driver import ClockReading, ReadOut, Sample
+from edge.acquire.driver import ClockReading, EventMark, EventsRead, ReadOut, Sample
 from protocols.dlt645 import bcd, exchange, items, records
 from protocols.dlt645.exchange import Request
 from protocols.dlt645.frame import Frame
@@ -131,6 +132,7 @@ class Dlt645Driver:
         self._zone = timezone(target.utc_offset)
         self._absent: set[int] = set()
         self._lock = asyncio.Lock()
+        self._events = Dlt645Events(target.meter, read=self._read_if_there, utc=self._utc)
 
     async def read_now(self) -> ReadOut:
         """Read registers, momentary values, switch and clock."""
@@ -210,6 +212,14 @@ class Dlt645Driver:
         fits no frame; any other PeerError leaves in doubt whether it is in the meter.
         """
         return await self._call(self._deliver(opaque))
+
+    async def read_events(self, before: EventMark | None) -> EventsRead:
+        """Read state words and event records. Raises: PeerError as any call."""
+        return await self._call(self._read_events(before))
+
+    async def _read_events(self, before: EventMark | None) -> EventsRead:
+        shown = await self._read_clock()
+        return await self._events.read(before, shown=shown, now=self._clock.now())
 
     async def _call(self, work: Awaitable[_T]) -> _T:
         async with self._lock:

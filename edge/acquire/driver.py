@@ -1,12 +1,15 @@
 """What every meter driver does, whatever protocol it speaks."""
 
 from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol, runtime_checkable
 
+from protocols.events import EndDeviceEvent
 from protocols.identity import MeterId
 from protocols.mqtt.downlink import Verb
+from protocols.mqtt.upkeep import NewKeys
 from protocols.reading import Channel, RelayReading, Status
 from protocols.timeline import Interval
 
@@ -101,12 +104,20 @@ class KeepPowerDriver(Protocol):
         ...
 
 
+Turn = Callable[[], AbstractAsyncContextManager[None]]
+"""Entered around each short call of a long work, so that others get at the meter in between."""
+
+
 @runtime_checkable
 class ImageDriver(Protocol):
     """A driver whose meter takes firmware. A transfer that broke goes on where it stood."""
 
     async def transfer_image(
-        self, blob: bytes, identifier: bytes, progress: Callable[[int, int], None]
+        self,
+        blob: bytes,
+        identifier: bytes,
+        progress: Callable[[int, int], None],
+        turn: Turn = nullcontext,
     ) -> None:
         """
         Bring `blob` into the meter and have it verified; nothing is activated.
@@ -116,8 +127,80 @@ class ImageDriver(Protocol):
         """
         ...
 
-    async def activate_image(self) -> None:
-        """Activate what was verified. Raises: PeerError `dlms.image_refused`, and as any call."""
+    async def activate_image(self, turn: Turn = nullcontext) -> None:
+        """
+        Activate what was verified; nothing is done when it is active already.
+
+        Raises: PeerError `dlms.image_refused`, and as any call.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventMark:
+    """
+    How far a meter's logs are read: its own clock then, ours (business time), alarms that stood.
+
+    Both clocks, because one of them may be set back before the logs are read again.
+    """
+
+    device_at: datetime
+    read_at: datetime
+    alarms: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventsRead:
+    """What a meter has written down since the mark before, and the mark to go on from."""
+
+    events: tuple[EndDeviceEvent, ...]
+    mark: EventMark
+
+
+@runtime_checkable
+class EventDriver(Protocol):
+    """A driver whose meter keeps logs of what happened to it."""
+
+    async def read_events(self, before: EventMark | None) -> EventsRead:
+        """
+        Return what is new since `before`, all that the meter keeps when it is None.
+
+        The same entry has the same (meter, code, at, origin) however often it is read.
+        """
+        ...
+
+
+class KeyKeeper(Protocol):
+    """Where keys are kept, sealed, so that no crash leaves a meter with keys that nobody has."""
+
+    def pend(self, keys: NewKeys) -> None:
+        """Keep keys that are about to be sent; on disk before this returns."""
+        ...
+
+    def promote(self, keys: NewKeys) -> None:
+        """Make them the meter's keys; on disk before this returns."""
+        ...
+
+    def drop(self, keys: NewKeys) -> None:
+        """Forget keys that the meter did not take."""
+        ...
+
+
+@runtime_checkable
+class KeyDriver(Protocol):
+    """A driver whose meter takes new keys."""
+
+    async def change_keys(self, keys: NewKeys, *, master: bytes, keeper: KeyKeeper) -> None:
+        """
+        Give the meter new keys, wrapped by `master`; use them once it has answered with them.
+
+        Raises: PeerError `*.keys_unchanged` or `*.action_refused` when it goes on with the old
+        ones; with any other `settle_keys` finds the outcome out.
+        """
+        ...
+
+    async def settle_keys(self, keys: NewKeys, *, keeper: KeyKeeper) -> bool:
+        """Tell by asking whether the meter has `keys`. Raises: PeerError when it answers to none"""
         ...
 
 

@@ -1,25 +1,23 @@
-"""From configuration and keys to the driver that speaks a meter's protocol."""
+"""
+From configuration and keys to the driver that speaks a meter's protocol.
+
+What Modbus and DL/T 645 need is imported where it is used: an agent loads only the protocols of
+its meters.
+"""
 
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
 from edge.acquire.dlms import CounterStore, DlmsDriver, DlmsTarget
-from edge.acquire.dlt645 import Dlt645Driver, Dlt645Target
-from edge.acquire.dlt645_line import BusLine, MeterLine, tcp_line
 from edge.acquire.driver import MeterDriver
-from edge.acquire.modbus import ModbusDriver, ModbusTarget
-from edge.acquire.modbus_rtu import (
-    ModbusRtuDriver,
-    ModbusRtuTarget,
-    bus_on_gateway,
-    bus_on_port,
-)
 from edge.clock import EdgeClock
 from edge.config import ConfigError, KeyRing, MeterConfig
 from edge.links.hdlc import HdlcPlace
 from edge.links.serial import SerialSettings
-from protocols.dlt645.exchange import PASSWORD_OCTETS
-from protocols.dlt645.relay import Edition
 from protocols.errors import PeerError
+
+if TYPE_CHECKING:
+    from edge.acquire.dlt645_line import MeterLine
 
 
 def build_driver(
@@ -46,6 +44,7 @@ def build_driver(
             authentication=config.authentication,
             ciphered=config.ciphered,
             dedicated=config.dedicated_key,
+            event_profile=config.event_profile,
             weak_hls=config.weak_hls,
             password=secrets.password,
             system_title=keys.system_title,
@@ -90,6 +89,8 @@ def _serial_settings(config: MeterConfig) -> SerialSettings:
 
 
 def _modbus(config: MeterConfig, clock: EdgeClock) -> MeterDriver:
+    from edge.acquire.modbus import ModbusDriver, ModbusTarget
+
     if config.link not in {"rtu-serial", "rtu-tcp"}:
         return ModbusDriver(
             ModbusTarget(
@@ -104,6 +105,17 @@ def _modbus(config: MeterConfig, clock: EdgeClock) -> MeterDriver:
             ),
             clock,
         )
+    return _modbus_rtu(config, clock)
+
+
+def _modbus_rtu(config: MeterConfig, clock: EdgeClock) -> MeterDriver:
+    from edge.acquire.modbus_rtu import (
+        ModbusRtuDriver,
+        ModbusRtuTarget,
+        bus_on_gateway,
+        bus_on_port,
+    )
+
     settings = _serial_settings(config)
     try:
         if config.link == "rtu-serial":
@@ -125,6 +137,10 @@ def _modbus(config: MeterConfig, clock: EdgeClock) -> MeterDriver:
 
 
 def _dlt645(config: MeterConfig, keys: KeyRing, clock: EdgeClock) -> MeterDriver:
+    from edge.acquire.dlt645 import Dlt645Driver, Dlt645Target
+    from protocols.dlt645.exchange import PASSWORD_OCTETS
+    from protocols.dlt645.relay import Edition
+
     target = Dlt645Target(
         meter=config.meter,
         address=config.serial,
@@ -144,7 +160,10 @@ def _dlt645(config: MeterConfig, keys: KeyRing, clock: EdgeClock) -> MeterDriver
         raise ConfigError(f"meters.{config.meter}: {error}") from error
 
 
-def _dlt645_line(config: MeterConfig, clock: EdgeClock) -> MeterLine:
+def _dlt645_line(config: MeterConfig, clock: EdgeClock) -> "MeterLine":
+    from edge.acquire.dlt645_line import BusLine, tcp_line
+    from edge.acquire.modbus_rtu import bus_on_port
+
     if not config.serial_port:
         return tcp_line(config.host, config.port, seconds=config.timeout_seconds)
     settings = _serial_settings(config)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
-from edge.acquire.driver import Sample
+from edge.acquire.driver import EventMark, Sample
 from edge.acquire.plan import Coverage
 from protocols.events import EndDeviceEvent
 from protocols.identity import MeterId
@@ -25,6 +25,8 @@ class Piece:
     relays: tuple[RelayReport, ...] = ()
     events: tuple[EndDeviceEvent, ...] = ()
     coverage: Coverage | None = None
+    event_mark: EventMark | None = None
+    """How far the meter's logs are read with these events; None when no log was read."""
 
 
 class Sink(Protocol):

@@ -1,10 +1,10 @@
 """
 What to read next from one meter, and what an answer means for what is still missing.
 
-Present values first, then the newest part of the profile, then what is missing, newest part
-first, in chunks. `mark` is the end of the newest interval that is safely stored; `gaps` are the
-holes before it. A hole that the meter has answered for without filling it is asked for a bounded
-number of times, then remembered as missing for good.
+Present values first, then the newest part of the profile, then the meter's event logs, then what
+is missing, newest part first, in chunks. `mark` is the end of the newest interval that is safely
+stored; `gaps` are the holes before it. A hole that the meter has answered for without filling it
+is asked for a bounded number of times, then remembered as missing for good.
 """
 
 from collections.abc import Iterable
@@ -55,6 +55,7 @@ class Cadence:
     backfill_pause: float
     retry_pause: float = 10.0
     offline: float = 0.0
+    events: float = 60.0
     chunk: timedelta
 
 
@@ -63,6 +64,7 @@ class StepKind(StrEnum):
 
     LIVE = "live"
     PROFILE = "profile"
+    EVENTS = "events"
     BACKFILL = "backfill"
 
 
@@ -71,7 +73,7 @@ class Agenda:
     """
     When which kind of visit to one meter is due. *Units*: seconds of the monotonic clock.
 
-    `interval_seconds` is 0 for a meter without a profile.
+    `interval_seconds` is 0 for a meter without a profile, `events_at` None for one without logs.
     """
 
     interval_seconds: int
@@ -79,6 +81,7 @@ class Agenda:
     profile_at: float
     backfill_at: float
     watched_until: float = 0.0
+    events_at: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,6 +119,11 @@ def next_step(
             wait = min(wait, 1.0)
         else:
             wait = min(wait, agenda.profile_at - monotonic)
+    if agenda.events_at is not None:
+        if agenda.events_at <= monotonic:
+            return Step(kind=StepKind.EVENTS)
+        wait = min(wait, agenda.events_at - monotonic)
+    if agenda.interval_seconds:
         hole = next_hole(coverage, cadence.chunk)
         if hole is not None:
             backfill_at = agenda.backfill_at + (cadence.retry_pause if hole.tries else 0.0)
@@ -132,6 +140,8 @@ def visited(agenda: Agenda, step: Step, cadence: Cadence, *, monotonic: float) -
             return replace(agenda, live_at=monotonic + cadence.poll)
         case StepKind.PROFILE:
             return replace(agenda, profile_at=monotonic + cadence.profile)
+        case StepKind.EVENTS:
+            return replace(agenda, events_at=monotonic + cadence.events)
         case StepKind.BACKFILL:
             return replace(agenda, backfill_at=monotonic + cadence.backfill_pause)
 

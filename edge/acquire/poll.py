@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 
 from edge.acquire.clock_keeper import ClockBook, ClockKeeper
 from edge.acquire.clock_rules import ClockRules
-from edge.acquire.driver import ReadOut, Sample
+from edge.acquire.driver import EventDriver, EventMark, ReadOut, Sample
 from edge.acquire.piece import Piece, Sink
 from edge.acquire.plan import (
     Agenda,
@@ -37,6 +37,7 @@ from protocols.timeline import Interval, floor_to_grid
 
 _STEP_ASIDE = 0.05
 _LONGEST_PAUSE = 1.0
+_EVENTS_TOGETHER = 500
 _SILENCE = ("timeout", "unreachable", "closed", "refused", "reset", "silent", "connect")
 
 _LOG = logging.getLogger(__name__)
@@ -70,12 +71,13 @@ class MeterPoller:
         sink: Sink,
         turns: asyncio.Semaphore,
         coverage: Coverage | None,
+        event_mark: EventMark | None = None,
         clock_book: ClockBook | None = None,
         heard: Callable[[], bool] = lambda: True,
         status: MutableMapping[str, int | str] | None = None,
     ) -> None:
         """
-        Continue from `coverage`; None is a meter never read before.
+        Continue from `coverage` and `event_mark`; None is a meter never read before.
 
         `heard` tells whether what is read can be heard by anybody at this time.
         """
@@ -98,6 +100,7 @@ class MeterPoller:
             interval_seconds=interval,
             book=clock_book,
         )
+        self._event_mark = event_mark
         self._breaker = Breaker(name=port.meter)
         offset = jitter(port.meter)
         start = clock.monotonic()
@@ -106,6 +109,11 @@ class MeterPoller:
             live_at=start + offset * plan.cadence.poll,
             profile_at=start + offset * plan.cadence.profile,
             backfill_at=start,
+            events_at=(
+                start + offset * plan.cadence.events
+                if isinstance(port.driver, EventDriver)
+                else None
+            ),
         )
         self._woken = asyncio.Event()
         self._told: set[EventCode] = set()
@@ -119,6 +127,23 @@ class MeterPoller:
         """Read present values faster for some seconds: somebody looks at this meter."""
         until = self._clock.monotonic() + wall_seconds
         self._agenda = replace(self._agenda, watched_until=max(until, self._agenda.watched_until))
+        self._woken.set()
+
+    def replan(self, plan: MeterPlan, turns: asyncio.Semaphore) -> None:
+        """
+        Go on by another plan of the same profile, from the next visit on.
+
+        What is read and what is missing stays as it is; a visit under way ends as it began.
+        """
+        assert plan.interval_seconds == self._plan.interval_seconds, "settings leave profiles alone"
+        self._plan, self._turns = plan, turns
+        self._keeper.allow(plan.clock_limit)
+        now = self._clock.monotonic()
+        self._agenda = replace(
+            self._agenda,
+            live_at=min(self._agenda.live_at, now + plan.cadence.poll),
+            profile_at=min(self._agenda.profile_at, now + plan.cadence.profile),
+        )
         self._woken.set()
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -160,7 +185,9 @@ class MeterPoller:
 
     async def _visit(self, step: Step) -> None:
         try:
-            if step.span is None:
+            if step.kind is StepKind.EVENTS:
+                await self._read_events()
+            elif step.span is None:
                 await self._read_now()
             else:
                 await self._read_profile(step.kind, step.span)
@@ -186,6 +213,22 @@ class MeterPoller:
         events = await self._keeper.keep(readout.clock)
         if events:
             self._sink.add(Piece(meter=self._port.meter, received=received, events=events))
+
+    async def _read_events(self) -> None:
+        driver = self._port.driver
+        assert isinstance(driver, EventDriver)  # no other is asked
+        before = self._event_mark
+        read = await driver.read_events(before)
+        reach("edge.after_read")
+        self._event_mark = read.mark
+        if before is not None and not read.events and before.alarms == read.mark.alarms:
+            return  # the mark on disk is older and as good
+        received, meter = self._clock.now(), self._port.meter
+        for at in range(0, len(read.events), _EVENTS_TOGETHER):
+            some = read.events[at : at + _EVENTS_TOGETHER]
+            self._sink.add(Piece(meter=meter, received=received, events=some))
+        # behind all of them: stored before they are, it would lose them to a kill
+        self._sink.add(Piece(meter=meter, received=received, event_mark=read.mark))
 
     async def _read_profile(self, kind: StepKind, span: Interval) -> None:
         samples: tuple[Sample, ...] = await self._port.driver.read_profile(span)

@@ -1,6 +1,8 @@
 """One meter's place at the concentrator: its driver, and who may use it at this moment."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -12,13 +14,16 @@ from protocols.mqtt.uplink import RelayReport
 from protocols.quantities import rescale
 from protocols.reading import Channel, RelayReading, RelayState
 
+_ROOM_SECONDS = 0.15
+
 
 @dataclass(slots=True)
 class MeterPort:
     """
     A driver and the lock around it: one conversation at a time with one meter.
 
-    A poller holds the lock for one trip, a command from its go until its verdict.
+    A poller holds the lock for one trip, a command from its go until its verdict, upkeep for one
+    turn after the other.
     """
 
     driver: MeterDriver
@@ -30,6 +35,14 @@ class MeterPort:
     def meter(self) -> MeterId:
         """Return whose port this is."""
         return self.driver.meter
+
+    @asynccontextmanager
+    async def turn(self) -> AsyncIterator[None]:
+        """Hold the lock for one short call of a long work, then leave room for who waits."""
+        async with self.lock:
+            yield
+        # a command that waits has the lock by now; a poller steps aside and looks again
+        await asyncio.sleep(_ROOM_SECONDS)
 
     def piece(self, readout: ReadOut, *, received: datetime) -> Piece:
         """Return what a visit brings up: its values, its switch, and an event if that moved."""

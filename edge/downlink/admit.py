@@ -30,6 +30,14 @@ class Reason(StrEnum):
     TOKEN_REFUSED = "token_refused"  # noqa: S105
     TOKEN_DOUBTFUL = "token_doubtful"  # noqa: S105
     POWER_FLOWS = "power_flows_through_open_relay"
+    NO_IMAGES = "meter_takes_no_firmware"
+    NO_REKEY = "meter_takes_no_keys"
+    UPKEEP_SHAPE = "upkeep_shape"
+    IMAGE_UNKNOWN = "image_unknown"
+    IMAGE_DAMAGED = "image_damaged"
+    IMAGE_REFUSED = "image_refused"
+    KEYS_UNCHANGED = "keys_unchanged"
+    KEYS_DOUBTFUL = "keys_doubtful"
 
 
 class Admission(StrEnum):
@@ -51,6 +59,10 @@ class Scope:
     tokens: frozenset[MeterId] = frozenset()
     keepers: frozenset[MeterId] = frozenset()
     """Meters that can be told to refuse trips."""
+    images: frozenset[MeterId] = frozenset()
+    """Meters that take firmware."""
+    rekeyed: frozenset[MeterId] = frozenset()
+    """Meters whose keys may be changed from here."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,13 +85,9 @@ def judge(command: Command, scope: Scope, *, now: datetime, clock_trusted: bool)
         return Judgement(admission=Admission.IGNORE)
     if command.meter not in scope.relays:
         return Judgement(admission=Admission.REFUSE, reason=Reason.FOREIGN_METER)
-    if command.verb is Verb.DELIVER_TOKEN:
-        if command.meter not in scope.tokens:
-            return Judgement(admission=Admission.REFUSE, reason=Reason.NO_TOKENS)
-    elif not scope.relays[command.meter]:
-        return Judgement(admission=Admission.REFUSE, reason=Reason.NO_RELAY)
-    if command.verb in KEEPING and command.meter not in scope.keepers:
-        return Judgement(admission=Admission.REFUSE, reason=Reason.NO_KEEP_POWER)
+    unable = _unable(command, scope)
+    if unable is not None:
+        return Judgement(admission=Admission.REFUSE, reason=unable)
     if command.not_before >= command.expires:
         return Judgement(admission=Admission.REFUSE, reason=Reason.NO_SUCH_WINDOW)
     if clock_trusted:
@@ -88,3 +96,20 @@ def judge(command: Command, scope: Scope, *, now: datetime, clock_trusted: bool)
     elif command.verb is Verb.DISCONNECT:
         return Judgement(admission=Admission.REFUSE, reason=Reason.CLOCK_UNTRUSTED)
     return Judgement(admission=Admission.ADMIT)
+
+
+def _unable(command: Command, scope: Scope) -> Reason | None:
+    """Return what the meter lacks for the verb."""
+    meter = command.meter
+    match command.verb:
+        case Verb.DELIVER_TOKEN:
+            return None if meter in scope.tokens else Reason.NO_TOKENS
+        case Verb.FIRMWARE | Verb.ACTIVATE_FIRMWARE:
+            return None if meter in scope.images else Reason.NO_IMAGES
+        case Verb.REKEY:
+            return None if meter in scope.rekeyed else Reason.NO_REKEY
+    if not scope.relays[meter]:
+        return Reason.NO_RELAY
+    if command.verb in KEEPING and meter not in scope.keepers:
+        return Reason.NO_KEEP_POWER
+    return None

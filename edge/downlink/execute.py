@@ -71,7 +71,7 @@ def outcome_of(verb: Verb, relay: RelayReading) -> CommandEvent | None:
             return CommandEvent.ARM if state is RelayState.ARMED else None
         case Verb.READ_RELAY:
             return CommandEvent.SUCCEED
-        case Verb.DELIVER_TOKEN:
+        case Verb.DELIVER_TOKEN | Verb.FIRMWARE | Verb.ACTIVATE_FIRMWARE | Verb.REKEY:
             return None
         case Verb.KEEP_POWER:
             return CommandEvent.SUCCEED if relay.keeps_power else None

@@ -14,22 +14,28 @@ from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from edge.acquire.driver import KeepPowerDriver, ReadOut, TokenDriver
+from edge.acquire.driver import ImageDriver, KeepPowerDriver, ReadOut, TokenDriver
 from edge.acquire.piece import Piece, Sink
 from edge.acquire.port import MeterPort
 from edge.clock import EdgeClock, Trust
+from edge.config import KeyRing
 from edge.downlink.admit import Admission, Reason, Scope, judge
 from edge.downlink.confirm import Challenge, Handshakes
 from edge.downlink.execute import Limits, Switching, Verdict
+from edge.downlink.fetch import ImageFetcher
+from edge.downlink.firmware import Firmware
+from edge.downlink.rekey import Rekeying
 from edge.downlink.report import AckReporter
 from edge.downlink.token import Delivery
 from edge.outbox import Outbox, OutboxError
+from edge.outbox.acks import ReplyTo
 from edge.outbox.commands import StoredCommand
 from edge.outbox.stages import CommandEvent
+from edge.outbox.vault import KeyVault
 from protocols.errors import PeerError
 from protocols.events import EndDeviceEvent, EventCode
 from protocols.identity import ConcentratorId, MeterId
-from protocols.mqtt.downlink import Command, Go, Verb, open_signed
+from protocols.mqtt.downlink import UPKEEP, Command, Go, Verb, open_signed
 from protocols.mqtt.uplink import FINAL, Ack, Stage
 
 _KEPT_WHOLE = 1000
@@ -56,6 +62,9 @@ class Obedience:
         handshakes: Handshakes | None = None,
         limits: Limits | None = None,
         status: MutableMapping[str, int | str] | None = None,
+        fetcher: ImageFetcher | None = None,
+        vault: KeyVault | None = None,
+        keys: KeyRing | None = None,
     ) -> None:
         """Obey whoever holds the private half of `public_key`, and nobody else."""
         self._outbox = outbox
@@ -67,6 +76,10 @@ class Obedience:
         self._handshakes = handshakes or Handshakes(clock.monotonic)
         self._limits = limits or Limits()
         self._status = status if status is not None else {}
+        self._vault = vault
+        self._rekeying = None
+        if vault is not None and keys is not None:
+            self._rekeying = Rekeying(vault, keys, clock, self._advance)
         self._scope = Scope(
             concentrator=concentrator,
             relays={meter: port.driver.has_relay for meter, port in ports.items()},
@@ -76,13 +89,26 @@ class Obedience:
             tokens=frozenset(
                 meter for meter, port in ports.items() if isinstance(port.driver, TokenDriver)
             ),
+            images=frozenset(
+                meter
+                for meter, port in ports.items()
+                if fetcher is not None and isinstance(port.driver, ImageDriver)
+            ),
+            rekeyed=frozenset(
+                meter
+                for meter, port in ports.items()
+                if self._rekeying is not None and self._rekeying.may(port)
+            ),
         )
         self._delivery = Delivery(outbox, self._advance)
+        self._firmware = (
+            None if fetcher is None else Firmware(outbox, clock, self._advance, fetcher)
+        )
         self._tasks: set[asyncio.Task[None]] = set()
         self.broken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         """Gets the exception of a bug, for which the agent must die and be started anew."""
 
-    async def receive(self, payload: bytes) -> None:
+    async def receive(self, payload: bytes, reply: ReplyTo | None = None) -> None:
         """Take one signed message. Never raises on what a peer sent; raises OutboxError."""
         try:
             message = open_signed(payload, self._key)
@@ -95,10 +121,11 @@ class Obedience:
             self._count("go_taken" if taken else "go_ignored")
             _LOG.info("edge.command.go", extra={"fields": {"command": message.id, "taken": taken}})
             return
-        await self._take(message, payload)
+        await self._take(message, payload, reply)
 
     async def resume(self) -> None:
         """Take up the commands that a crash or a restart left without an end."""
+        ordered: set[tuple[MeterId, Verb]] = set()
         for stored in await asyncio.to_thread(self._outbox.commands.still_open):
             try:
                 message = open_signed(stored.payload, self._key)
@@ -107,8 +134,14 @@ class Obedience:
                 message = None
             if isinstance(message, Command) and stored.meter in self._ports:
                 self._start(self._resumed(stored, message))
+                ordered.add((stored.meter, stored.verb))
             else:
                 self._start(self._abandoned(stored))
+        if self._vault is None or self._rekeying is None:
+            return
+        for meter in await asyncio.to_thread(self._vault.undecided):
+            if meter in self._ports and (meter, Verb.REKEY) not in ordered:
+                self._start(self._rekeying.settle(self._ports[meter]))
 
     async def finish(self) -> None:
         """Stop working on commands; `resume` of the next run takes them up."""
@@ -117,12 +150,17 @@ class Obedience:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
+    def under_way(self) -> str:
+        """Return how far upkeep is, in words, `order: what` by `order: what`; at most 8 of them."""
+        progress = {} if self._firmware is None else self._firmware.progress
+        return "; ".join(f"{id_}: {told}" for id_, told in sorted(progress.items())[:8])
+
     async def idle(self) -> None:
         """Wait until no command is under way."""
         while self._tasks:
             await asyncio.gather(*self._tasks)
 
-    async def _take(self, command: Command, payload: bytes) -> None:
+    async def _take(self, command: Command, payload: bytes, reply: ReplyTo | None) -> None:
         known = await asyncio.to_thread(self._outbox.commands.find, command.id)
         if known is not None:
             await self._answer_replay(known, payload)
@@ -143,7 +181,7 @@ class Obedience:
                 event, stage = CommandEvent.LAPSE, Stage.EXPIRED
         ack = self._ack(command, stage, reason=reason)
         entered = await asyncio.to_thread(
-            self._outbox.commands.enter, payload, command.verb, event, ack
+            self._outbox.commands.enter, payload, command.verb, event, ack, reply
         )
         self._told(command, stage, reason)
         if entered and event is CommandEvent.ADMIT:
@@ -162,6 +200,9 @@ class Obedience:
         if command.verb is Verb.DELIVER_TOKEN:
             await self._delivery.deliver(command, self._ports[command.meter])
             return
+        if command.verb in UPKEEP:
+            await self._care(command, Stage.ACCEPTED)
+            return
         if command.verb is Verb.DISCONNECT:
             await self._cut(command)
             return
@@ -171,6 +212,16 @@ class Obedience:
         async with port.lock:
             if await self._advance(command, CommandEvent.BEGIN, Stage.STARTED):
                 await self._conclude(command, self._switching(command, port))
+
+    async def _care(self, command: Command, stage: Stage) -> None:
+        """Bring upkeep that stands at `stage` to its end; its steps may all be done again."""
+        port = self._ports[command.meter]
+        if command.verb is Verb.REKEY:
+            assert self._rekeying is not None  # admitted for that
+            await self._rekeying.carry_out(command, port, stage)
+        else:
+            assert self._firmware is not None
+            await self._firmware.carry_out(command, port, stage)
 
     async def _cut(self, command: Command) -> None:
         """The handshake, then the act: nothing is done without an answer to our own nonce."""
@@ -276,6 +327,9 @@ class Obedience:
                 return
             reason = judged.reason.value if judged.reason else ""
             await self._advance(command, CommandEvent.LAPSE, Stage.EXPIRED, reason=reason)
+            return
+        if command.verb in UPKEEP:
+            await self._care(command, stored.stage)
             return
         async with port.lock:
             if stored.stage is Stage.CHALLENGE:

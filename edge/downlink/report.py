@@ -4,6 +4,7 @@ import asyncio
 
 from edge.clock import EdgeClock
 from edge.outbox import Outbox
+from edge.outbox.acks import StoredAck
 from edge.uplink.publish import Wire
 from protocols.identity import ConcentratorId
 from protocols.mqtt import envelope
@@ -46,11 +47,21 @@ class AckReporter:
             for ack in waiting:
                 if now - self._sent_at.get(ack.n, float("-inf")) >= RESEND_SECONDS:
                     self._sent_at[ack.n] = now
-                    await wire.publish(self._topic, ack.payload, content_type=envelope.CBOR)
+                    await self._tell(wire, ack)
             try:
                 await asyncio.wait_for(self._wake.wait(), _TICK)
             except TimeoutError:
                 continue
+
+    async def _tell(self, wire: Wire, ack: StoredAck) -> None:
+        """Publish an ack where all are, and where its command wants them too."""
+        reply = ack.reply
+        correlation = b"" if reply is None else reply.correlation
+        wanted = self._topic if reply is None else reply.topic
+        for topic in dict.fromkeys((self._topic, wanted)):
+            await wire.publish(
+                topic, ack.payload, content_type=envelope.CBOR, correlation=correlation
+            )
 
     async def receipted(self, receipt: AckReceipt) -> bool:
         """Stop telling an ack; False for a receipt that frees nothing."""

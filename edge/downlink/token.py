@@ -6,6 +6,7 @@ doubtful, and the balance tells a person the rest.
 """
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Mapping
 from typing import Any, Protocol
@@ -13,7 +14,8 @@ from typing import Any, Protocol
 from edge.acquire.driver import TokenDriver
 from edge.acquire.port import MeterPort
 from edge.downlink.admit import Reason
-from edge.outbox import Outbox
+from edge.failpoint import reach
+from edge.outbox import Outbox, OutboxError
 from edge.outbox.commands import StoredCommand
 from edge.outbox.stages import CommandEvent
 from protocols.errors import PeerError
@@ -67,19 +69,30 @@ class Delivery:
                 return
             if not await self._advance(command, CommandEvent.BEGIN, Stage.STARTED):
                 return
-            try:
-                result = await port.driver.deliver_token(token.opaque)
-            except PeerError as error:
-                surely = error.code.endswith(".token_refused")
-                reason = Reason.TOKEN_REFUSED if surely else Reason.TOKEN_DOUBTFUL
-                await self._advance(
-                    command, CommandEvent.FAIL, Stage.FAILED, reason=reason.value,
-                    evidence={"error": error.code, **error.evidence},
-                )  # fmt: skip
-            else:
-                await self._advance(
-                    command, CommandEvent.SUCCEED, Stage.DONE, evidence=dict(result.evidence)
-                )
+            await self._hand_over(command, token.opaque, port.driver)
+
+    async def _hand_over(self, command: Command, opaque: bytes, driver: TokenDriver) -> None:
+        try:
+            reach("edge.before_token")
+            result = await driver.deliver_token(opaque)
+            reach("edge.after_token")
+        except PeerError as error:
+            surely = error.code.endswith(".token_refused")
+            reason = Reason.TOKEN_REFUSED if surely else Reason.TOKEN_DOUBTFUL
+            await self._advance(
+                command, CommandEvent.FAIL, Stage.FAILED, reason=reason.value,
+                evidence={"error": error.code, **error.evidence},
+            )  # fmt: skip
+            if surely:
+                # it is not in the meter, so a later command may bring it again
+                with contextlib.suppress(OutboxError):
+                    await asyncio.to_thread(
+                        self._outbox.commands.forget_token, command.meter, opaque, command.id
+                    )
+        else:
+            await self._advance(
+                command, CommandEvent.SUCCEED, Stage.DONE, evidence=dict(result.evidence)
+            )
 
     async def _refuse(self, command: Command, reason: Reason, detail: str) -> None:
         _LOG.warning(

@@ -10,11 +10,20 @@ from protocols.mqtt.uplink import Ack, Stage, ack_from_plain, ack_to_plain
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ReplyTo:
+    """Where the acks of a command are wanted beside `up/ack`, and what to send along."""
+
+    topic: str
+    correlation: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StoredAck:
     """An ack as it goes on the wire; `n` orders them as they came to be."""
 
     n: int
     payload: bytes
+    reply: ReplyTo | None = None
 
 
 class AckQueue:
@@ -28,9 +37,19 @@ class AckQueue:
         """Return acks to tell, oldest first."""
         with self._database.read() as db:
             rows = db.execute(
-                "SELECT n, payload FROM ack WHERE receipted = 0 ORDER BY n LIMIT ?", (limit,)
+                "SELECT ack.n, ack.payload, reply.topic, reply.correlation"
+                " FROM ack LEFT JOIN reply ON reply.id = ack.id"
+                " WHERE receipted = 0 ORDER BY ack.n LIMIT ?",
+                (limit,),
             ).fetchall()
-        return [StoredAck(n=n, payload=payload) for n, payload in rows]
+        return [
+            StoredAck(
+                n=n,
+                payload=payload,
+                reply=None if topic is None else ReplyTo(topic=topic, correlation=correlation),
+            )
+            for n, payload, topic, correlation in rows
+        ]
 
     def release(self, id_: CommandId, stage: Stage) -> bool:
         """Note the receipt of an ack; False when it was noted before or never made."""

@@ -4,10 +4,12 @@ import sqlite3
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from edge.acquire.driver import EventMark
 from edge.acquire.plan import Coverage
 from edge.failpoint import reach
 from edge.outbox.coverage import write_coverage
 from edge.outbox.database import OutboxDatabase
+from edge.outbox.event_marks import write_event_mark
 from protocols.identity import MeterId
 
 _OLDEST_SHARE = 4
@@ -64,10 +66,13 @@ class BatchQueue:
         return self._waiting
 
     def append(
-        self, build: Callable[[int, int], Encoded], coverage: Mapping[MeterId, Coverage]
+        self,
+        build: Callable[[int, int], Encoded],
+        coverage: Mapping[MeterId, Coverage],
+        event_marks: Mapping[MeterId, EventMark] | None = None,
     ) -> StoredBatch:
         """
-        Store the batch that `build(boot, seq)` makes, and how far each meter is now read.
+        Store the batch that `build(boot, seq)` makes, and how far profile and logs are now read.
 
         One transaction: after a crash either both are there or neither, and the meter is read
         again. Raises: OutboxError, with nothing changed.
@@ -83,6 +88,8 @@ class BatchQueue:
             db.execute("UPDATE boot SET last_seq = ?", (seq,))
             for meter, covered in coverage.items():
                 write_coverage(db, meter, covered)
+            for meter, mark in (event_marks or {}).items():
+                write_event_mark(db, meter, mark)
             reach("edge.before_commit")
         self._waiting += 1
         return StoredBatch(boot=boot, seq=seq, content_type=made.content_type, payload=made.payload)

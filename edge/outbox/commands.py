@@ -5,7 +5,7 @@ import json
 from dataclasses import dataclass
 
 from edge.failpoint import reach
-from edge.outbox.acks import write_ack
+from edge.outbox.acks import ReplyTo, write_ack
 from edge.outbox.database import OutboxDatabase
 from edge.outbox.stages import CommandEvent, next_stage
 from protocols.identity import CommandId, MeterId
@@ -40,10 +40,18 @@ class CommandBook:
         """Keep commands in `database`."""
         self._database = database
 
-    def enter(self, payload: bytes, verb: Verb, event: CommandEvent, ack: Ack) -> bool:
+    def enter(
+        self,
+        payload: bytes,
+        verb: Verb,
+        event: CommandEvent,
+        ack: Ack,
+        reply: ReplyTo | None = None,
+    ) -> bool:
         """
         Write a new command with the stage that `event` leads to and the ack that tells it.
 
+        `reply` is where its acks are wanted beside the usual place, for as long as it is known.
         Returns False when the id is known: then nothing is changed.
         """
         stage = next_stage(None, event, verb)
@@ -57,6 +65,11 @@ class CommandBook:
             ).rowcount
             if entered:
                 write_ack(db, ack)
+            if entered and reply is not None:
+                db.execute(
+                    "INSERT INTO reply (id, topic, correlation) VALUES (?, ?, ?)",
+                    (ack.id, reply.topic, reply.correlation),
+                )
         return bool(entered)
 
     def advance(self, event: CommandEvent, ack: Ack) -> bool:
@@ -111,6 +124,15 @@ class CommandBook:
             ).fetchone()
         return bool(owner == id_)
 
+    def forget_token(self, meter: MeterId, opaque: bytes, id_: CommandId) -> None:
+        """Forget that a command handed a token over: the meter has surely not taken it."""
+        digest = hashlib.sha256(opaque).digest()
+        with self._database.write() as db:
+            db.execute(
+                "DELETE FROM token WHERE meter = ? AND digest = ? AND command = ?",
+                (meter, digest, id_),
+            )
+
     def prune(self, kept: int) -> int:
         """
         Shrink ended commands but the newest `kept`; return how many were shrunk.
@@ -131,6 +153,7 @@ class CommandBook:
             ).fetchall()
             for id_, payload in rows:
                 db.execute("UPDATE command SET payload = ? WHERE id = ?", (digest_of(payload), id_))
+                db.execute("DELETE FROM reply WHERE id = ?", (id_,))
                 db.execute(
                     "DELETE FROM ack WHERE id = ?1 AND n < (SELECT max(n) FROM ack WHERE id = ?1)",
                     (id_,),

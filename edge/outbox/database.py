@@ -51,6 +51,33 @@ CREATE TABLE IF NOT EXISTS ack (
     UNIQUE (id, stage)
 );
 CREATE INDEX IF NOT EXISTS ack_waiting ON ack (n) WHERE receipted = 0;
+CREATE TABLE IF NOT EXISTS reply (
+    id TEXT PRIMARY KEY,
+    topic TEXT NOT NULL,
+    correlation BLOB NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS firmware (
+    meter TEXT PRIMARY KEY,
+    id TEXT NOT NULL,
+    step TEXT NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS key_vault (
+    meter TEXT NOT NULL,
+    role TEXT NOT NULL CHECK (role IN ('current', 'pending')),
+    sealed BLOB NOT NULL,
+    PRIMARY KEY (meter, role)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS push_floor (
+    meter TEXT NOT NULL,
+    key_print TEXT NOT NULL,
+    counter INTEGER NOT NULL,
+    PRIMARY KEY (meter, key_print)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS settings_order (
+    revision INTEGER PRIMARY KEY,
+    payload BLOB NOT NULL,
+    taken INTEGER NOT NULL CHECK (taken IN (0, 1))
+);
 CREATE TABLE IF NOT EXISTS token (
     meter TEXT NOT NULL,
     digest BLOB NOT NULL,

@@ -31,6 +31,7 @@ from protocols.dlms.hdlc import HdlcAddress
 from protocols.dlms.hdlc_client import HdlcClient, HdlcSettings, HdlcTurn
 from protocols.dlms.initiate import OURS, InitiateRequest
 from protocols.dlms.initiate import decode_response as decode_initiate
+from protocols.dlms.names import CLASS_NAMES
 from protocols.dlms.obis import ASSOCIATION, DEVICE_NAME, INVOCATION_COUNTER, obis_text
 from protocols.dlms.values import Value, as_integer, as_items, as_octets, as_text
 from protocols.dlms.wrapper import Unwrapper, pack
@@ -40,14 +41,6 @@ PUBLIC = 16
 USUAL_CLIENTS = (PUBLIC, 1, 2, 3, 32, 48, 102)
 """Public, management, two more, SPODES reader and configurator, pre-established (IDIS)."""
 
-CLASS_NAMES = {
-    1: "data", 3: "register", 4: "extended register", 5: "demand register", 6: "registers used",
-    7: "profile generic", 8: "clock", 9: "script table", 10: "schedule", 11: "special days",
-    15: "association", 17: "SAP assignment", 18: "image transfer", 20: "activity calendar",
-    21: "register monitor", 22: "single action schedule", 23: "HDLC setup", 40: "push setup",
-    41: "TCP-UDP setup", 64: "security setup", 70: "disconnect control", 71: "limiter",
-    115: "token gateway",
-}  # fmt: skip
 _DATA_CLASS, _VALUE, _OBJECTS = 1, 2, 2
 _MAX_BLOCKS = 4096
 _SHOWN = 400

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from edge.acquire.driver import EventMark
 from edge.acquire.piece import Piece
 from edge.acquire.plan import Coverage
 from protocols.identity import BatchId, MeterId
@@ -11,7 +12,7 @@ from protocols.mqtt.uplink import DataBatch, columns_of
 from protocols.timeline import to_ms
 
 MOST_ROWS = 1000
-"""A batch is closed when it holds this many rows; one trip's rows stay together."""
+"""A batch is closed when it holds this many rows and events; those of one trip stay together."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -24,23 +25,27 @@ class Pile:
     def add(self, piece: Piece) -> None:
         """Put a piece on the pile."""
         self.pieces.append(piece)
-        self.rows += len(piece.samples)
+        self.rows += _weight(piece)
 
     def take(self) -> list[Piece]:
         """Remove and return the oldest pieces, as many as fill one batch."""
         taken: list[Piece] = []
         rows = 0
-        while self.pieces and (not taken or rows + len(self.pieces[0].samples) <= MOST_ROWS):
+        while self.pieces and (not taken or rows + _weight(self.pieces[0]) <= MOST_ROWS):
             piece = self.pieces.pop(0)
             taken.append(piece)
-            rows += len(piece.samples)
+            rows += _weight(piece)
         self.rows -= rows
         return taken
 
     def put_back(self, pieces: list[Piece]) -> None:
         """Return pieces that could not be stored, before everything that came since."""
         self.pieces[:0] = pieces
-        self.rows += sum(len(piece.samples) for piece in pieces)
+        self.rows += sum(_weight(piece) for piece in pieces)
+
+
+def _weight(piece: Piece) -> int:
+    return len(piece.samples) + len(piece.events)
 
 
 def build_batch(id_: BatchId, pieces: Sequence[Piece], *, made_at: datetime) -> DataBatch:
@@ -74,6 +79,11 @@ def build_batch(id_: BatchId, pieces: Sequence[Piece], *, made_at: datetime) -> 
         relays=tuple(report for piece in pieces for report in piece.relays),
         events=tuple(event for piece in pieces for event in piece.events),
     )
+
+
+def event_marks_of(pieces: Iterable[Piece]) -> dict[MeterId, EventMark]:
+    """Return how far the logs of each meter in some pieces are read."""
+    return {piece.meter: piece.event_mark for piece in pieces if piece.event_mark is not None}
 
 
 def coverage_of(pieces: Iterable[Piece]) -> dict[MeterId, Coverage]:

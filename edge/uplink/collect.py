@@ -9,7 +9,7 @@ from edge.clock import EdgeClock
 from edge.failpoint import reach
 from edge.outbox import Outbox, OutboxError
 from edge.outbox.batches import Encoded
-from edge.uplink.batch import MOST_ROWS, Pile, build_batch, coverage_of
+from edge.uplink.batch import MOST_ROWS, Pile, build_batch, coverage_of, event_marks_of
 from protocols.events import EndDeviceEvent, EventCode
 from protocols.identity import BatchId, ConcentratorId, MeterId
 from protocols.mqtt import envelope
@@ -135,7 +135,7 @@ class Collector:
                 payload=envelope.encode(batch_to_plain(batch), self._content_type),
             )
 
-        self._outbox.batches.append(build, coverage_of(pieces))
+        self._outbox.batches.append(build, coverage_of(pieces), event_marks_of(pieces))
         reach("edge.after_outbox")
 
     def _judge_room(self) -> None:

@@ -35,6 +35,8 @@ class Wire(Protocol):
         *,
         content_type: str,
         properties: tuple[tuple[str, str], ...] = (),
+        response_topic: str = "",
+        correlation: bytes = b"",
     ) -> None:
         """Publish at QoS 1; returns at the broker's PUBACK."""
         ...

@@ -15,6 +15,7 @@ from meterloop.cli import (
     tariff,
     tariff_diff,
     tariff_import,
+    upkeep,
 )
 
 app = typer.Typer(
@@ -38,6 +39,7 @@ tariff.register(tariffs)
 tariff_import.register(tariffs)
 tariff_diff.register(tariffs)
 app.add_typer(tariffs, name="tariff")
+upkeep.register(app)
 
 
 def main() -> None:

@@ -1,6 +1,7 @@
 """How verbs answer: one JSON object or plain lines on standard output, errors with a fix line."""
 
 import json
+import os
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -29,6 +30,11 @@ FAILED, UNUSABLE = 1, 2
 def installation_from(config: Path | None) -> Installation:
     """Return the named installation, or the demo's. Raises ConfigError."""
     return load_installation(config or default_data_folder() / "installation.toml")
+
+
+def who_types() -> str:
+    """Return the actor of what is done here: the account of this system, also behind sudo."""
+    return f"user:{os.environ.get('SUDO_USER') or os.environ.get('USER') or 'operator'}"
 
 
 def say(answer: Mapping[str, Any], *, as_json: bool, text: str = "") -> None:

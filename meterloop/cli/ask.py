@@ -12,7 +12,15 @@ import typer
 
 from cloud.store.clock import Clock
 from cloud.store.db import Database
-from meterloop.cli.answer import ConfigFile, JsonFlag, failures_told, installation_from, say
+from meterloop.cli import orders
+from meterloop.cli.answer import (
+    ConfigFile,
+    JsonFlag,
+    failures_told,
+    installation_from,
+    say,
+    who_types,
+)
 from meterloop.config import ConfigError, Installation
 from meterloop.runners import config_of
 from meterloop.stack import address_of_database
@@ -26,9 +34,10 @@ _SERIAL_LINKS = {"modbus": "rtu-serial", "dlms": "hdlc-serial"}
 def register(app: typer.Typer) -> None:
     """Add the verbs."""
     app.command("read")(read)
-    control = typer.Typer(no_args_is_help=True, help="Halt or resume all cutting at once.")
+    control = typer.Typer(no_args_is_help=True, help="Halt all cutting; order one meter.")
     control.command("halt")(halt)
     control.command("resume")(resume)
+    orders.register(control)
     app.add_typer(control, name="control")
     app.command("users")(users)
 
@@ -165,7 +174,7 @@ def _switch(*, halted: bool, reason: str, config: Path | None, as_json: bool) ->
     with failures_told(as_json=as_json):
         installation = installation_from(config)
         now = Clock(scale=TimeScale.parse(installation.time.scale)).now()
-        actor = f"user:{os.environ.get('SUDO_USER') or os.environ.get('USER') or 'operator'}"
+        actor = who_types()
         dsn = address_of_database(installation)
         with Database(dsn, application="meterloop-cli", size=1) as db:
             act = service.halt if halted else service.resume

@@ -68,6 +68,8 @@ def assets_of(fleet: Fleet) -> Registration:
                 interval_seconds=meter.interval_seconds,
                 control_mode=meter.control_mode,
                 max_w=1_000_000 if meter.kind == "head" else 100_000,
+                keeps_power=meter.protocol == "dlt645",
+                token_kind="dlt645" if meter.protocol == "dlt645" else "",
             )
             for meter in fleet.meters
         ),

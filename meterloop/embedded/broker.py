@@ -4,6 +4,7 @@ An embedded MQTT 5 broker on loopback: mosquitto where it is installed, else `io
 Custody of readings moves by receipt, so a broker that forgets everything loses nothing.
 """
 
+import secrets
 import shutil
 import socket
 import subprocess
@@ -20,6 +21,8 @@ from protocols.mqtt.broker import BrokerAddress
 HOST = "127.0.0.1"
 MAX_PAYLOAD_BYTES = 4 * 1024 * 1024
 _START_DEADLINE = 15.0
+_FIRST_PORT, _LAST_PORT = 10_000, 14_000
+"""Below where systems draw ports of outgoing connections, and where meters are simulated."""
 
 _MOSQUITTO = """\
 listener {port} {host}
@@ -60,10 +63,24 @@ dynamic_filters = true
 
 
 def free_port(host: str = HOST) -> int:
-    """Return a TCP port that nobody listens on at this moment."""
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        probe.bind((host, 0))
-        return int(probe.getsockname()[1])
+    """
+    Return a TCP port that nobody listens on at this moment, and that no client will draw.
+
+    A port that the system gives lies where it also draws those of outgoing connections: one of
+    them, even a client's to the very server that was just killed, would keep it from coming back.
+
+    Raises: OSError when none is free.
+    """
+    start = secrets.randbelow(_LAST_PORT - _FIRST_PORT)
+    for step in range(_LAST_PORT - _FIRST_PORT):
+        port = _FIRST_PORT + (start + step) % (_LAST_PORT - _FIRST_PORT)
+        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+            try:
+                probe.bind((host, port))
+            except OSError:
+                continue
+            return port
+    raise OSError(f"no free port is left on {host} between {_FIRST_PORT} and {_LAST_PORT}")
 
 
 def mosquitto_path() -> str | None:

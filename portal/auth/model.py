@@ -28,6 +28,8 @@ class Permission(StrEnum):
     CUT_WITHDRAW = "cut.withdraw"
     CUT_HALT = "cut.halt"
     SUPPLY_RECONNECT = "supply.reconnect"
+    SUPPLY_ORDER = "supply.order"
+    """Have a meter keep power, ask for the end of that, have its switch read."""
     MESSAGE_VIEW = "message.view"
     QUARANTINE_VIEW = "quarantine.view"
     WORK_VIEW = "work.view"
@@ -63,6 +65,7 @@ PERMISSIONS: dict[Role, frozenset[Permission]] = {
         Permission.CUT_WITHDRAW,
         Permission.CUT_HALT,
         Permission.SUPPLY_RECONNECT,
+        Permission.SUPPLY_ORDER,
         Permission.WORK_ASSIGN,
         Permission.WORK_VERIFY,
         Permission.BILL_REVIEW,

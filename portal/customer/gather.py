@@ -83,6 +83,10 @@ def supply_page(
         protected=supply.protected,
         protection_reason=_protection(conn, point) if office and supply.protected else "",
         history=_history(conn, card) if office else (),
+        keep_power=supply.keep_power.value,
+        keeps_power=installed is not None and installed.meter.keeps_power,
+        keep_release=control.release_of(conn, point) if office else None,
+        tokens=control.tokens_of(conn, point, limit=6),
     )
 
 

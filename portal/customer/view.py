@@ -7,7 +7,7 @@ from datetime import datetime
 from billing.customers.model import CustomerCard
 from billing.payments.model import Payment
 from billing.prepaid.model import Balance, Explanation
-from cloud.control.model import CommandRow, DisconnectRequest
+from cloud.control.model import CommandRow, DisconnectRequest, KeepRelease, TokenRow
 from cloud.messages.model import Message
 from cloud.store.audit import AuditEvent
 from cloud.usage.model import IntervalUsage
@@ -68,3 +68,8 @@ class SupplyPage:
     protected: bool
     protection_reason: str
     history: Sequence[AuditEvent]
+    keep_power: str
+    keeps_power: bool
+    """Whether the meter knows keep-power at all."""
+    keep_release: KeepRelease | None
+    tokens: Sequence[TokenRow]

@@ -10,8 +10,11 @@ from dataclasses import dataclass
 
 from protocols.dlms.compact import decode_compact, encode_compact
 from protocols.dlms.leaf import read_leaf, read_length, truncated, write_leaf, write_length
-from protocols.dlms.values import Tag, Value, as_items
+from protocols.dlms.values import NULL, Tag, Value, as_items
 from protocols.errors import PeerError
+
+_ARRAY, _STRUCTURE, _COMPACT = int(Tag.ARRAY), int(Tag.STRUCTURE), int(Tag.COMPACT_ARRAY)
+_EMPTY = {tag: Value(tag, ()) for tag in (_ARRAY, _STRUCTURE)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,8 +26,6 @@ class Limits:
 
 
 LIMITS = Limits()
-
-_ARRAY, _STRUCTURE, _COMPACT = int(Tag.ARRAY), int(Tag.STRUCTURE), int(Tag.COMPACT_ARRAY)
 
 
 def decode(octets: bytes, offset: int = 0, *, limits: Limits = LIMITS) -> tuple[Value, int]:
@@ -55,12 +56,13 @@ def decode(octets: bytes, offset: int = 0, *, limits: Limits = LIMITS) -> tuple[
                     raise PeerError("dlms.too_deep", f"nested deeper than {limits.depth}")
                 open_lists.append((tag, count, []))
                 continue
-            value = Value(tag, ())
+            value = _EMPTY[tag]
         elif tag == _COMPACT:
             value, offset, used = decode_compact(octets, offset, elements=left)
             left -= used
         else:
-            value, offset = read_leaf(octets, offset, tag)
+            # a null is the shortest element, so the one of which a frame can hold most
+            value, offset = read_leaf(octets, offset, tag) if tag else (NULL, offset)
         while open_lists:
             list_tag, count, items = open_lists[-1]
             items.append(value)

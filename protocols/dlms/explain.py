@@ -43,6 +43,7 @@ from protocols.dlms.general_glo import (
     decode_ciphered,
 )
 from protocols.dlms.hdlc import Deframer, Frame, decode_address
+from protocols.dlms.hdlc_control import Unnumbered
 from protocols.dlms.initiate import REQUEST as INITIATE_REQUEST
 from protocols.dlms.initiate import InitiateRequest, InitiateResponse
 from protocols.dlms.initiate import decode_request as decode_initiate_request
@@ -189,7 +190,7 @@ class _Conversation:
         self._dedicated = book.dedicated_key
         self._asked: tuple[Attribute, ...] = ()
         self._scales = Scales()
-        self._segments: dict[tuple[bytes, bytes], bytearray] = {}
+        self._segments: dict[tuple[bytes, bytes, int], bytearray] = {}
         self._general: dict[bool, gbt.GeneralReceiver] = {}
         self._incoming = Incoming()
         self._pieces = Incoming()
@@ -208,12 +209,13 @@ class _Conversation:
             "octets": len(octets),
         }
         layers = [Layer(name="hdlc", fields=fields)]
-        if frame.control & 1 or not frame.text:
+        # pushes come unnumbered (UI), all else that holds text comes numbered (I)
+        if (frame.control & 1 and frame.control | 0x10 != Unnumbered.UI) or not frame.text:
             return layers, b""
         return layers, self._segment(frame, layers)
 
     def _segment(self, frame: Frame, layers: list[Layer]) -> bytes:
-        way = (frame.source, frame.destination)
+        way = (frame.source, frame.destination, frame.control & 1)
         parts = self._segments.setdefault(way, bytearray())
         parts += frame.text
         if len(parts) > _LIMIT:

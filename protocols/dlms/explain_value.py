@@ -8,6 +8,7 @@ from typing import Any
 
 from protocols.dlms.classes.clock import OCTETS, ClockRule, decode_moment
 from protocols.dlms.classes.register import ScalerUnit, decode_scaler_unit
+from protocols.dlms.names import CLASS_NAMES
 from protocols.dlms.obis import obis_text
 from protocols.dlms.reference import Access, Attribute, Got
 from protocols.dlms.values import BitString, Tag, Value
@@ -17,13 +18,6 @@ UNITS = {
     1: "a", 2: "mo", 3: "wk", 4: "d", 5: "h", 6: "min", 7: "s", 8: "°", 9: "°C", 13: "m3",
     14: "m3 (corrected)", 27: "W", 28: "VA", 29: "var", 30: "Wh", 31: "VAh", 32: "varh", 33: "A",
     34: "C", 35: "V", 38: "Ω", 44: "Hz", 56: "%", 70: "dB", 255: "",
-}  # fmt: skip
-CLASSES = {
-    1: "data", 3: "register", 4: "extended register", 5: "demand register", 7: "profile generic",
-    8: "clock", 9: "script table", 11: "special days", 15: "association", 17: "sap assignment",
-    18: "image transfer", 20: "activity calendar", 21: "register monitor", 22: "single action",
-    40: "push setup", 64: "security setup", 70: "disconnect control", 71: "limiter",
-    115: "token gateway",
 }  # fmt: skip
 _SCALED = {(3, 2), (4, 2), (5, 2), (5, 3)}
 """Class and attribute whose value attribute 3 (of a demand register 4) scales."""
@@ -35,7 +29,7 @@ def name_of(attribute: Attribute) -> dict[str, Any]:
     """Return class, name and attribute in words."""
     told: dict[str, Any] = {
         "class": attribute.class_id,
-        "class_name": CLASSES.get(attribute.class_id, "unknown"),
+        "class_name": CLASS_NAMES.get(attribute.class_id, "unknown"),
         "obis": obis_text(attribute.name),
         "index": attribute.index,
     }

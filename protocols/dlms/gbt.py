@@ -121,9 +121,11 @@ class GeneralSender:
             raise ValueError("an APDU too long for general blocks of this size")
         self._window = max(1, min(window, _WINDOW))
 
-    def blocks(self, *, after: int) -> list[bytes]:
+    def blocks(self, *, after: int, heard: int = 0) -> list[bytes]:
         """
         Return the window of blocks that follows block `after`; all but its last are streamed.
+
+        `heard` is the number of the confirmation that asked for them, which they confirm in turn.
 
         Raises: PeerError `dlms.blocks` on a confirmation of what was never sent.
         """
@@ -136,7 +138,7 @@ class GeneralSender:
                 streaming=number < end,
                 window=self._window,
                 number=number,
-                acknowledged=0,
+                acknowledged=heard & _MAX_BLOCK,
                 text=self._texts[number - 1],
             ).encode()
             for number in range(after + 1, end + 1)

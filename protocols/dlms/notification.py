@@ -15,7 +15,13 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from protocols.dlms.ciphering import CounterFloor
-from protocols.dlms.classes.clock import OCTETS, STANDARD, ClockRule, decode_moment
+from protocols.dlms.classes.clock import (
+    OCTETS,
+    STANDARD,
+    UNSPECIFIED_DEVIATION,
+    ClockRule,
+    decode_moment,
+)
 from protocols.dlms.general_glo import (
     EVENT_NOTIFICATION,
     GENERAL_GLO,
@@ -25,12 +31,16 @@ from protocols.dlms.general_glo import (
 from protocols.dlms.octets import Octets
 from protocols.dlms.reference import Attribute, read_attribute
 from protocols.dlms.security import ENCRYPTED, SEALED, Keys, split_header, unseal, unseal_unproven
-from protocols.dlms.values import Value
+from protocols.dlms.values import Tag, Value
 from protocols.errors import PeerError
 
 DATA_NOTIFICATION = 0x0F
 GLO_EVENT_NOTIFICATION = 0xCA
 _CIPHERED = (GENERAL_GLO, GLO_EVENT_NOTIFICATION)
+
+_NO_DEVIATION = UNSPECIFIED_DEVIATION.to_bytes(2, "big", signed=True)
+_TAGGED = bytes((Tag.OCTET_STRING, OCTETS))
+"""Some meters (Kaifa, older Kamstrup) put a data tag before the time, where none belongs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +74,12 @@ class Heard:
 
 
 def _moment(octets: bytes, rule: ClockRule) -> datetime | None:
-    return decode_moment(octets, rule).instant if len(octets) == OCTETS else None
+    """Return the instant; None where there is none, or one of no zone that we know."""
+    if len(octets) != OCTETS:
+        return None
+    if octets[9:11] == _NO_DEVIATION and rule.assumed_deviation is None:
+        return None
+    return decode_moment(octets, rule).instant
 
 
 def decode_notification(octets: bytes, rule: ClockRule = STANDARD) -> Notification:
@@ -73,6 +88,8 @@ def decode_notification(octets: bytes, rule: ClockRule = STANDARD) -> Notificati
     notification: Notification
     if reader.choice(DATA_NOTIFICATION, EVENT_NOTIFICATION) == DATA_NOTIFICATION:
         invoke = reader.number(4) & 0x00FF_FFFF
+        if octets[reader.offset : reader.offset + 2] == _TAGGED:
+            reader.number(1)
         at = _moment(reader.string(), rule)
         notification = DataNotification(invoke=invoke, at=at, body=reader.value())
     else:

@@ -10,6 +10,7 @@ boundary any more, `receive` raises PeerError and the connection must be closed.
 import hmac
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 
 from protocols.dlms import acse
 from protocols.dlms.apdu import (
@@ -60,6 +61,7 @@ __all__ = [
     "AccessRefusedError",
     "CounterFloor",
     "Device",
+    "Notice",
     "ServerAssociation",
     "ServerConnection",
     "ServerProfile",
@@ -67,6 +69,22 @@ __all__ = [
 
 _CIPHERED_REQUESTS = GLO_REQUESTS | DED_REQUESTS | {GENERAL_GLO, GENERAL_DED}
 _MAX_REQUEST = 1_048_576
+_UNPROVEN = frozenset({"dlms.tag_mismatch", "dlms.security_control"})
+
+
+class Notice(StrEnum):
+    """What a meter writes down about whoever tries to get in."""
+
+    WRONG_PASSWORD = "wrong_password"  # noqa: S105
+    """A password or a proof that does not hold."""
+    NOT_DECIPHERED = "not_deciphered"
+    """A ciphered APDU whose tag does not fit, or a plain one where none may be."""
+    REPLAYED = "replayed"
+    """A counter that was used before."""
+
+
+def _unheard(_notice: Notice) -> None:
+    """Let a notice pass, where nobody keeps a log."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,6 +113,8 @@ class ServerProfile:
     """Answer in the service specific ciphered form whatever form was asked in."""
     general_blocks: bool = False
     """Send what is too long in general blocks, where the client has agreed to them."""
+    notice: Callable[[Notice], None] = _unheard
+    """Hears of every attempt that failed for want of a password, a key or a fresh counter."""
 
     @property
     def is_ciphered(self) -> bool:
@@ -156,6 +176,8 @@ class ServerAssociation:
         except PeerError as error:
             if error.code == STALE:
                 return self._counter_exception()
+            if error.code in _UNPROVEN:
+                self._profile.notice(Notice.NOT_DECIPHERED)
             diagnostic = acse.Diagnostic.NO_REASON
         self.state = server_step(self.state, ServerEvent.REFUSE)
         return acse.encode_aare(
@@ -182,6 +204,7 @@ class ServerAssociation:
         if mechanism is acse.Mechanism.LLS and not hmac.compare_digest(
             aarq.authentication, profile.password
         ):
+            profile.notice(Notice.WRONG_PASSWORD)
             return acse.Diagnostic.AUTHENTICATION_FAILURE
         return acse.Diagnostic.NONE
 
@@ -261,12 +284,14 @@ class ServerAssociation:
 
     def _counter_exception(self) -> bytes:
         """Tell the client where its counter stands, so that it can go on above it."""
+        self._profile.notice(Notice.REPLAYED)
         floor = self._profile.client_counter.value
         return _exception(ExceptionService.INVOCATION_COUNTER, counter=floor)
 
     def _on_service(self, apdu: bytes) -> bytes:
         if self._cipher is None:
             if self._profile.is_ciphered:
+                self._profile.notice(Notice.NOT_DECIPHERED)
                 return _exception(ExceptionService.DECIPHERING)
             return encode_response(self._serve(decode_request(apdu)))
         try:
@@ -274,6 +299,7 @@ class ServerAssociation:
         except PeerError as error:
             if error.code == STALE and not error.evidence["dedicated"]:
                 return self._counter_exception()
+            self._profile.notice(Notice.NOT_DECIPHERED)
             return _exception(ExceptionService.DECIPHERING)
         answer = encode_response(self._serve(decode_request(text)))
         if self._profile.service_glo:
@@ -298,6 +324,7 @@ class ServerAssociation:
                 raise PeerError("dlms.authentication", "no proof")
             check_proof(secret, side, as_octets(request.parameter))
         except PeerError:
+            self._profile.notice(Notice.WRONG_PASSWORD)
             self.state = server_step(self.state, ServerEvent.DISPROVEN)
             return ActionAnswer(invoke=request.invoke, result=Access.DENIED)
         self.state = server_step(self.state, ServerEvent.PROVEN)
@@ -332,7 +359,8 @@ class ServerAssociation:
         if Conformance.GENERAL_BLOCK_TRANSFER not in self._granted:
             return _exception(ExceptionService.UNSUPPORTED)
         if self._sender is not None:
-            return self._sender.blocks(after=decode_block(apdu).acknowledged)[0]
+            told = decode_block(apdu)
+            return self._sender.blocks(after=told.acknowledged, heard=told.number)[0]
         if self._receiver is None:
             self._receiver = GeneralReceiver(limit=_MAX_REQUEST)
         step = self._receiver.feed(apdu)

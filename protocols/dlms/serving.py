@@ -9,6 +9,7 @@ PeerError on a text that does not decode, and then nothing has been done.
 from dataclasses import dataclass
 from typing import Protocol
 
+from protocols.dlms import writing
 from protocols.dlms.apdu import (
     Access,
     Action,
@@ -32,22 +33,6 @@ from protocols.dlms.octets import Octets
 from protocols.dlms.reference import read_values
 from protocols.dlms.transfer import BLOCK_HEAD, Incoming, Outgoing
 from protocols.dlms.values import NULL, Tag, Value
-from protocols.dlms.writing import (
-    ActionAnswerBlock,
-    ActionBlock,
-    ActionGoOn,
-    ActionList,
-    ActionListAnswer,
-    ActionNext,
-    Outcome,
-    SetBlock,
-    SetEnd,
-    SetGoOn,
-    SetList,
-    SetListAnswer,
-    encode_outcome,
-    encode_outcomes,
-)
 from protocols.errors import PeerError
 
 _MAX_REQUEST = 1_048_576
@@ -82,7 +67,7 @@ class Device(Protocol):
 class _Long:
     """A request that comes in pieces."""
 
-    first: SetBlock | ActionBlock
+    first: writing.SetBlock | writing.ActionBlock
     incoming: Incoming
 
 
@@ -98,9 +83,9 @@ class Serving:
     def answer(self, request: Request, *, room: int, granted: Conformance) -> Response:
         """Return the answer to one request, of at most `room` octets. Raises: PeerError."""
         match request:
-            case GetNext() | ActionNext():
+            case GetNext() | writing.ActionNext():
                 return self._next_block(request, room)
-            case SetBlock() | ActionBlock():
+            case writing.SetBlock() | writing.ActionBlock():
                 return self._on_piece(request, room, granted)
             case _:
                 self._answer = self._long = None
@@ -114,21 +99,21 @@ class Serving:
                 return GetAnswer(invoke=invoke, values=values, listed=len(attributes) > 1)
             case Set():
                 return SetAnswer(invoke=invoke, result=self._set(request.attribute, request.value))
-            case SetList():
+            case writing.SetList():
                 results = tuple(
                     self._set(attribute, value)
                     for attribute, value in zip(request.attributes, request.values, strict=True)
                 )
-                return SetListAnswer(invoke=invoke, results=results)
+                return writing.SetListAnswer(invoke=invoke, results=results)
             case Action():
                 result, returned = self._act(request.method, request.parameter)
                 return ActionAnswer(invoke=invoke, result=result, returned=returned)
-            case ActionList():
+            case writing.ActionList():
                 outcomes = tuple(
                     self._act(method, None if parameter == NULL else parameter)
                     for method, parameter in zip(request.methods, request.parameters, strict=True)
                 )
-                return ActionListAnswer(invoke=invoke, outcomes=outcomes)
+                return writing.ActionListAnswer(invoke=invoke, outcomes=outcomes)
             case _:
                 raise RuntimeError("a block is no whole request")
 
@@ -139,11 +124,11 @@ class Serving:
             return refused.result
         return Access.SUCCESS
 
-    def _act(self, method: Attribute, parameter: Value | None) -> Outcome:
+    def _act(self, method: Attribute, parameter: Value | None) -> writing.Outcome:
         try:
-            return Outcome(Access.SUCCESS, self._device.act(method, parameter))
+            return writing.Outcome(Access.SUCCESS, self._device.act(method, parameter))
         except AccessRefusedError as refused:
-            return Outcome(refused.result)
+            return writing.Outcome(refused.result)
 
     def _fit(self, response: Response, room: int, granted: Conformance) -> Response:
         """Return the answer, or its first block when it is too long for the client."""
@@ -158,17 +143,17 @@ class Serving:
                 self._answer = Outgoing(encode_results(response.values), size=size)
                 return self._next_block(GetNext(invoke=response.invoke, block=0), room)
             case ActionAnswer() if Conformance.BLOCK_ACTION in granted:
-                text = encode_outcome(Outcome(response.result, response.returned))
-            case ActionListAnswer() if Conformance.BLOCK_ACTION in granted:
-                text = encode_outcomes(response.outcomes)
+                text = writing.encode_outcome(writing.Outcome(response.result, response.returned))
+            case writing.ActionListAnswer() if Conformance.BLOCK_ACTION in granted:
+                text = writing.encode_outcomes(response.outcomes)
             case ActionAnswer():
                 return ActionAnswer(invoke=response.invoke, result=Access.OTHER)
             case _:
                 raise PeerError("dlms.too_long", "an answer that the client cannot take")
         self._answer = Outgoing(text, size=size)
-        return self._next_block(ActionNext(invoke=response.invoke, block=0), room)
+        return self._next_block(writing.ActionNext(invoke=response.invoke, block=0), room)
 
-    def _next_block(self, request: GetNext | ActionNext, room: int) -> Response:
+    def _next_block(self, request: GetNext | writing.ActionNext, room: int) -> Response:
         invoke, answer = request.invoke, self._answer
         if answer is None or answer.done:
             return _aborted(request, Access.NO_LONG_GET)
@@ -176,13 +161,15 @@ class Serving:
             self._answer = None
             return _aborted(request, Access.BLOCK_NUMBER_INVALID)
         block = answer.next()
-        if isinstance(request, ActionNext):
-            return ActionAnswerBlock(invoke=invoke, block=block)
+        if isinstance(request, writing.ActionNext):
+            return writing.ActionAnswerBlock(invoke=invoke, block=block)
         return GetBlock(invoke=invoke, last=block.last, block=block.number, raw=block.raw)
 
-    def _on_piece(self, piece: SetBlock | ActionBlock, room: int, granted: Conformance) -> Response:
+    def _on_piece(
+        self, piece: writing.SetBlock | writing.ActionBlock, room: int, granted: Conformance
+    ) -> Response:
         self._answer = None
-        names = piece.attributes if isinstance(piece, SetBlock) else piece.methods
+        names = piece.attributes if isinstance(piece, writing.SetBlock) else piece.methods
         if names:
             self._long = _Long(first=piece, incoming=Incoming(limit=_MAX_REQUEST))
         long = self._long
@@ -195,9 +182,9 @@ class Serving:
             return _piece_refused(piece, Access.BLOCK_NUMBER_INVALID)
         if text is None:
             number = piece.block.number
-            if isinstance(piece, SetBlock):
-                return SetGoOn(invoke=piece.invoke, block=number)
-            return ActionGoOn(invoke=piece.invoke, block=number)
+            if isinstance(piece, writing.SetBlock):
+                return writing.SetGoOn(invoke=piece.invoke, block=number)
+            return writing.ActionGoOn(invoke=piece.invoke, block=number)
         self._long = None
         try:
             values = _values_in(text, listed=long.first.listed)
@@ -217,10 +204,10 @@ def _values_in(text: bytes, *, listed: bool) -> tuple[Value, ...]:
 
 
 def _whole_request(
-    first: SetBlock | ActionBlock, values: tuple[Value, ...], invoke: int
+    first: writing.SetBlock | writing.ActionBlock, values: tuple[Value, ...], invoke: int
 ) -> Request:
     """Return the request that came in pieces. Raises: PeerError `dlms.list`."""
-    if isinstance(first, SetBlock):
+    if isinstance(first, writing.SetBlock):
         names = first.attributes
         if not first.listed:
             return Set(invoke=invoke, attribute=names[0], value=values[0])
@@ -231,29 +218,29 @@ def _whole_request(
             return Action(invoke=invoke, method=names[0], parameter=given)
     if len(values) != len(names):
         raise PeerError("dlms.list", f"{len(names)} names, {len(values)} values")
-    if isinstance(first, SetBlock):
-        return SetList(invoke=invoke, attributes=names, values=values)
-    return ActionList(invoke=invoke, methods=names, parameters=values)
+    if isinstance(first, writing.SetBlock):
+        return writing.SetList(invoke=invoke, attributes=names, values=values)
+    return writing.ActionList(invoke=invoke, methods=names, parameters=values)
 
 
 def _as_end(response: Response, block: int) -> Response:
     """Return the answer in the form that ends a transfer."""
     match response:
         case SetAnswer(result=result):
-            return SetEnd(invoke=response.invoke, block=block, results=(result,))
-        case SetListAnswer(results=results):
-            return SetEnd(invoke=response.invoke, block=block, results=results, listed=True)
+            return writing.SetEnd(invoke=response.invoke, block=block, results=(result,))
+        case writing.SetListAnswer(results=results):
+            return writing.SetEnd(invoke=response.invoke, block=block, results=results, listed=True)
         case _:
             return response
 
 
-def _piece_refused(piece: SetBlock | ActionBlock, result: Access) -> Response:
-    if isinstance(piece, SetBlock):
-        return SetEnd(invoke=piece.invoke, block=piece.block.number, results=(result,))
+def _piece_refused(piece: writing.SetBlock | writing.ActionBlock, result: Access) -> Response:
+    if isinstance(piece, writing.SetBlock):
+        return writing.SetEnd(invoke=piece.invoke, block=piece.block.number, results=(result,))
     return ActionAnswer(invoke=piece.invoke, result=result)
 
 
-def _aborted(request: GetNext | ActionNext, result: Access) -> Response:
-    if isinstance(request, ActionNext):
+def _aborted(request: GetNext | writing.ActionNext, result: Access) -> Response:
+    if isinstance(request, writing.ActionNext):
         return ActionAnswer(invoke=request.invoke, result=result)
     return GetBlock(invoke=request.invoke, last=True, block=request.block, error=result)

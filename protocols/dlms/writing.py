@@ -15,26 +15,11 @@ their count; of an answer, what would stand behind the invoke id if it fitted.
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from protocols.dlms import reference
 from protocols.dlms.axdr import encode
 from protocols.dlms.leaf import write_length
 from protocols.dlms.octets import Octets
-from protocols.dlms.reference import (
-    Access,
-    Attribute,
-    DataBlock,
-    Got,
-    access,
-    check_count,
-    encode_got,
-    encode_values,
-    head_of,
-    read_attribute,
-    read_block,
-    read_got,
-    read_invoke,
-    read_selected,
-    read_values,
-)
+from protocols.dlms.reference import Access, Attribute, DataBlock, Got
 from protocols.dlms.values import NULL, Value
 from protocols.errors import PeerError
 
@@ -189,11 +174,13 @@ WriteResponse = (
 
 def _selected(attributes: tuple[Attribute, ...]) -> bytes:
     listed = [item.encode() + item.encode_selection() for item in attributes]
-    return write_length(check_count(len(attributes))) + b"".join(listed)
+    return write_length(reference.check_count(len(attributes))) + b"".join(listed)
 
 
 def _methods(methods: tuple[Attribute, ...]) -> bytes:
-    return write_length(check_count(len(methods))) + b"".join(item.encode() for item in methods)
+    return write_length(reference.check_count(len(methods))) + b"".join(
+        item.encode() for item in methods
+    )
 
 
 def encode_write(request: WriteRequest) -> bytes:
@@ -209,18 +196,18 @@ def _encode_set(request: Set | SetList | SetBlock) -> bytes:
     invoke = request.invoke
     match request:
         case Set(attribute=attribute):
-            head = head_of(SET_REQUEST, 1, invoke) + attribute.encode()
+            head = reference.head_of(SET_REQUEST, 1, invoke) + attribute.encode()
             return head + attribute.encode_selection() + encode(request.value)
         case SetList():
-            head = head_of(SET_REQUEST, 4, invoke) + _selected(request.attributes)
-            return head + encode_values(request.values)
+            head = reference.head_of(SET_REQUEST, 4, invoke) + _selected(request.attributes)
+            return head + reference.encode_values(request.values)
         case SetBlock(listed=True):
-            head = head_of(SET_REQUEST, 5, invoke) + _selected(request.attributes)
+            head = reference.head_of(SET_REQUEST, 5, invoke) + _selected(request.attributes)
         case SetBlock(attributes=(attribute,)):
-            head = head_of(SET_REQUEST, 2, invoke) + attribute.encode()
+            head = reference.head_of(SET_REQUEST, 2, invoke) + attribute.encode()
             head += attribute.encode_selection()
         case SetBlock():
-            head = head_of(SET_REQUEST, 3, invoke)
+            head = reference.head_of(SET_REQUEST, 3, invoke)
     return head + request.block.encode()
 
 
@@ -228,21 +215,21 @@ def _encode_action(request: Action | ActionList | ActionBlock | ActionNext) -> b
     invoke = request.invoke
     match request:
         case Action():
-            head = head_of(ACTION_REQUEST, 1, invoke) + request.method.encode()
+            head = reference.head_of(ACTION_REQUEST, 1, invoke) + request.method.encode()
             if request.parameter is None:
                 return head + b"\x00"
             return head + b"\x01" + encode(request.parameter)
         case ActionList():
-            head = head_of(ACTION_REQUEST, 3, invoke) + _methods(request.methods)
-            return head + encode_values(request.parameters)
+            head = reference.head_of(ACTION_REQUEST, 3, invoke) + _methods(request.methods)
+            return head + reference.encode_values(request.parameters)
         case ActionNext():
-            return head_of(ACTION_REQUEST, 2, invoke) + request.block.to_bytes(4, "big")
+            return reference.head_of(ACTION_REQUEST, 2, invoke) + request.block.to_bytes(4, "big")
         case ActionBlock(listed=True):
-            head = head_of(ACTION_REQUEST, 5, invoke) + _methods(request.methods)
+            head = reference.head_of(ACTION_REQUEST, 5, invoke) + _methods(request.methods)
         case ActionBlock(methods=(method,)):
-            head = head_of(ACTION_REQUEST, 4, invoke) + method.encode()
+            head = reference.head_of(ACTION_REQUEST, 4, invoke) + method.encode()
         case ActionBlock():
-            head = head_of(ACTION_REQUEST, 6, invoke)
+            head = reference.head_of(ACTION_REQUEST, 6, invoke)
     return head + request.block.encode()
 
 
@@ -253,48 +240,48 @@ def read_write(reader: Octets, tag: int) -> WriteRequest:
 
 def _read_set(reader: Octets) -> Set | SetList | SetBlock:
     kind = reader.choice(1, 2, 3, 4, 5)
-    invoke = read_invoke(reader)
+    invoke = reference.read_invoke(reader)
     if kind == 1:
-        attribute = read_selected(reader)
+        attribute = reference.read_selected(reader)
         return Set(invoke=invoke, attribute=attribute, value=reader.value())
     if kind == 2:
-        attributes: tuple[Attribute, ...] = (read_selected(reader),)
+        attributes: tuple[Attribute, ...] = (reference.read_selected(reader),)
     elif kind == 3:
         attributes = ()
     else:
-        count = check_count(reader.length())
-        attributes = tuple(read_selected(reader) for _ in range(count))
+        count = reference.check_count(reader.length())
+        attributes = tuple(reference.read_selected(reader) for _ in range(count))
     if kind == 4:
-        values = read_values(reader)
+        values = reference.read_values(reader)
         if len(values) != len(attributes):
             raise PeerError("dlms.list", f"{len(attributes)} attributes, {len(values)} values")
         return SetList(invoke=invoke, attributes=attributes, values=values)
-    block = read_block(reader)
+    block = reference.read_block(reader)
     return SetBlock(invoke=invoke, attributes=attributes, listed=kind == 5, block=block)
 
 
 def _read_action(reader: Octets) -> Action | ActionList | ActionBlock | ActionNext:
     kind = reader.choice(1, 2, 3, 4, 5, 6)
-    invoke = read_invoke(reader)
+    invoke = reference.read_invoke(reader)
     if kind == 1:
-        method = read_attribute(reader)
+        method = reference.read_attribute(reader)
         parameter = reader.value() if reader.choice(0, 1) else None
         return Action(invoke=invoke, method=method, parameter=parameter)
     if kind == 2:
         return ActionNext(invoke=invoke, block=reader.number(4))
     if kind == 4:
-        methods: tuple[Attribute, ...] = (read_attribute(reader),)
+        methods: tuple[Attribute, ...] = (reference.read_attribute(reader),)
     elif kind == 6:
         methods = ()
     else:
-        count = check_count(reader.length())
-        methods = tuple(read_attribute(reader) for _ in range(count))
+        count = reference.check_count(reader.length())
+        methods = tuple(reference.read_attribute(reader) for _ in range(count))
     if kind == 3:
-        parameters = read_values(reader)
+        parameters = reference.read_values(reader)
         if len(parameters) != len(methods):
             raise PeerError("dlms.list", f"{len(methods)} methods, {len(parameters)} parameters")
         return ActionList(invoke=invoke, methods=methods, parameters=parameters)
-    block = read_block(reader)
+    block = reference.read_block(reader)
     return ActionBlock(invoke=invoke, methods=methods, listed=kind == 5, block=block)
 
 
@@ -303,7 +290,7 @@ def encode_outcome(outcome: Outcome) -> bytes:
     head = bytes((outcome.result,))
     if outcome.returned is None:
         return head + b"\x00"
-    return head + b"\x01" + encode_got(outcome.returned)
+    return head + b"\x01" + reference.encode_got(outcome.returned)
 
 
 def encode_outcomes(outcomes: tuple[Outcome, ...]) -> bytes:
@@ -320,37 +307,39 @@ def encode_written(response: WriteResponse) -> bytes:
     invoke = response.invoke
     match response:
         case SetAnswer():
-            return head_of(SET_RESPONSE, 1, invoke) + bytes((response.result,))
+            return reference.head_of(SET_RESPONSE, 1, invoke) + bytes((response.result,))
         case SetGoOn():
-            return head_of(SET_RESPONSE, 2, invoke) + response.block.to_bytes(4, "big")
+            return reference.head_of(SET_RESPONSE, 2, invoke) + response.block.to_bytes(4, "big")
         case SetEnd(listed=False, results=(result,)):
-            head = head_of(SET_RESPONSE, 3, invoke) + bytes((result,))
+            head = reference.head_of(SET_RESPONSE, 3, invoke) + bytes((result,))
             return head + response.block.to_bytes(4, "big")
         case SetEnd():
-            head = head_of(SET_RESPONSE, 4, invoke) + _encode_results(response.results)
+            head = reference.head_of(SET_RESPONSE, 4, invoke) + _encode_results(response.results)
             return head + response.block.to_bytes(4, "big")
         case SetListAnswer():
-            return head_of(SET_RESPONSE, 5, invoke) + _encode_results(response.results)
+            return reference.head_of(SET_RESPONSE, 5, invoke) + _encode_results(response.results)
         case ActionAnswer():
             outcome = Outcome(response.result, response.returned)
-            return head_of(ACTION_RESPONSE, 1, invoke) + encode_outcome(outcome)
+            return reference.head_of(ACTION_RESPONSE, 1, invoke) + encode_outcome(outcome)
         case ActionAnswerBlock():
-            return head_of(ACTION_RESPONSE, 2, invoke) + response.block.encode()
+            return reference.head_of(ACTION_RESPONSE, 2, invoke) + response.block.encode()
         case ActionListAnswer():
-            return head_of(ACTION_RESPONSE, 3, invoke) + encode_outcomes(response.outcomes)
+            return reference.head_of(ACTION_RESPONSE, 3, invoke) + encode_outcomes(
+                response.outcomes
+            )
         case ActionGoOn():
-            return head_of(ACTION_RESPONSE, 4, invoke) + response.block.to_bytes(4, "big")
+            return reference.head_of(ACTION_RESPONSE, 4, invoke) + response.block.to_bytes(4, "big")
 
 
 def read_outcome(reader: Octets) -> Outcome:
     """Return an Action-Response-With-Optional-Data."""
-    result = access(reader.number(1))
-    return Outcome(result, read_got(reader) if reader.choice(0, 1) else None)
+    result = reference.access(reader.number(1))
+    return Outcome(result, reference.read_got(reader) if reader.choice(0, 1) else None)
 
 
 def read_outcomes(reader: Octets) -> tuple[Outcome, ...]:
     """Return outcomes that stand behind their count. Raises: PeerError `dlms.list`."""
-    return tuple(read_outcome(reader) for _ in range(check_count(reader.length())))
+    return tuple(read_outcome(reader) for _ in range(reference.check_count(reader.length())))
 
 
 def outcome_of_text(text: bytes) -> Outcome:
@@ -372,7 +361,9 @@ def outcome_of_text(text: bytes) -> Outcome:
 
 
 def _read_results(reader: Octets) -> tuple[Access, ...]:
-    return tuple(access(reader.number(1)) for _ in range(check_count(reader.length())))
+    return tuple(
+        reference.access(reader.number(1)) for _ in range(reference.check_count(reader.length()))
+    )
 
 
 def read_written(reader: Octets, tag: int) -> WriteResponse:
@@ -382,13 +373,13 @@ def read_written(reader: Octets, tag: int) -> WriteResponse:
 
 def _read_set_answer(reader: Octets) -> WriteResponse:
     kind = reader.choice(1, 2, 3, 4, 5)
-    invoke = read_invoke(reader)
+    invoke = reference.read_invoke(reader)
     if kind == 1:
-        return SetAnswer(invoke=invoke, result=access(reader.number(1)))
+        return SetAnswer(invoke=invoke, result=reference.access(reader.number(1)))
     if kind == 2:
         return SetGoOn(invoke=invoke, block=reader.number(4))
     if kind == 3:
-        results: tuple[Access, ...] = (access(reader.number(1)),)
+        results: tuple[Access, ...] = (reference.access(reader.number(1)),)
     else:
         results = _read_results(reader)
     if kind == 5:
@@ -398,12 +389,12 @@ def _read_set_answer(reader: Octets) -> WriteResponse:
 
 def _read_action_answer(reader: Octets) -> WriteResponse:
     kind = reader.choice(1, 2, 3, 4)
-    invoke = read_invoke(reader)
+    invoke = reference.read_invoke(reader)
     if kind == 1:
         outcome = read_outcome(reader)
         return ActionAnswer(invoke=invoke, result=outcome.result, returned=outcome.returned)
     if kind == 2:
-        return ActionAnswerBlock(invoke=invoke, block=read_block(reader))
+        return ActionAnswerBlock(invoke=invoke, block=reference.read_block(reader))
     if kind == 3:
         return ActionListAnswer(invoke=invoke, outcomes=read_outcomes(reader))
     return ActionGoOn(invoke=invoke, block=reader.number(4))

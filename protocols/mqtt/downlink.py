@@ -7,11 +7,11 @@ octets sent, so that nothing between signer and edge needs to be trusted. The pa
 is CBOR `[body octets, signature]`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, TypeVar
 
 import cbor2
 from cryptography.exceptions import InvalidSignature
@@ -23,6 +23,7 @@ from protocols.timeline import from_ms, to_ms
 
 VERSION = 1
 _MAX_BODY = 4096
+_T = TypeVar("_T")
 
 
 class Verb(StrEnum):
@@ -37,10 +38,20 @@ class Verb(StrEnum):
     KEEP_POWER = "keep_power"
     """Refuse every trip from now on, at the meter itself (D8)."""
     END_KEEP_POWER = "end_keep_power"
+    FIRMWARE = "firmware"
+    """Fetch the image that `args` describe and bring it into the meter; see `upkeep`."""
+    ACTIVATE_FIRMWARE = "activate_firmware"
+    """Activate what an earlier `firmware` brought and the meter has verified."""
+    REKEY = "rekey"
+    """Change the meter's global keys to those sealed in `args`; see `upkeep`."""
 
 
 KEEPING = frozenset({Verb.KEEP_POWER, Verb.END_KEEP_POWER})
 """Verbs for meters that can be told to keep power. *Source*: DL/T 645-2007, orders 3A and 3B."""
+
+
+UPKEEP = frozenset({Verb.FIRMWARE, Verb.ACTIVATE_FIRMWARE, Verb.REKEY})
+"""Verbs that care for a meter; none of them moves a switch, and each gives way to those that do."""
 
 
 class TokenKind(StrEnum):
@@ -139,22 +150,31 @@ def open_signed(payload: bytes, key: Ed25519PublicKey) -> Command | Go:
 
     Raises: PeerError `command.shape` or `command.signature`.
     """
+    return opened(payload, key, _message, kind="command")
+
+
+def opened(payload: bytes, key: Ed25519PublicKey, read: Callable[[Any], _T], *, kind: str) -> _T:
+    """
+    Return what `read` makes of the signed value in a payload, once the signature is proven.
+
+    Raises: PeerError `{kind}.shape` or `{kind}.signature`.
+    """
     if len(payload) > _MAX_BODY + 128:
-        raise PeerError("command.shape", f"{len(payload)} octets are too many for a command")
+        raise PeerError(f"{kind}.shape", f"{len(payload)} octets are too many for a {kind}")
     try:
         parts = cbor2.loads(payload)
         body, signature = parts
         if not isinstance(body, bytes) or not isinstance(signature, bytes):
-            raise PeerError("command.shape", "payload must be [body, signature]")
+            raise PeerError(f"{kind}.shape", "payload must be [body, signature]")
         key.verify(signature, body)
-        return _message(cbor2.loads(body))
+        return read(cbor2.loads(body))
     except InvalidSignature as error:
-        raise PeerError("command.signature", "the signature does not fit the body") from error
+        raise PeerError(f"{kind}.signature", "the signature does not fit the body") from error
     except PeerError:
         raise
     except (cbor2.CBORError, KeyError, TypeError, ValueError, EOFError, OverflowError,
             RecursionError) as error:  # fmt: skip
-        raise PeerError("command.shape", f"{type(error).__name__}: {error}"[:200]) from error
+        raise PeerError(f"{kind}.shape", f"{type(error).__name__}: {error}"[:200]) from error
 
 
 def _message(plain: Any) -> Command | Go:

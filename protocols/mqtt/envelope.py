@@ -5,15 +5,17 @@ The content type says which: `application/vnd.meterloop.v1+cbor; enc=zstd`. Infl
 bounded before inflating, nesting and item counts are bounded by that size.
 """
 
+import contextlib
 import json
+import struct
 import zlib
+from array import array
+from dataclasses import dataclass
 from io import BytesIO
 from typing import Any, Final
 
 import cbor2
-import numpy as np
 import zstandard
-from numpy.typing import NDArray
 
 from protocols.errors import PeerError
 
@@ -28,12 +30,20 @@ MAX_INFLATED = 8 << 20
 _DTYPE_OF_TAG: dict[int, str] = {
     64: "u1", 69: "<u2", 70: "<u4", 71: "<u8", 72: "i1", 77: "<i2", 78: "<i4", 79: "<i8",
 }  # fmt: skip
-_TAG_OF_DTYPE = {np.dtype(name): tag for tag, name in _DTYPE_OF_TAG.items()}
 """*Source*: RFC 8746 section 2.1, little-endian typed arrays."""
+_LONG = {"l": "q", "L": "Q"}
+_TAG_OF_FORM = {"B": 64, "H": 69, "I": 70, "Q": 71, "b": 72, "h": 77, "i": 78, "q": 79}
+
+
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """Integers to be sent as one typed array; `array` alone would be written as a list."""
+
+    numbers: "array[int]"
 
 
 def encode(value: Any, content_type: str = CBOR_ZSTD) -> bytes:
-    """Return the payload of a plain value; numpy integer arrays become RFC 8746 typed arrays."""
+    """Return the payload of a plain value; arrays become typed arrays (RFC 8746)."""
     base, _, option = content_type.partition("; enc=")
     if base == CBOR:
         raw = cbor2.dumps(value, default=_tag_array)
@@ -99,19 +109,31 @@ def _inflate(payload: bytes, option: str) -> bytes:
 
 
 def _tag_array(encoder: Any, value: Any) -> None:
-    if isinstance(value, np.ndarray) and value.ndim == 1 and value.dtype in _TAG_OF_DTYPE:
-        encoder.encode(cbor2.CBORTag(_TAG_OF_DTYPE[value.dtype], value.tobytes()))
-        return
-    raise TypeError(f"cannot encode {type(value).__name__}")
+    view = _integers(value)
+    form = _LONG.get(view.format, view.format)
+    encoder.encode(cbor2.CBORTag(_TAG_OF_FORM[form], struct.pack(f"<{len(view)}{form}", *view)))
 
 
 def _list_array(value: Any) -> list[int]:
-    if isinstance(value, np.ndarray) and value.ndim == 1 and value.dtype.kind in "iu":
-        return [int(item) for item in value.tolist()]
+    return _integers(value).tolist()
+
+
+def _integers(value: Any) -> "memoryview[int]":
+    """Return a flat array of integers, packed or of numpy, as Python itself sees it."""
+    if isinstance(value, Packed):
+        return memoryview(value.numbers)
+    if not isinstance(value, bytes | bytearray):
+        with contextlib.suppress(TypeError):
+            view = memoryview(value)
+            if view.ndim == 1 and _LONG.get(view.format, view.format) in _TAG_OF_FORM:
+                return view
     raise TypeError(f"cannot encode {type(value).__name__}")
 
 
 def _untag_array(*call: Any) -> Any:
+    # an agent receives no arrays, and is spared the memory of numpy
+    import numpy as np
+
     # cbor2 5 passes (decoder, tag), cbor2 6 may pass (tag) alone or with a flag
     tag = next(item for item in call if isinstance(item, cbor2.CBORTag))
     dtype = _DTYPE_OF_TAG.get(tag.tag)
@@ -119,5 +141,4 @@ def _untag_array(*call: Any) -> Any:
         raise PeerError("payload.syntax", f"unexpected CBOR tag {tag.tag}")
     if len(tag.value) % np.dtype(dtype).itemsize:
         raise PeerError("payload.syntax", f"typed array of {len(tag.value)} octets of {dtype}")
-    array: NDArray[Any] = np.frombuffer(tag.value, dtype=dtype)
-    return array
+    return np.frombuffer(tag.value, dtype=dtype)

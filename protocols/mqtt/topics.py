@@ -1,8 +1,9 @@
 """
 The topic tree.
 
-    ami/v1/{concentrator}/up/{data,event,state,ack}        the agent speaks
-    ami/v1/{concentrator}/down/{cmd,receipt,watch}         the cloud speaks
+    ami/v1/{concentrator}/up/{data,event,state,ack,fetch}  the agent speaks
+    ami/v1/{concentrator}/down/{cmd,receipt,watch,fw}      the cloud speaks
+    ami/v1/{concentrator}/down/config                      retained: the settings that hold
     ami/v1/live/{usage_point}/{reading,balance,supply}     retained, for people watching
 """
 
@@ -15,6 +16,7 @@ ROOT = "ami/v1"
 ALL_DATA = f"{ROOT}/+/up/data"
 ALL_ACKS = f"{ROOT}/+/up/ack"
 ALL_STATES = f"{ROOT}/+/up/state"
+ALL_FETCHES = f"{ROOT}/+/up/fetch"
 
 
 class Live(StrEnum):
@@ -58,6 +60,21 @@ def down_watch(concentrator: ConcentratorId) -> str:
     return f"{ROOT}/{concentrator}/down/watch"
 
 
+def down_config(concentrator: ConcentratorId) -> str:
+    """Return where the signed settings of an agent stand, retained."""
+    return f"{ROOT}/{concentrator}/down/config"
+
+
+def down_firmware(concentrator: ConcentratorId) -> str:
+    """Return where the blocks of an image come down that the agent has asked for."""
+    return f"{ROOT}/{concentrator}/down/fw"
+
+
+def up_fetch(concentrator: ConcentratorId) -> str:
+    """Return where the agent asks for a block of an image."""
+    return f"{ROOT}/{concentrator}/up/fetch"
+
+
 def live(usage_point: UsagePointId, what: Live) -> str:
     """Return the retained live topic of a usage point."""
     return f"{ROOT}/live/{usage_point}/{what.value}"
@@ -74,6 +91,12 @@ def concentrator_of(topic: str) -> ConcentratorId:
     if len(parts) == 5 and parts[0] == "ami" and parts[1] == "v1" and is_name(parts[2]):
         return ConcentratorId(parts[2])
     raise PeerError("mqtt.topic", f"not a concentrator topic: {topic[:120]!r}")
+
+
+def is_reply(topic: str) -> bool:
+    """Tell whether answers may be sent to `topic`: one of ours, and no filter."""
+    parts = topic.split("/")
+    return topic.startswith(f"{ROOT}/") and len(topic) <= 256 and all(map(is_name, parts[2:]))
 
 
 def live_of(topic: str) -> tuple[UsagePointId, Live]:

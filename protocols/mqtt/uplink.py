@@ -4,27 +4,28 @@ What the agent sends up: batches of readings as columns, presence, acks of comma
 A batch is a dictionary of meters and eight parallel integer columns. Point values have length 0
 seconds and the device time in `at_ms`; intervals carry their length and are named by their start.
 `at_ms`, `received_ms` and `raw` travel as first differences, which compresses them well.
+An agent writes batches and never reads one: numpy is loaded by those alone who read.
 """
 
-from collections.abc import Mapping
+from array import array
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from itertools import pairwise
 from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from protocols.errors import PeerError
 from protocols.events import EndDeviceEvent, EventCode
 from protocols.identity import BatchId, CommandId, ConcentratorId, MeterId, is_name
+from protocols.mqtt.envelope import Packed
 from protocols.reading import RelayReading, RelayState
 from protocols.timeline import from_ms, to_ms
 
 VERSION = 1
 MAX_ROWS = 20_000
 
-_COLUMNS: dict[str, str] = {
+COLUMNS: dict[str, str] = {
     "meter": "<u2",
     "channel": "u1",
     "at_ms": "<i8",
@@ -34,6 +35,8 @@ _COLUMNS: dict[str, str] = {
     "scaler": "i1",
     "status": "<u4",
 }
+"""Names and types on the wire, in order."""
+_CODE = {"<u2": "H", "u1": "B", "<i8": "q", "<u4": "I", "i1": "b"}
 _DELTA = frozenset({"at_ms", "received_ms", "raw"})
 
 
@@ -51,14 +54,15 @@ class DataBatch:
     """
     One batch of one concentrator.
 
-    *Shape*: `columns[name]` are equally long 1-D integer arrays, names as in the module text;
-    `columns["meter"]` indexes `meters`. *Units*: value = raw * 10**scaler in the channel's unit.
+    *Shape*: `columns[name]` are equally long 1-D integer arrays, names as in the module text:
+    `array.array` in a batch that was made, numpy in one that was received. `columns["meter"]`
+    indexes `meters`. *Units*: value = raw * 10**scaler in the channel's unit.
     """
 
     id: BatchId
     made_at: datetime
     meters: tuple[MeterId, ...]
-    columns: Mapping[str, NDArray[Any]]
+    columns: Mapping[str, Any]
     relays: tuple[RelayReport, ...] = ()
     events: tuple[EndDeviceEvent, ...] = ()
 
@@ -67,17 +71,28 @@ class DataBatch:
         return len(self.columns["meter"])
 
 
-def columns_of(rows: Mapping[str, list[int]]) -> dict[str, NDArray[Any]]:
+def columns_of(rows: Mapping[str, Sequence[int]]) -> dict[str, "array[int]"]:
     """Return the eight columns from lists of equal length, in their wire types."""
-    return {name: np.asarray(rows[name], dtype=dtype) for name, dtype in _COLUMNS.items()}
+    return {name: _packed(name, rows[name]) for name in COLUMNS}
+
+
+def _packed(name: str, numbers: Sequence[int]) -> "array[int]":
+    return array(_CODE[COLUMNS[name]], numbers)
+
+
+def _wrapped(number: int) -> int:
+    """Return a difference as 64 bits hold it; the receiver's sum wraps back."""
+    return (number + 2**63) % 2**64 - 2**63
 
 
 def batch_to_plain(batch: DataBatch) -> dict[str, Any]:
     """Return the value that `envelope.encode` turns into the payload of a batch."""
     columns = {}
-    for name, dtype in _COLUMNS.items():
-        column = np.asarray(batch.columns[name], dtype=dtype)
-        columns[name] = np.diff(column, prepend=column.dtype.type(0)) if name in _DELTA else column
+    for name in COLUMNS:
+        numbers = batch.columns[name].tolist()
+        if name in _DELTA:
+            numbers = [_wrapped(after - before) for before, after in pairwise([0, *numbers])]
+        columns[name] = Packed(_packed(name, numbers))
     return {
         "v": VERSION,
         "concentrator": batch.id.concentrator,
@@ -126,9 +141,11 @@ def batch_from_plain(value: Any) -> DataBatch:
         raise PeerError("batch.shape", str(error)[:200]) from error
 
 
-def _columns(found: Mapping[str, Any], *, meters: int) -> dict[str, NDArray[Any]]:
-    columns: dict[str, NDArray[Any]] = {}
-    for name, dtype in _COLUMNS.items():
+def _columns(found: Mapping[str, Any], *, meters: int) -> dict[str, Any]:
+    import numpy as np
+
+    columns: dict[str, Any] = {}
+    for name, dtype in COLUMNS.items():
         raw = found[name]
         if isinstance(raw, list) and not all(type(item) is int for item in raw):
             raise PeerError("batch.shape", f"column {name!r} holds something that is no integer")

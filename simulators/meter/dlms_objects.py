@@ -2,7 +2,7 @@
 The COSEM objects of a simulated meter: which attributes there are and how each is told.
 
 Public client: clock, device name, invocation counter. Management client: everything.
-*Source*: IEC 62056-6-2 classes 1, 3, 7, 8, 70.
+*Source*: IEC 62056-6-2 classes 1, 3, 7, 8, 70; the others stand in parts of their own.
 """
 
 from collections.abc import Callable, Iterable
@@ -26,6 +26,7 @@ from protocols.dlms.obis import (
     INVOCATION_COUNTER,
     LOAD_PROFILE,
     Obis,
+    obis,
 )
 from protocols.dlms.server import AccessRefusedError, CounterFloor
 from protocols.dlms.values import (
@@ -41,12 +42,14 @@ from protocols.dlms.values import (
 )
 from protocols.errors import PeerError
 from protocols.reading import REGISTERS, Channel
-from protocols.timeline import from_ms, to_ms
+from protocols.timeline import to_ms
 from simulators.meter.dlms_care import ImageStore, KeyStore
+from simulators.meter.dlms_control import Automatics
+from simulators.meter.dlms_demand import demand_of
+from simulators.meter.dlms_logs import logs_of
+from simulators.meter.dlms_parts import DEVIATION, Key, Part, Teller, stamp, union
 from simulators.meter.state import ProfileRows, SimulatedMeter, Snapshot
-
-DEVIATION = -480
-"""Minutes from the meter's local time to UTC: China, no daylight saving."""
+from simulators.meter.token_gateway import TokenGateway
 
 _SCALER = {
     Channel.IMPORT_WH: 0,
@@ -64,10 +67,10 @@ _SCALER = {
 _MAKERS_CLASS, _MAKERS_NAME = 8192, bytes((0, 0, 128, 96, 0, 255))
 """An object of a class that only its maker knows, as real meters list them."""
 
-_Key = tuple[int, bytes, int]
-_Teller = Callable[[Snapshot], Value]
-_TIME: _Key = (clock.CLASS_ID, CLOCK, clock.TIME)
-_BUFFER: _Key = (profile.CLASS_ID, LOAD_PROFILE, profile.BUFFER)
+FIRMWARE = obis("1-0:0.2.0")
+"""Identifier of the firmware that runs."""
+_TIME: Key = (clock.CLASS_ID, CLOCK, clock.TIME)
+_BUFFER: Key = (profile.CLASS_ID, LOAD_PROFILE, profile.BUFFER)
 _COLUMNS = (
     profile.CLOCK_COLUMN,
     profile.STATUS_COLUMN,
@@ -79,18 +82,14 @@ _TRIGGERS = {
 }
 
 
-def _stamp(milliseconds: int) -> Value:
-    return octet_string(clock.encode_moment(from_ms(milliseconds), deviation=DEVIATION))
-
-
 class PublicDevice:
     """What anyone may read: enough to find out who this is and where its counter stands."""
 
     def __init__(self, meter: SimulatedMeter, client_counter: CounterFloor) -> None:
         """Show `meter`."""
         self._meter = meter
-        self._tellers: dict[_Key, _Teller] = {
-            _TIME: lambda now: _stamp(now.device_ms),
+        self._tellers: dict[Key, Teller] = {
+            _TIME: lambda now: stamp(now.device_ms),
             (DATA_CLASS, DEVICE_NAME, VALUE): lambda _: octet_string(meter.identity.encode()),
             (DATA_CLASS, INVOCATION_COUNTER, VALUE): lambda _: double_long_unsigned(
                 max(client_counter.value, 0)
@@ -130,9 +129,11 @@ class ManagementDevice(PublicDevice):
     ) -> None:
         """Show `meter` with the registers, profile and switch that it has."""
         super().__init__(meter, client_counter)
-        self._images = images or ImageStore()
-        self._keys = keys or KeyStore(meter.spec)
-        self._add_care()
+        self._automatics = Automatics(meter)
+        self._part = self._make_part(
+            images or ImageStore(meter), keys or KeyStore(meter), TokenGateway(meter)
+        )
+        self._tellers |= self._part.tellers
         phases = len(meter.snapshot().voltage_mv)
         self._add_register(Channel.IMPORT_WH, lambda now: now.register_wh)
         self._add_register(Channel.POWER_W, lambda now: now.power_w)
@@ -146,28 +147,32 @@ class ManagementDevice(PublicDevice):
         if meter.spec.control_mode is not None:
             self._add_switch()
 
+    def get(self, attributes: tuple[Attribute, ...]) -> tuple[Got, ...]:
+        """Return the values of one request; the limiter has seen the power of its instant."""
+        self._automatics.look()
+        return super().get(attributes)
+
     def set(self, attribute: Attribute, value: Value, /) -> None:
-        """Set the clock; nothing else may be written."""
-        if (attribute.class_id, bytes(attribute.name), attribute.index) != _TIME:
+        """Set the clock, the limiter, or clear alarms; nothing else may be written."""
+        key = (attribute.class_id, bytes(attribute.name), attribute.index)
+        write = self._set_clock if key == _TIME else self._part.writers.get(key)
+        if write is None:
             raise AccessRefusedError(Access.DENIED)
         try:
-            moment = clock.decode_moment(
-                as_octets(value), clock.ClockRule(assumed_deviation=DEVIATION)
-            )
+            write(value)
         except PeerError:
             raise AccessRefusedError(Access.TYPE_UNMATCHED) from None
-        self._meter.set_clock(to_ms(moment.instant))
+
+    def _set_clock(self, value: Value) -> None:
+        rule = clock.ClockRule(assumed_deviation=DEVIATION)
+        self._meter.set_clock(to_ms(clock.decode_moment(as_octets(value), rule).instant))
 
     def act(self, method: Attribute, parameter: Value | None, /) -> Value | None:
-        """Order the switch (class 70), take firmware (18) or keys (64)."""
-        stores = {
-            (image.CLASS_ID, image.IMAGE): self._images.act,
-            (security_setup.CLASS_ID, security_setup.SECURITY): self._keys.act,
-        }
-        care = stores.get((method.class_id, method.name))
-        if care is not None:
+        """Order the switch (class 70) or what the parts offer: firmware, keys, tokens, scripts."""
+        offered = self._part.methods.get((method.class_id, bytes(method.name)))
+        if offered is not None:
             try:
-                care(method.index, parameter)
+                offered(method.index, parameter)
             except PeerError:
                 raise AccessRefusedError(Access.TYPE_UNMATCHED) from None
             return None
@@ -188,19 +193,26 @@ class ManagementDevice(PublicDevice):
                 return self._tell_rows(attribute, now)
             except PeerError:
                 return Access.SCOPE_VIOLATED
+        select = self._part.selectors.get(key)
+        if select is not None:
+            return select(attribute, now)
         return super()._tell(attribute, now)
 
-    def _add_care(self) -> None:
-        for class_id, name, tellers in (
-            (image.CLASS_ID, image.IMAGE, self._images.tellers()),
-            (security_setup.CLASS_ID, security_setup.SECURITY, self._keys.tellers()),
+    def _make_part(self, images: ImageStore, keys: KeyStore, tokens: TokenGateway) -> Part:
+        care = Part()
+        for class_id, name, tellers, act in (
+            (image.CLASS_ID, image.IMAGE, images.tellers(), images.act),
+            (security_setup.CLASS_ID, security_setup.SECURITY, keys.tellers(), keys.act),
         ):
-            for index, tell in tellers.items():
-                self._tellers[class_id, bytes(name), index] = _always(tell)
+            care.tell_all(class_id, name, tellers)
+            care.let_act(class_id, name, act)
+        care.tell(DATA_CLASS, FIRMWARE, VALUE, lambda _: octet_string(images.version))
         listed = OBJECT_LIST
-        self._tellers[listed.class_id, bytes(listed.name), listed.index] = lambda _: (
-            self._tell_objects()
-        )
+        care.tell(listed.class_id, listed.name, listed.index, lambda _: self._tell_objects())
+        parts = [care, tokens.part(), logs_of(self._meter.book), demand_of(self._meter)]
+        if self._meter.spec.control_mode is not None:
+            parts.append(self._automatics.part())
+        return union(parts)
 
     def _tell_objects(self) -> Value:
         own = {(class_id, name) for class_id, name, _ in self._tellers}
@@ -285,7 +297,7 @@ class ManagementDevice(PublicDevice):
 
 def _encode(rows: ProfileRows, columns: Iterable[profile.CaptureObject], which: slice) -> Value:
     tellers: dict[profile.CaptureObject, Callable[[int, int, int], Value]] = {
-        _COLUMNS[0]: lambda end, _status, _wh: _stamp(end),
+        _COLUMNS[0]: lambda end, _status, _wh: stamp(end),
         _COLUMNS[1]: lambda _end, status, _wh: unsigned(status),
         _COLUMNS[2]: lambda _end, _status, wh: double_long_unsigned(wh),
     }
@@ -297,10 +309,6 @@ def _encode(rows: ProfileRows, columns: Iterable[profile.CaptureObject], which: 
         strict=True,
     )
     return profile.encode_rows([[tell(*cell) for tell in chosen] for cell in cells])
-
-
-def _always(tell: Callable[[], Value]) -> _Teller:
-    return lambda _: tell()
 
 
 def _nth_voltage(phase: int) -> Callable[[Snapshot], int]:

@@ -13,11 +13,12 @@ from pathlib import Path
 from protocols.dlms.association import Authentication
 from protocols.dlms.hdlc_server import HdlcServerConnection
 from protocols.dlms.mode_e import Identification, ModeEMeter
-from protocols.dlms.server import CounterFloor, ServerConnection, ServerProfile
+from protocols.dlms.server import CounterFloor, Notice, ServerConnection, ServerProfile
 from protocols.errors import PeerError
 from simulators.faults import Fault, spoil
 from simulators.meter.dlms_care import ImageStore, KeyStore
 from simulators.meter.dlms_objects import ManagementDevice, PublicDevice
+from simulators.meter.event_book import FRAUD, NOT_DECIPHERED, REPLAYED, WRONG_PASSWORD
 from simulators.meter.pty_line import PtyLine
 from simulators.meter.state import SimulatedMeter
 
@@ -25,6 +26,11 @@ _LOG = logging.getLogger(__name__)
 _READ_SIZE = 65_536
 _COUNTER_BLOCK = 256
 _CHALLENGE_OCTETS = 16
+_WRITTEN = {
+    Notice.WRONG_PASSWORD: WRONG_PASSWORD,
+    Notice.NOT_DECIPHERED: NOT_DECIPHERED,
+    Notice.REPLAYED: REPLAYED,
+}
 
 PUBLIC_SAP = 16
 MANAGEMENT_SAP = 1
@@ -62,8 +68,8 @@ class DlmsMeterServer:
         self._connections: set[asyncio.StreamWriter] = set()
         self._answers = 0
         self._counters: Iterator[int] = iter(())
-        self.images = ImageStore()
-        self.key_store = KeyStore(meter.spec)
+        self.images = ImageStore(meter)
+        self.key_store = KeyStore(meter)
         self._profiles = self._make_profiles()
 
     async def start(self, host: str, port: int) -> None:
@@ -126,6 +132,7 @@ class DlmsMeterServer:
                 client_counter=floor,
                 counter=self._next_counter,
                 challenge=lambda: secrets.token_bytes(_CHALLENGE_OCTETS),
+                notice=lambda notice: self.meter.book.note(FRAUD, _WRITTEN[notice]),
             ),
         }
 

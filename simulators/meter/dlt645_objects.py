@@ -8,7 +8,7 @@ breaker at once; that breaker no order can close; a minute later the meter allow
 
 import hashlib
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 
 import numpy as np
 
@@ -36,9 +36,10 @@ from protocols.errors import PeerError
 from protocols.reading import Channel, RelayState
 from protocols.timeline import from_ms, to_ms
 from simulators.fleet import SimMeter
+from simulators.meter.dlt645_events import told_event
+from simulators.meter.dlt645_refusal import ZONE, RefusedError
 from simulators.meter.state import SimulatedMeter, Snapshot
 
-ZONE = timezone(timedelta(hours=8))
 BALANCE, PURCHASES = "balance_cents", "purchases"
 TOKEN_OCTETS = 12
 _AMOUNT = 4
@@ -48,14 +49,6 @@ _BROADCAST_LIMIT = timedelta(minutes=5)
 _AUTHORITY = PASSWORD_OCTETS + OPERATOR_OCTETS
 _PART = MAX_READ - items.DI_OCTETS - 1
 _EVERY = b"\x99"
-
-
-class _RefusedError(Exception):
-    """The meter says no; `word` is what it says."""
-
-    def __init__(self, word: int, octets: int = 1) -> None:
-        super().__init__(f"{word:#x}")
-        self.word = word.to_bytes(octets, "little")
 
 
 class Dlt645Objects:
@@ -89,7 +82,7 @@ class Dlt645Objects:
             return None
         try:
             control, content = self._obeyed(frame)
-        except _RefusedError as no:
+        except RefusedError as no:
             return self._frame(frame.control | ANSWER | REFUSED, no.word)
         except PeerError:
             # octets that make no sense in a frame that is whole: every meter says "other"
@@ -106,7 +99,7 @@ class Dlt645Objects:
             return self._first_part(frame.content)
         function = self._functions.get(frame.control)
         if function is None:
-            raise _RefusedError(ErrorWord.OTHER)
+            raise RefusedError(ErrorWord.OTHER)
         content = function(frame.content)
         if frame.control == Control.READ_NEXT:
             di, sequence = int.from_bytes(frame.content[:4], "little"), frame.content[4]
@@ -125,11 +118,14 @@ class Dlt645Objects:
         di, sequence = items.split_di(octets)
         parts = self._parts.get(di, [])
         if len(sequence) != 1 or not 0 < sequence[0] < len(parts):
-            raise _RefusedError(ErrorWord.NO_SUCH_ITEM)
+            raise RefusedError(ErrorWord.NO_SUCH_ITEM)
         return items.encode_di(di) + parts[sequence[0]] + sequence
 
     def _item(self, di: int, argument: bytes) -> bytes:
         snapshot = self._meter.snapshot()
+        event = told_event(self._meter.book, di, snapshot)
+        if event is not None:
+            return event
         match di >> 24:
             case 0x05:
                 return self._frozen(di, snapshot)
@@ -137,7 +133,7 @@ class Dlt645Objects:
                 return self._records(di, argument, snapshot)
         local = _local(snapshot)
         if di == items.DATE_TIME and not self._meter.spec.has_external_breaker:
-            raise _RefusedError(ErrorWord.NO_SUCH_ITEM)  # built by the first edition
+            raise RefusedError(ErrorWord.NO_SUCH_ITEM)  # built by the first edition
         match di:
             case items.DATE:
                 return bcd.encode_date(local)
@@ -158,11 +154,11 @@ class Dlt645Objects:
     def _measured(self, di: int, snapshot: Snapshot) -> bytes:
         item = items.ITEMS.get(di)
         if item is None or (item.is_block and len(snapshot.voltage_mv) == 1):
-            raise _RefusedError(ErrorWord.NO_SUCH_ITEM)  # blocks are for three phases
+            raise RefusedError(ErrorWord.NO_SUCH_ITEM)  # blocks are for three phases
         told = tuple(_told(channel, snapshot) for channel in item.channels)
         values = tuple(value for value in told if value is not None)
         if not values:
-            raise _RefusedError(ErrorWord.NO_SUCH_ITEM)
+            raise RefusedError(ErrorWord.NO_SUCH_ITEM)
         digits = tuple(_digits(value, item.scaler) for value in values)
         if item is items.IMPORT:
             digits = (digits[0] % items.ENERGY_ROLLOVER,)
@@ -172,7 +168,7 @@ class Dlt645Objects:
     def _state(self, snapshot: Snapshot) -> StateWord:
         relay = snapshot.relay
         if relay is None:
-            raise _RefusedError(ErrorWord.NO_SUCH_ITEM)
+            raise RefusedError(ErrorWord.NO_SUCH_ITEM)
         return StateWord(
             relay_open=not relay.output_closed,
             command_open=relay.control_state is RelayState.DISCONNECTED,
@@ -194,14 +190,14 @@ class Dlt645Objects:
         seconds = self._meter.spec.interval_seconds
         class_, which = di >> 16 & 0xFF, di & 0xFFFF
         if seconds is None or class_ not in (records.ALL_CLASSES, records.ENERGY_CLASS):
-            raise _RefusedError(ErrorWord.NO_SUCH_ITEM)
+            raise RefusedError(ErrorWord.NO_SUCH_ITEM)
         if which != records.GIVEN_TIME:
-            raise _RefusedError(ErrorWord.NO_SUCH_ITEM)
+            raise RefusedError(ErrorWord.NO_SUCH_ITEM)
         count, local = records.split_given_time(argument)
         first_ms = to_ms(local.replace(tzinfo=ZONE))
         stamps = self._stamps(snapshot, first_ms, count, seconds * 1000)
         if not stamps:
-            raise _RefusedError(ErrorWord.NO_SUCH_ITEM)
+            raise RefusedError(ErrorWord.NO_SUCH_ITEM)
         wh = self._meter.recorded_wh(np.array(stamps, dtype=np.int64)).tolist()
         return b"".join(
             records.encode_record(
@@ -234,7 +230,7 @@ class Dlt645Objects:
             at_ms = self._meter.remembered(_FROZEN_MS)
             raw = self._meter.remembered(_FROZEN_RAW)
         else:
-            raise _RefusedError(ErrorWord.NO_SUCH_ITEM)
+            raise RefusedError(ErrorWord.NO_SUCH_ITEM)
         match part:
             case records.FreezePart.STAMP:
                 return bcd.encode_minute(_naive(at_ms))
@@ -242,11 +238,11 @@ class Dlt645Objects:
                 return records.encode_frozen([raw])
             case records.FreezePart.EXPORT:
                 return records.encode_frozen([0])
-        raise _RefusedError(ErrorWord.NO_SUCH_ITEM)
+        raise RefusedError(ErrorWord.NO_SUCH_ITEM)
 
     def _freeze(self, octets: bytes) -> bytes:
         if octets != _EVERY * 4:
-            raise _RefusedError(ErrorWord.OTHER)  # its own schedule is not for sale
+            raise RefusedError(ErrorWord.OTHER)  # its own schedule is not for sale
         snapshot = self._meter.snapshot()
         self._meter.remember(_FROZEN_RAW, snapshot.register_wh // 10)
         self._meter.remember(_FROZEN_MS, snapshot.device_ms)
@@ -261,7 +257,7 @@ class Dlt645Objects:
         elif di == items.TIME:
             wanted = bcd.decode_date_and_time(bcd.encode_date(local), value)
         else:
-            raise _RefusedError(ErrorWord.NO_SUCH_ITEM)
+            raise RefusedError(ErrorWord.NO_SUCH_ITEM)
         self._meter.set_clock(to_ms(wanted.replace(tzinfo=ZONE)))
         return b""
 
@@ -269,7 +265,7 @@ class Dlt645Objects:
         """Authenticate an order and carry it out at once (D9, D10)."""
         told = decode_order(self._authorised(octets))
         if told.valid_until < _local(self._meter.snapshot()):
-            raise _RefusedError(ErrorWord.OTHER)
+            raise RefusedError(ErrorWord.OTHER)
         obeyed = True
         match told.order:
             case Order.TRIP:
@@ -286,12 +282,12 @@ class Dlt645Objects:
             case Order.ALARM | Order.END_ALARM:
                 self._meter.remember("alarm", int(told.order is Order.ALARM))
         if not obeyed:
-            raise _RefusedError(ErrorWord.OTHER)
+            raise RefusedError(ErrorWord.OTHER)
         return b""
 
     def _authorised(self, octets: bytes) -> bytes:
         if octets[:PASSWORD_OCTETS] != self._meter.spec.password or len(octets) < _AUTHORITY:
-            raise _RefusedError(ErrorWord.PASSWORD)
+            raise RefusedError(ErrorWord.PASSWORD)
         return octets[_AUTHORITY:]
 
     def _heard_by_all(self, frame: Frame) -> None:
@@ -314,15 +310,15 @@ class Dlt645Objects:
         di, rest = items.split_di(octets)
         token = rest[OPERATOR_OCTETS:]
         if di != items.RECHARGE or len(token) != TOKEN_OCTETS:
-            raise _RefusedError(SecurityError.OTHER, 2)
+            raise RefusedError(SecurityError.OTHER, 2)
         if token[-_AMOUNT:] != _seal(self._meter.spec, token[:-_AMOUNT]):
-            raise _RefusedError(SecurityError.MODULE, 2)
+            raise RefusedError(SecurityError.MODULE, 2)
         cents, count = bcd.decode_bcd(token[:_AMOUNT]), bcd.decode_bcd(token[_AMOUNT:8])
         bought = self._meter.remembered(PURCHASES)
         if count <= bought:
-            raise _RefusedError(SecurityError.REPEATED, 2)
+            raise RefusedError(SecurityError.REPEATED, 2)
         if count != bought + 1:
-            raise _RefusedError(SecurityError.PURCHASE_COUNT, 2)
+            raise RefusedError(SecurityError.PURCHASE_COUNT, 2)
         self._meter.remember(BALANCE, self._meter.remembered(BALANCE) + cents)
         self._meter.remember(PURCHASES, count)
         return items.encode_di(di)

@@ -28,6 +28,16 @@ from simulators.faults import (
 from simulators.fleet import SimMeter
 from simulators.load import key_of, mix
 from simulators.meter.device_clock import DeviceClock
+from simulators.meter.event_book import (
+    CLOCK_NEW,
+    CLOCK_OLD,
+    RELAY_FAILED,
+    STANDARD,
+    SWITCH,
+    BookLedger,
+    EventBook,
+)
+from simulators.meter.memory import MemoryLedger, MeterMemory
 
 PROFILE_DAYS = 62
 _DAY_SECONDS = 86_400
@@ -37,7 +47,7 @@ _CLOSE_ALLOWED = "close_allowed"
 _KEEP_POWER = "keep_power"
 
 
-class Ledger(Protocol):
+class Ledger(MemoryLedger, BookLedger, Protocol):
     """Where a meter writes down what must not be forgotten; see `simulators.truth`."""
 
     def relay(
@@ -56,10 +66,6 @@ class Ledger(Protocol):
 
     def served(self, meter: str, at_ms: int, channel: int, raw: int, scaler: int) -> None:
         """Keep an energy register value that is about to be answered."""
-        ...
-
-    def setting(self, meter: str, at_ms: int, name: str, value: int) -> None:
-        """Keep what the meter was told to remember; durable when this returns."""
         ...
 
     def intervals(
@@ -140,11 +146,14 @@ class SimulatedMeter:
         self.control_state = RelayState.CONNECTED
         self._output = True
         self._tripped_ms: int | None = None
-        self._settings: dict[str, int] = {}
+        self.beat: Callable[[], None] = _rest
+        """What the meter does by itself whenever its world's clock beats."""
         self._cuts: list[tuple[int, int]] = []
         """Power cuts as true [begin, end); the last one's end is far away while it lasts."""
         self._now_ms = now_ms
         self._ledger = ledger
+        self.memory = MeterMemory(spec.meter, ledger, now_ms)
+        self.book = EventBook(spec.meter, ledger, self.memory, self._shown_now)
         self._since_ms = since_ms
         seconds = spec.interval_seconds or _DAY_SECONDS
         self.profile_slots = profile_slots or PROFILE_DAYS * _DAY_SECONDS // seconds
@@ -223,6 +232,7 @@ class SimulatedMeter:
 
     def close_intervals(self) -> int:
         """Write what the profile closed since the last time into the ledger; return how many."""
+        self.beat()
         return self._close_until(self._now_ms())
 
     def _close_until(self, now_ms: int) -> int:
@@ -278,7 +288,7 @@ class SimulatedMeter:
     @property
     def keeps_power(self) -> bool:
         """Tell whether the meter was told to refuse every trip."""
-        return bool(self._settings.get(_KEEP_POWER))
+        return bool(self.memory.remembered(_KEEP_POWER))
 
     def keep_power(self, *, on: bool) -> None:
         """Refuse trips from now on, or obey them again."""
@@ -286,16 +296,11 @@ class SimulatedMeter:
 
     def remember(self, name: str, value: int) -> None:
         """Keep a number in the meter's memory, past any power cut."""
-        self._ledger.setting(self.spec.meter, self._now_ms(), name, value)
-        self.restore_setting(name, value)
+        self.memory.remember(name, value)
 
     def remembered(self, name: str) -> int:
         """Return a number from the meter's memory, 0 when there is none."""
-        return self._settings.get(name, 0)
-
-    def restore_setting(self, name: str, value: int) -> None:
-        """Take up a number that the ledger remembers."""
-        self._settings[name] = value
+        return self.memory.remembered(name)
 
     def remote(self, trigger: Trigger) -> bool:
         """
@@ -309,6 +314,7 @@ class SimulatedMeter:
         if trigger is Trigger.REMOTE_DISCONNECT and self.keeps_power:
             return False
         if Fault.STUCK_RELAY in self.faults:
+            self.book.note(SWITCH, RELAY_FAILED)
             return True
         return self._trigger(trigger)
 
@@ -356,8 +362,11 @@ class SimulatedMeter:
         """Make the device clock show `device_ms` from now on."""
         now = self._now_ms()
         device_ms = device_ms // TICK_MS * TICK_MS
+        before_ms = self.clock.show(now)
         self._ledger.clock_set(self.spec.meter, now, device_ms)
         self.clock.set(now, device_ms)
+        self.book.note(STANDARD, CLOCK_OLD, device_ms=before_ms)
+        self.book.note(STANDARD, CLOCK_NEW, device_ms=device_ms)
 
     def switch_fault(self, fault: Fault, *, on: bool) -> None:
         """Let a fault begin or end."""
@@ -367,6 +376,8 @@ class SimulatedMeter:
             self._ledger.clock_set(self.spec.meter, now, device_ms)
             self.clock.set(now, device_ms)
         self._ledger.fault(self.spec.meter, now, fault.value, on=on)
+        if on != (fault in self.faults):
+            self.book.note_fault(fault, on=on)
         self.restore_fault(fault, now, on=on)
 
     def restore_fault(self, fault: Fault, at_ms: int, *, on: bool) -> None:
@@ -435,6 +446,11 @@ class SimulatedMeter:
             self.spec.meter, now, output=closed, control_state=int(state), cause=cause
         )
         self.restore_relay(now, output=closed, control_state=int(state))
+        self.book.note_switch(state, cause)
+
+    def _shown_now(self) -> tuple[int, int]:
+        now = self._now_ms()
+        return now, self.clock.show(now)
 
     def _voltages(self, now_ms: int) -> tuple[int, ...]:
         phases = 3 if self.spec.kind == "head" else 1
@@ -451,6 +467,10 @@ class SimulatedMeter:
             wh=rows.wh[known],
             status=rows.status[known],
         )
+
+
+def _rest() -> None:
+    """Do nothing: a meter without a limiter."""
 
 
 def _rows(seconds: int, marks: NDArray[np.int64], wh: NDArray[np.int64]) -> ProfileRows:

@@ -20,6 +20,8 @@ KILLED = (
 """`broker` stands for whichever broker this machine runs; edge-C-02 polls Maryam and Nigora."""
 _BROKERS = ("mosquitto", "iotcore")
 _RUN_SECONDS = 420
+_TELLINGS = 2
+"""With kills: on a busy machine not all processes are back before the story ends."""
 
 
 def play(folder: Path) -> subprocess.Popen[str]:
@@ -47,17 +49,17 @@ def table(folder: Path) -> dict[str, dict[str, Any]]:
 
 
 class Killer(threading.Thread):
-    """Kills each process once by `kill -9` and waits until it is ready again under a new pid."""
+    """Kills each of `names` once by `kill -9`; the next when this one is ready with a new pid."""
 
-    def __init__(self, folder: Path, run: subprocess.Popen[str]) -> None:
+    def __init__(self, folder: Path, run: subprocess.Popen[str], names: tuple[str, ...]) -> None:
         super().__init__(daemon=True)
-        self.folder, self.run_process = folder, run
+        self.folder, self.run_process, self.names = folder, run, names
         self.back: dict[str, float] = {}
 
     def run(self) -> None:
         if not self.wait_for(lambda rows: set(KILLED) <= rows.keys() and all_ready(rows), 120):
             return
-        for name in KILLED:
+        for name in self.names:
             before = table(self.folder)[name]
             os.kill(before["pid"], signal.SIGKILL)
             began = time.monotonic()
@@ -100,7 +102,7 @@ def assert_all_well(summary: dict[str, Any], err: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(2 * _RUN_SECONDS)
+@pytest.mark.timeout((1 + _TELLINGS) * _RUN_SECONDS)
 @pytest.mark.req(
     "A1", "A3", "A10", "A11", "C4", "C6", "D1", "D2", "D3", "D4", "D5", "D6", "D8", "D13", "D14",
     "D15", "D17", "E3", "E4", "E5", "E6", "F1", "F2", "H1",
@@ -112,20 +114,25 @@ def test_the_story_holds_and_holds_again_while_every_process_is_killed(tmp_path:
     assert run.returncode == 0
     assert summary["compared_with_truth"]["R3"] > 10_000
 
-    run = play(tmp_path)
-    killer = Killer(tmp_path, run)
-    killer.start()
-    summary, err = ended(run)
-    killer.join(timeout=10)
-    assert_all_well(summary, err)
-    assert run.returncode == 0
-    assert set(killer.back) == set(KILLED), f"only {sorted(killer.back)} came back: {err[-2000:]}"
-    for name, seconds in killer.back.items():
+    back: dict[str, float] = {}
+    for _ in range(_TELLINGS):
+        run = play(tmp_path)
+        killer = Killer(tmp_path, run, tuple(name for name in KILLED if name not in back))
+        killer.start()
+        summary, err = ended(run)
+        killer.join(timeout=10)
+        assert_all_well(summary, err)
+        assert run.returncode == 0
+        restarted = {row["name"] for row in summary["processes"] if row["restarts"]}
+        assert len(restarted) >= len(killer.back)
+        left = [row["pid"] for row in table(tmp_path).values() if psutil.pid_exists(row["pid"])]
+        assert left == []
+        back |= killer.back
+        if set(back) == set(KILLED):
+            break
+    assert set(back) == set(KILLED), f"only {sorted(back)} came back: {err[-2000:]}"
+    for name, seconds in back.items():
         sys.stdout.write(f"{name}: ready again after {seconds:.1f} s\n")
-    restarted = {row["name"] for row in summary["processes"] if row["restarts"]}
-    assert len(restarted) == len(KILLED)
-    left = [row["pid"] for row in table(tmp_path).values() if psutil.pid_exists(row["pid"])]
-    assert left == []
 
 
 def test_clean_removes_the_folder_and_only_that(tmp_path: Path) -> None:

@@ -9,7 +9,6 @@ what the baud rate allows; memory of an agent with 200 meters; 2,000 meters in o
 Nothing is asserted.
 """
 
-import argparse
 import asyncio
 import contextlib
 import itertools
@@ -20,14 +19,11 @@ import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import psutil
-from rich.console import Console
-from rich.table import Table
 
 from edge.acquire.dlms_session import (
     COUNTER_BLOCK,
@@ -36,7 +32,6 @@ from edge.acquire.dlms_session import (
     DlmsTarget,
     KnownMeter,
 )
-from meterloop.embedded.broker import EmbeddedBroker, LocalBroker, free_port
 from protocols.dlms.axdr import decode_whole, encode
 from protocols.dlms.classes import profile
 from protocols.dlms.classes.clock import encode_moment
@@ -44,7 +39,8 @@ from protocols.dlms.classes.columns import read_columns
 from protocols.dlms.classes.register import CHANNEL_NAME, register
 from protocols.dlms.values import array, double_long_unsigned, octet_string, structure, unsigned
 from protocols.reading import Channel
-from protocols.timeline import TimeScale
+from tests.benchmarks.agent_part import ciphered_agent, environment, mixed_agent
+from tests.benchmarks.figures import Figures, options_of
 from tests.benchmarks.rtu_part import rtu_share
 
 ROOT = Path(__file__).parents[2]
@@ -53,20 +49,8 @@ METERS = 200
 LATENCY = 0.150
 ENERGY = register(Channel.IMPORT_WH)
 ROWS = 2976
+GOAL_READS = 2500.0
 _COUNTERS = itertools.count(1, COUNTER_BLOCK)
-
-
-@dataclass(slots=True)
-class Figures:
-    """What was measured, by name, in the order of measuring."""
-
-    rows: list[tuple[str, str, str]] = field(default_factory=list)
-    plain: dict[str, Any] = field(default_factory=dict)
-
-    def add(self, name: str, value: float, unit: str, note: str = "") -> None:
-        shown = f"{value:,.0f}" if abs(value) >= 100 else f"{value:.2f}"
-        self.rows.append((name, f"{shown} {unit}", note))
-        self.plain[name] = {"value": round(value, 4), "unit": unit, "note": note}
 
 
 class Counters:
@@ -82,22 +66,12 @@ class Counters:
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--json", action="store_true", help="print the JSON object only")
-    parser.add_argument("--seconds", type=float, default=5.0, help="length of each load")
-    options = parser.parse_args()
+    options = options_of(__doc__, seconds=5.0)
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 16_384), hard))
     figures = Figures()
     asyncio.run(measure(figures, options.seconds))
-    if not options.json:
-        table = Table(title="the field on this machine", title_justify="left")
-        for column in ("figure", "value", "note"):
-            table.add_column(column)
-        for row in figures.rows:
-            table.add_row(*row)
-        Console(width=140).print(table)
-    sys.stdout.write(json.dumps(figures.plain) + "\n")
+    figures.show("the field on this machine", table=not options.json)
 
 
 async def measure(figures: Figures, seconds: float) -> None:
@@ -105,7 +79,9 @@ async def measure(figures: Figures, seconds: float) -> None:
     await at_latency(figures, seconds)
     month_of_profile(figures)
     await on_rtu(figures, seconds)
-    await agent_memory(figures, seconds)
+    async with meters(METERS, 0) as places:
+        await ciphered_agent(figures, seconds, places)
+    await mixed_agent(figures, seconds)
     await big_fleet(figures)
 
 
@@ -123,12 +99,6 @@ async def meters(count: int, latency_ms: float) -> AsyncIterator[list[dict[str, 
     finally:
         child.stdin.close()
         await child.wait()
-
-
-def environment() -> dict[str, str]:
-    import os
-
-    return {**os.environ, "PYTHONPATH": str(ROOT)}
 
 
 async def opened(place: dict[str, Any]) -> DlmsSession:
@@ -164,10 +134,13 @@ async def one_core(figures: Figures, seconds: float) -> None:
     """Ciphered reads on loopback, simulators in another process; the reference in the same run."""
     async with meters(16, 0) as places:
         reads, wall, cpu = await load(places, seconds)
-        figures.add("ciphered reads, client CPU", reads / cpu, "reads/s of a core", "goal 2,500")
+        ours, note = reads / cpu, "beside the goal"
+        figures.add(
+            "ciphered reads, client CPU", ours, "reads/s of a core", note, beside=GOAL_READS
+        )
         figures.add("ciphered reads, wall clock", reads / wall, "reads/s", "meters on another core")
         if not PEERS.exists():
-            figures.rows.append(("gurux-dlms, same reads", "-", "make interop installs it"))
+            figures.missing("beside gurux-dlms, same reads", "make interop installs it")
             return
         place = places[0]
         job = {
@@ -180,10 +153,8 @@ async def one_core(figures: Figures, seconds: float) -> None:
         }  # fmt: skip
         told = await gurux(job)
         theirs = told["reads"] / told["cpu_seconds"]
-        ratio = f"ours is {reads / cpu / theirs:.1f} times as fast"
-        figures.add("gurux-dlms, client CPU", theirs, "reads/s of a core", ratio)
-        wall = told["reads"] / told["seconds"]
-        figures.add("gurux-dlms, wall clock", wall, "reads/s", "one session, it knows no more")
+        note = "client CPU; the reference is theirs, one session, for it knows no more"
+        figures.add("beside gurux-dlms, same reads", ours, "reads/s of a core", note, beside=theirs)
 
 
 async def gurux(job: dict[str, Any]) -> dict[str, float]:
@@ -202,10 +173,9 @@ async def at_latency(figures: Figures, seconds: float) -> None:
     """200 meters whose answers take 150 ms: nobody can do more than 200 / 0.15 reads a second."""
     async with meters(METERS, LATENCY * 1000) as places:
         reads, wall, cpu = await load(places, max(seconds, 3.0))
+    note = f"beside the bound; goal 1,200; the client takes {cpu / wall:.0%} of a core"
     bound = METERS / LATENCY
-    note = f"goal 1,200; the client takes {cpu / wall:.0%} of a core"
-    figures.add(f"{METERS} meters at 150 ms", reads / wall, "reads/s", note)
-    figures.add("latency bound", bound, "reads/s", f"reached to {reads / wall / bound:.1%}")
+    figures.add(f"{METERS} meters at 150 ms", reads / wall, "reads/s", note, beside=bound)
 
 
 def month_of_profile(figures: Figures) -> None:
@@ -225,8 +195,8 @@ def month_of_profile(figures: Figures) -> None:
     layout = profile.Layout.of((profile.CLOCK_COLUMN, profile.STATUS_COLUMN, energy), 900)
     quick = best(lambda: read_columns(octets, layout, (2,)))
     rows = best(lambda: profile.decode_rows(decode_whole(octets), layout))
-    note = f"{rows * 1000:.1f} ms row by row; goal 9 ms"
-    figures.add(f"profile of {ROWS} rows", quick * 1000, "ms", note)
+    note = "beside the general decoder, row by row; goal 9 ms"
+    figures.add(f"profile of {ROWS} rows", quick * 1000, "ms", note, beside=rows * 1000)
 
 
 def best(work: Any) -> float:
@@ -241,74 +211,9 @@ def best(work: Any) -> float:
 async def on_rtu(figures: Figures, seconds: float) -> None:
     for baud in (9600, 19200):
         share = await rtu_share(baud=baud, seconds=min(seconds, 5.0))
-        note = f"{share.reads_per_s:.1f} reads/s; {share.of_wire:.0%} of the bare octets"
-        figures.add(f"{share.name}, of the bound", share.of_bus * 100, "%", note)
-
-
-AGENT = """
-import asyncio, sys
-from pathlib import Path
-from edge.config import load_config
-from edge.run import run
-asyncio.run(run(load_config(Path(sys.argv[1])), stop=asyncio.Event(),
-                ready=lambda: print("ready", flush=True), status={}))
-"""
-
-
-async def agent_memory(figures: Figures, seconds: float) -> None:
-    """An agent with 200 ciphered meters polls them every second, as its own process."""
-    with tempfile.TemporaryDirectory(prefix="ml-rss-") as name:
-        folder = Path(name)
-        async with meters(METERS, 0) as places:
-            with EmbeddedBroker(LocalBroker(folder=folder / "mqtt", port=free_port())) as broker:
-                config = agent_config(folder, places, broker.address.host, broker.address.port)
-                child = await asyncio.create_subprocess_exec(
-                    sys.executable, "-c", AGENT, str(config),
-                    stdout=subprocess.PIPE, cwd=ROOT, env=environment(),
-                )  # fmt: skip
-                assert child.stdout is not None
-                await child.stdout.readline()
-                await asyncio.sleep(max(15.0, seconds))
-                known = psutil.Process(child.pid)
-                before, rss = sum(known.cpu_times()[:2]), known.memory_info().rss
-                await asyncio.sleep(5)
-                cpu = (sum(known.cpu_times()[:2]) - before) / 5
-                child.kill()
-                await child.wait()
-    note = f"goal 80 MiB; {cpu:.0%} of a core at one read-out a second each"
-    figures.add(f"RSS of an agent, {METERS} meters", rss / 2**20, "MiB", note)
-
-
-def agent_config(folder: Path, places: list[dict[str, Any]], host: str, port: int) -> Path:
-    keys: dict[str, Any] = {"system_title": b"BENCH002".hex()}
-    for place in places:
-        keys[place["meter"]] = {
-            name: place[name] for name in ("authentication_key", "encryption_key")
-        }
-    keys_file = folder / "keys.json"
-    keys_file.write_text(json.dumps(keys))
-    keys_file.chmod(0o600)
-    rows = [
-        {
-            "meter": place["meter"], "usage_point": f"UP-{place['meter'][2:]}", "protocol": "dlms",
-            "host": "127.0.0.1", "port": place["port"], "authentication": "hls5",
-            "interval_seconds": 900, "has_relay": True,
-            "history_from": "2026-02-27T00:00:00+00:00",
-        }
-        for place in places
-    ]  # fmt: skip
-    scale = TimeScale(
-        wall_origin=datetime.now(UTC), origin=datetime(2026, 3, 1, tzinfo=UTC), speed=1
-    )
-    plain = {
-        "concentrator": "C-bench", "broker": {"host": host, "port": port},
-        "time_scale": str(scale), "outbox": str(folder / "outbox.sqlite"),
-        "keys_file": str(keys_file), "control_public_key": "00" * 32, "poll_seconds": 1.0,
-        "profile_seconds": 60.0, "concurrency": 16, "meters": rows,
-    }  # fmt: skip
-    path = folder / "edge.json"
-    path.write_text(json.dumps(plain))
-    return path
+        note = f"beside the bus's bound; {share.of_wire:.0%} of the bare octets"
+        bound = share.reads_per_s / share.of_bus
+        figures.add(share.name, share.reads_per_s, "reads/s", note, beside=bound)
 
 
 FLEET = """

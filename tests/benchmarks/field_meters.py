@@ -3,8 +3,9 @@ Simulated meters for the field figures, in a process of their own.
 
     python tests/benchmarks/field_meters.py COUNT LATENCY_MS
 
-Serves COUNT meters with HLS5-GMAC, each behind a proxy that holds its answers back for LATENCY_MS
-(0: no proxy), prints one JSON line of who they are, and ends when its standard input does.
+Serves COUNT meters with HLS5-GMAC, each of which holds its answers back for LATENCY_MS without
+taking processor time for it, prints one JSON line of who they are, and ends when its standard
+input does.
 """
 
 import asyncio
@@ -12,12 +13,11 @@ import json
 import os
 import sys
 from datetime import UTC, datetime
+from functools import partial
 
 from protocols.timeline import to_ms
 from simulators.energy import SwitchedEnergy, household_curve
 from simulators.fleet import SimMeter, make_fleet
-from simulators.line_faults import LinePlan
-from simulators.line_proxy import LineProxy
 from simulators.meter.dlms_server import DlmsMeterServer
 from simulators.meter.state import SimulatedMeter
 
@@ -42,7 +42,34 @@ class Forgetful:
 
     def clock_set(self, *_: object) -> None: ...
 
+    def logged(self, *_: object) -> None: ...
+
+    def setting(self, *_: object) -> None: ...
+
+    def keep(self, *_: object) -> None: ...
+
+    def forget(self, *_: object) -> None: ...
+
     def fault(self, *_: object, **__: object) -> None: ...
+
+
+class LateMeter(asyncio.Protocol):
+    """One connection to a meter whose answers leave when the latency is over."""
+
+    def __init__(self, server: DlmsMeterServer, latency_seconds: float) -> None:
+        self._connection = server.connection()
+        self._latency = latency_seconds
+        self._loop = asyncio.get_running_loop()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        # the answer is due so long after the question, however busy the meters are meanwhile
+        due = self._loop.time() + self._latency
+        if answer := self._connection.receive(data):
+            self._loop.call_at(due, self._transport.write, answer)
 
 
 async def serve(count: int, latency_seconds: float) -> None:
@@ -59,12 +86,10 @@ async def serve(count: int, latency_seconds: float) -> None:
             spec, energy, now_ms=lambda: to_ms(ORIGIN), ledger=Forgetful(), since_ms=since
         )
         server = DlmsMeterServer(meter)
-        await server.start("127.0.0.1", 0)
-        port = server.port
-        if latency_seconds:
-            port = await LineProxy(
-                plan=LinePlan(latency_seconds=latency_seconds), port=port
-            ).listen()
+        listening = await asyncio.get_running_loop().create_server(
+            partial(LateMeter, server, latency_seconds), "127.0.0.1", 0
+        )
+        port = listening.sockets[0].getsockname()[1]
         places.append(told(spec, port))
     sys.stdout.write(json.dumps(places) + "\n")
     sys.stdout.flush()

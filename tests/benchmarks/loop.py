@@ -1,30 +1,25 @@
 """
 Figures of the loop on this machine: cold start, readings/s, CPU and memory, latency to the page.
 
-    python tests/benchmarks/loop.py [--json] [--seconds 20]
+    PYTHONPATH=. python tests/benchmarks/loop.py [--json] [--seconds 20]
 
 Prints a table and one JSON object. References (raw COPY, a bare read loop) are measured in the
 same run, so that ratios mean something on a noisy machine. Nothing is asserted.
 """
 
-import argparse
 import asyncio
 import contextlib
 import json
 import shutil
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import psutil
 import psycopg
-from rich.console import Console
-from rich.table import Table
 
 from cloud.store.clock import Clock
 from cloud.store.db import Database
@@ -38,40 +33,19 @@ from meterloop.demo import town as demo_town
 from meterloop.demo.cast import Cast, Supply
 from meterloop.demo.town import Town
 from meterloop.stack import Stack, edge_settings
+from tests.benchmarks.figures import Figures, options_of
 
 MARYAM = Supply(number=42, login="maryam")
 _COPY_ROWS = 200_000
-
-
-@dataclass(slots=True)
-class Figures:
-    """What was measured, by name, in the order of measuring."""
-
-    rows: list[tuple[str, str, str]] = field(default_factory=list)
-    plain: dict[str, Any] = field(default_factory=dict)
-
-    def add(self, name: str, value: float, unit: str, note: str = "") -> None:
-        shown = f"{value:,.0f}" if abs(value) >= 100 else f"{value:.2f}"
-        self.rows.append((name, f"{shown} {unit}", note))
-        self.plain[name] = {"value": round(value, 4), "unit": unit, "note": note}
+GOAL_SECONDS = 5.0
 
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--json", action="store_true", help="print the JSON object only")
-    parser.add_argument("--seconds", type=float, default=20.0, help="length of each load")
-    options = parser.parse_args()
+    options = options_of(__doc__, seconds=20.0)
     figures = Figures()
     asyncio.run(measure(figures, options.seconds))
-    if not options.json:
-        table = Table(title="the loop on this machine", title_justify="left")
-        for column in ("figure", "value", "note"):
-            table.add_column(column)
-        for row in figures.rows:
-            table.add_row(*row)
-        Console(width=140).print(table)
-    sys.stdout.write(json.dumps(figures.plain) + "\n")
+    figures.show("the loop on this machine", table=not options.json)
 
 
 async def measure(figures: Figures, seconds: float) -> None:
@@ -126,10 +100,12 @@ async def at_full_speed(figures: Figures, folder: Path, seconds: float) -> None:
         await asyncio.sleep(seconds)
         after, wall = await committed(stack.dsn), time.monotonic() - began
         rows, reads = (after[0] - before[0]) / wall, (after[1] - before[1]) / wall
-        figures.add("meter to committed row", rows, "rows/s", f"{len(town.fleet.meters)} meters")
-        figures.add("register rows of these", reads, "rows/s", f"{reads / bare:.2f} x bare loop")
         copy = await asyncio.to_thread(raw_copy, stack.dsn)
-        figures.add("raw COPY, same columns", copy, "rows/s", f"we commit {rows / copy:.4f} of it")
+        meters = len(town.fleet.meters)
+        figures.add("raw COPY, same columns", copy, "rows/s", "the reference of the next")
+        figures.add("meter to committed row", rows, "rows/s", f"{meters} meters", beside=copy)
+        note = "beside the bare driver loop, one meter's"
+        figures.add("register rows of these", reads, "rows/s", note, beside=bare)
         now = cpu_of(stack)
         for row in stack.supervisor.status():
             share = (now[row.name] - spent.get(row.name, 0.0)) / wall * 100
@@ -149,7 +125,7 @@ async def at_speed_one(figures: Figures, folder: Path, seconds: float) -> None:
                 lags = await page_lags(cast, chromium, seconds=max(60.0, 3 * seconds))
                 report_lags(figures, "register change to page", lags)
             else:
-                figures.rows.append(("register change to page", "-", "no chromium here"))
+                figures.missing("register change to page", "no chromium here")
         finally:
             await cast.leave()
             cast.close()
@@ -157,10 +133,10 @@ async def at_speed_one(figures: Figures, folder: Path, seconds: float) -> None:
 
 def report_lags(figures: Figures, name: str, lags: list[float]) -> None:
     if not lags:
-        figures.rows.append((name, "-", "the register did not move"))
+        figures.missing(name, "the register did not move")
         return
     figures.add(f"{name}, median", statistics.median(lags), "s", f"{len(lags)} changes, speed 1")
-    figures.add(f"{name}, worst", max(lags), "s", "goal 5 s")
+    figures.add(f"{name}, worst", max(lags), "s", "beside the goal", beside=GOAL_SECONDS)
 
 
 async def changes(cast: Cast, seen: dict[int, float], stop: asyncio.Event) -> None:

@@ -32,6 +32,7 @@ from protocols.reading import INTERVALS, REGISTERS
 from protocols.timeline import TimeScale, to_ms
 from simulators.endpoints import Endpoint
 from simulators.fleet import Fleet, SimMeter, make_fleet
+from simulators.meter.dlms_care import master_key_of
 from tests.unit.edge.edge_kit import KEY
 
 REPO = Path(__file__).parents[2]
@@ -40,6 +41,8 @@ SPEED = 600
 ORIGIN = datetime(2026, 3, 2, tzinfo=UTC)
 CUSTOMERS = 12
 RESEND_SECONDS = 0.5
+TRANSPORT = bytes(range(32))
+"""The key under which keys travel to the concentrator."""
 RUNAWAY_PPM = 6_000
 """One meter's clock runs away, so that there is always one to be set."""
 
@@ -69,10 +72,15 @@ def write_agent(
         m.meter: {
             "password": m.password.hex(), "authentication_key": m.authentication_key.hex(),
             "encryption_key": m.encryption_key.hex(),
+            "master_key": master_key_of(m).hex() if m.encryption_key else "",
         }
         for m in fleet.meters
     }  # fmt: skip
-    keys.write_text(json.dumps({"system_title": "4d4c4f4f50303031", **secrets}))
+    keys.write_text(
+        json.dumps(
+            {"system_title": "4d4c4f4f50303031", "transport_key": TRANSPORT.hex(), **secrets}
+        )
+    )
     keys.chmod(0o600)
     rows = [
         {

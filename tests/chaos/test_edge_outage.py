@@ -38,8 +38,8 @@ DAY_SECONDS = 86_400 / SPEED
 DRAINED_WITHIN = 60.0
 """The goal of the issue; printed beside the figure, for a machine may be busy with other things."""
 PATIENCE = 3 * DRAINED_WITHIN
-LEAKED_MEGABYTES = 160
-"""Twice the goal of 80: more than that is a leak and no noise."""
+MOST_MEGABYTES = 80
+"""Of an agent with two hundred meters, its backlog drained; no busy machine adds to it."""
 WARM_SECONDS = 8.0
 
 
@@ -208,10 +208,11 @@ def test_a_day_without_broker_is_drained_within_a_minute_and_live_values_stay_li
           f"{figures['drained']:.1f} s, outbox empty {figures['empty']:.1f} s after its return; "
           f"live p50/p95 before {figures['before'][0]:.2f}/{figures['before'][1]:.2f} s, "
           f"while draining {figures['after'][0]:.2f}/{figures['after'][1]:.2f} s; "
-          f"agent {figures['rss']:.0f} MB (goals {DRAINED_WITHIN:.0f} s, 80 MB)")  # fmt: skip
+          f"agent {figures['rss']:.0f} MB "
+          f"(goals {DRAINED_WITHIN:.0f} s, {MOST_MEGABYTES} MB)")  # fmt: skip
     assert figures["hours"] >= 24
     assert figures["after"][0] < DAY_SECONDS, "live values come before the backlog is told"
-    assert figures["rss"] <= LEAKED_MEGABYTES
+    assert figures["rss"] < MOST_MEGABYTES
 
 
 def waiting(outbox: Path) -> int:

@@ -39,13 +39,16 @@ from tests.chaos.kill_kit import (
     truth_rows,
     write_agent,
 )
+from tests.chaos.kill_upkeep import UpkeepBoard, serving_images
 
 KILLS = int(os.environ.get("METERLOOP_KILLS", "36"))
 SEED = 20261121
 LIFE_SECONDS = 3.0
 """An agent that has not reached its failpoint by then is killed wherever it is."""
 TITLE = b"MLOOP001"
-OFTEN = {"edge.after_reserve", "edge.before_clock_set", "edge.before_operate", "edge.after_operate"}
+OFTEN = {"edge.after_reserve", "edge.before_clock_set", "edge.before_operate", "edge.after_operate",
+         "edge.after_verified", "edge.before_activate", "edge.after_activate", "edge.after_pend",
+         "edge.before_promote", "edge.after_promote"}  # fmt: skip
 """Places reached a few times a life at most: killed there at the first."""
 
 
@@ -100,36 +103,48 @@ def test_whatever_is_killed_nothing_is_lost_doubled_or_reused(
     )
     switched = [m for m in fleet.meters if m.control_mode == 4][:4]
 
-    async def story(nonces: Nonces) -> tuple[Ledger, Switchboard, Counter[str]]:
+    cared_for = next(m for m in fleet.meters if m.authentication == "hls5" and m not in switched)
+
+    async def story(nonces: Nonces) -> tuple[Ledger, Switchboard, UpkeepBoard, Counter[str]]:
         stop, up = asyncio.Event(), asyncio.Event()
         town = asyncio.create_task(run_simulator(simulator, stop=stop, ready=up.set, status={}))
         await asyncio.wait_for(up.wait(), 30)
-        async with listening(mqtt_broker) as ledger, nursery(config) as cradle:
+        async with (
+            listening(mqtt_broker) as ledger,
+            serving_images(mqtt_broker),
+            nursery(config) as cradle,
+        ):
             board = Switchboard(ledger, switched, scale)
             ordering = asyncio.create_task(board.run())
+            upkeep = UpkeepBoard(ledger, cared_for, scale)
+            caring = asyncio.create_task(upkeep.run())
             died = await kill_them(cradle, KILLS)
             pid = await cradle.bear()
             board.closing.set()
+            upkeep.closing.set()
             await asyncio.wait_for(ordering, 60)
+            await asyncio.wait_for(caring, 60)
             await until_all_is_told(ledger, truth, fleet.history_from)
             os.kill(pid, 15)
             assert await cradle.death() == 0
         stop.set()
         await asyncio.wait_for(town, 20)
-        return ledger, board, died
+        return ledger, board, upkeep, died
 
     with recorded(monkeypatch) as nonces:
-        ledger, board, died = asyncio.run(story(nonces))
+        ledger, board, upkeep, died = asyncio.run(story(nonces))
     assert sum(died.values()) == KILLS
     check_readings(ledger, truth)
     check_switches(board, truth)
+    check_upkeep(upkeep)
     ours = nonces.of(TITLE)
     assert len({key for key, _ in ours}) >= 3, "ciphered meters were spoken to"
     assert [pair for pair, times in ours.items() if times > 1] == [], "a nonce was used twice"
     print(f"\n{KILLS} kills {dict(died)}; {len(ledger.digests)} batches, {len(ledger.rows)} rows, "
           f"{len(ours)} nonces, {len(board.ended)} orders "
           f"{dict(Counter(s.value for _, _, s in board.ended))}, "
-          f"{len(truth_rows(truth, 'SELECT 1 FROM clock'))} clock sets")  # fmt: skip
+          f"{len(truth_rows(truth, 'SELECT 1 FROM clock'))} clock sets, "
+          f"upkeep {dict(upkeep.ended)}")  # fmt: skip
 
 
 def check_readings(ledger: Ledger, truth: Path) -> None:
@@ -153,6 +168,16 @@ def check_readings(ledger: Ledger, truth: Path) -> None:
     for boot in {boot for boot, _ in ledger.digests}:
         numbers = {seq for at, seq in ledger.digests if at == boot}
         assert numbers == set(range(1, max(numbers) + 1)), f"a batch of boot {boot} is missing"
+
+
+def check_upkeep(board: UpkeepBoard) -> None:
+    """Settings and firmware always arrive; keys too, or the meter surely has the ones before."""
+    ends = {(kind, stage, reason) for kind, stage, reason in board.ended}
+    assert {kind for kind, _, _ in ends} == {"settings", "firmware", "keys"}
+    assert ends <= {
+        ("settings", "done", ""), ("firmware", "done", ""), ("keys", "done", ""),
+        ("keys", "failed", "keys_unchanged"),
+    }  # fmt: skip
 
 
 def check_switches(board: Switchboard, truth: Path) -> None:

@@ -13,7 +13,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
@@ -178,8 +177,8 @@ def as_json(plain: Any) -> Any:
         return {key: as_json(value) for key, value in plain.items()}
     if isinstance(plain, list):
         return [as_json(value) for value in plain]
-    if isinstance(plain, np.ndarray):
-        return plain.tolist()
+    if isinstance(plain, envelope.Packed):
+        return plain.numbers.tolist()
     return plain.hex() if isinstance(plain, bytes) else plain
 
 

@@ -1,8 +1,10 @@
 """A street of supplies with meters, people to approve, and clocks that stand still until moved."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
+import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from cloud.assets import service as assets
@@ -16,12 +18,13 @@ from cloud.assets.model import (
     UsagePoint,
 )
 from cloud.control import service as control
-from cloud.control.model import RequestId
+from cloud.control.model import Refusal, RelayPosition, RequestId
 from cloud.messages import service as messages
 from cloud.signer import service as signer
 from cloud.store.clock import Clock
 from cloud.store.db import Database
 from cloud.work import service as work
+from protocols.errors import RefusedError
 from protocols.identity import CommandId, ConcentratorId, MeterId, TransformerId, UsagePointId
 from protocols.mqtt.uplink import Ack, Stage
 
@@ -60,7 +63,10 @@ def meter(number: int) -> MeterId:
     return MeterId(f"M-{number:06d}")
 
 
-def build(db: Database, *numbers: int, transformer: str = "T-01", closes: bool = True) -> None:
+def build(
+    db: Database, *numbers: int, transformer: str = "T-01", closes: bool = True,
+    keeps_power: bool = False, token_kind: str = "",
+) -> None:  # fmt: skip
     """Register supplies with DLMS meters; numbers from 900 on have meters without a switch."""
     registration = Registration(
         transformers=(Transformer(id=TransformerId(transformer)),),
@@ -76,6 +82,7 @@ def build(db: Database, *numbers: int, transformer: str = "T-01", closes: bool =
             Meter(
                 id=meter(n), model="toy", protocol="dlms", has_relay=n < 900,
                 can_close_remotely=closes and n < 900, control_mode=4 if n < 900 else None,
+                keeps_power=keeps_power, token_kind=token_kind,
             )
             for n in numbers
         ),
@@ -207,3 +214,24 @@ def audited(db: Database, now: datetime) -> dict[str, int]:
     with db.transaction() as conn:
         found = control.audit_violations(conn, now=now)
     return {name: count for name, count in found.items() if count}
+
+
+def refusal_of(call: Callable[[], object]) -> Refusal:
+    with pytest.raises(RefusedError) as caught:
+        call()
+    return Refusal(caught.value.refusal)
+
+
+def relay_of(db: Database, number: int) -> RelayPosition:
+    with db.transaction() as conn:
+        return control.supply_of(conn, point(number)).relay_state
+
+
+def verbs(db: Database, number: int) -> list[tuple[str, str]]:
+    with db.transaction() as conn:
+        return [(c.verb, c.state.value) for c in control.commands_of(conn, point(number))]
+
+
+def newest_request(db: Database) -> str:
+    with db.transaction() as conn:
+        return control.requests_of(conn, point(1))[0].id

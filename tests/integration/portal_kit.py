@@ -5,6 +5,7 @@ import json
 import re
 import secrets
 import threading
+from array import array
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,7 +13,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import httpx
-import numpy as np
 import psycopg
 
 from billing.collections import service as collections
@@ -125,7 +125,7 @@ def found_town(owner: Database, clock: Clock) -> None:
     access.ensure_users(owner, people(), now)
     access.ensure_api_key(
         owner, name="bank", channel="bank", secret=API_KEY, now=now,
-        scopes=("payments", "payments:collected", "readings"),
+        scopes=("payments", "payments:collected", "readings", "tokens"),
     )  # fmt: skip
 
 
@@ -174,6 +174,7 @@ def _install(owner: Database, begin: datetime) -> None:
                 things.Meter(
                     id=MeterId(f"M-{number:06}"), model="sim", protocol="dlms", has_relay=True,
                     can_close_remotely=True, interval_seconds=1800, control_mode=4, max_w=30_000,
+                    keeps_power=number in (43, 88), token_kind="sts" if number == 43 else "",
                 )
                 for number in _PEOPLE
             ),
@@ -247,7 +248,7 @@ class _Rows:
         """Add one value."""
         self._rows.append((int(channel), to_ms(at), seconds, raw))
 
-    def columns(self, now: datetime) -> dict[str, np.ndarray]:
+    def columns(self, now: datetime) -> "dict[str, array[int]]":
         """Return the eight columns."""
         count = len(self._rows)
         return columns_of({

@@ -7,13 +7,13 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from edge.acquire.dlms import DlmsDriver, DlmsTarget
-from edge.acquire.dlms_care import MeterKeySet
 from edge.acquire.driver import ImageDriver
 from edge.outbox.counters import Counters
 from edge.outbox.database import OutboxDatabase
 from protocols.dlms.classes import image, profile
 from protocols.dlms.values import array, structure
 from protocols.errors import PeerError
+from protocols.mqtt.upkeep import NewKeys
 from protocols.timeline import to_ms
 from simulators.fleet import make_fleet
 from simulators.meter.dlms_care import master_key_of, sealed_image
@@ -27,7 +27,7 @@ FLEET = make_fleet(seed=7, customers=60, origin=ORIGIN)
 STORY = next(m for m in FLEET.customers if m.planted == "story")
 RACE = next(m for m in FLEET.customers if m.planted == "race")
 BLOB = sealed_image(bytes(range(256)) * 40)
-NEW = MeterKeySet(encryption_key=b"E" * 16, authentication_key=b"A" * 16)
+NEW = NewKeys(encryption_key=b"E" * 16, authentication_key=b"A" * 16)
 
 
 @pytest.fixture
@@ -169,7 +169,7 @@ async def test_new_keys_are_used_once_the_meter_answers_with_them(tmp_path):
 
 @pytest.mark.req("D9")
 async def test_keys_of_suite_2(tmp_path):
-    longer = MeterKeySet(encryption_key=b"E" * 32, authentication_key=b"A" * 32)
+    longer = NewKeys(encryption_key=b"E" * 32, authentication_key=b"A" * 32)
     async with bench(tmp_path, STORY) as (driver, server):
         await driver.change_keys(longer, master=master_key_of(STORY), keeper=Vault())
         assert server.key_store.current().suite == 2
@@ -217,7 +217,7 @@ async def test_a_crash_between_sending_and_switching_is_settled_by_asking(tmp_pa
         assert vault.steps == ["promote"]
         assert (await fresh.read_now()).identity == STORY.meter
         vault = Vault()
-        wrong = MeterKeySet(encryption_key=bytes(16), authentication_key=bytes(16))
+        wrong = NewKeys(encryption_key=bytes(16), authentication_key=bytes(16))
         assert not await fresh.settle_keys(wrong, keeper=vault)
         assert vault.steps == ["drop"]
         assert (await fresh.read_now()).identity == STORY.meter

@@ -22,10 +22,18 @@ READING = [
 SWITCHING = ["edge.before_operate", "edge.after_operate"]
 ELSEWHERE = ["edge.before_clock_set", "edge.after_reserve", "edge.after_stage"]
 """Walked under load beside all the others by the suite of a thousand kills."""
+TOKENS = ["edge.before_token", "edge.after_token"]
+"""Walked with a meter that takes tokens: `test_control_tokens`."""
+UPKEEP = [
+    "edge.before_settings", "edge.after_settings", "edge.after_block", "edge.after_send",
+    "edge.after_verified", "edge.before_activate", "edge.after_activate", "edge.after_pend",
+    "edge.before_promote", "edge.after_promote",
+]  # fmt: skip
+"""Walked where their orders are: `test_edge_upkeep_*`."""
 
 
 def test_the_failpoints_are_these() -> None:
-    assert {*READING, *SWITCHING, *ELSEWHERE} == NAMES
+    assert {*READING, *SWITCHING, *ELSEWHERE, *TOKENS, *UPKEEP} == NAMES
 
 
 @pytest.mark.req("A8")

@@ -54,11 +54,15 @@ def a_life(seed: int) -> list[Row]:
     return [*registers(M1, plain), *registers(M2, rolling), *slots(M1, held)]
 
 
+# drawn before anything is generated: nothing that Hypothesis does may lean on another generator
+LIVES = [a_life(seed) for seed in range(6)]
+
+
 @st.composite
 def deliveries(draw: st.DrawFn) -> tuple[int, list[DataBatch]]:
     """The same rows cut into batches, in any order, some rows and some batches twice."""
-    seed = draw(st.integers(0, 5))
-    rows = a_life(seed)
+    seed = draw(st.integers(0, len(LIVES) - 1))
+    rows = LIVES[seed]
     order = draw(st.permutations(range(len(rows))))
     cuts = sorted(draw(st.sets(st.integers(1, len(rows) - 1), min_size=1, max_size=6)))
     bounds = [0, *cuts, len(rows)]
@@ -81,7 +85,7 @@ def test_order_and_repetition_do_not_matter(
     seed, batches = delivery
     build_network(db)
     forget(db)
-    assert send(db, a_batch(1, a_life(seed))).account.quarantined == 0
+    assert send(db, a_batch(1, LIVES[seed])).account.quarantined == 0
     expected = tables(db, *READINGS, *USAGE, *GAPS)
     assert [len(rows) for rows in expected[:2]] == [48, len(expected[1])]
     forget(db)
@@ -94,15 +98,14 @@ def test_order_and_repetition_do_not_matter(
 @settings(
     max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
-@given(order=st.permutations(range(6)), seed=st.integers(0, 3))
+@given(order=st.permutations(range(6)), fifth=st.integers(0, 9000))
 def test_contradictory_readings_are_stored_or_quarantined_never_lost(
-    db: Database, order: list[int], seed: int
+    db: Database, order: list[int], fifth: int
 ) -> None:
     """Which of two contradicting rows is kept depends on order; that both are kept does not."""
     build_network(db)
     forget(db)
-    draw = random.Random(seed)
-    rows = registers(M1, {0: 1000, 1: 1500, 2: 900, 3: 2000, 4: draw.randint(0, 9000), 5: 2500})
+    rows = registers(M1, {0: 1000, 1: 1500, 2: 900, 3: 2000, 4: fifth, 5: 2500})
     for seq, n in enumerate(order, 1):
         send(db, a_batch(seq, [rows[n]]))
     stored, quarantined = tables(

@@ -15,7 +15,7 @@ from protocols.events import EndDeviceEvent, EventCode
 from protocols.identity import BatchId, MeterId
 from protocols.mqtt import envelope
 from protocols.mqtt.receipt import Custody
-from protocols.mqtt.uplink import RelayReport, batch_to_plain
+from protocols.mqtt.uplink import RelayReport, batch_to_plain, columns_of
 from protocols.reading import Channel, RelayReading, RelayState
 from tests.integration.ingest_kit import (
     C1,
@@ -144,16 +144,12 @@ def merge(first: Any, second: Any) -> Any:
     """Two batches as one: every row of both."""
     from dataclasses import replace
 
-    import numpy as np
-
     shift = len(first.meters)
     columns = {
-        name: np.concatenate(
-            (first.columns[name], second.columns[name] + (shift if name == "meter" else 0))
-        ).astype(first.columns[name].dtype)
-        for name in first.columns
+        name: [*first.columns[name], *(number + shift * (name == "meter") for number in column)]
+        for name, column in second.columns.items()
     }
-    return replace(first, meters=(*first.meters, *second.meters), columns=columns)
+    return replace(first, meters=(*first.meters, *second.meters), columns=columns_of(columns))
 
 
 def the_plain(change: dict[str, Any]) -> bytes:
@@ -336,6 +332,31 @@ def test_events_are_kept_once(db: Database) -> None:
     send(db, a_batch(2, [], events=(event,)))
     with db.transaction() as conn:
         assert ingest.events_of(conn, M1) == [event]
+
+
+def test_entries_of_two_logs_that_mean_the_same_at_one_instant_are_two_events(
+    db: Database,
+) -> None:
+    twins = [
+        EndDeviceEvent(meter=M1, code=EventCode.WRONG_PASSWORD, at=ORIGIN, origin=origin)
+        for origin in ("idis/99.98.1/46", "idis/99.98.1/46#2", "idis/99.98.4/46")
+    ]
+    send(db, a_batch(1, [], events=tuple(twins)))
+    send(db, a_batch(2, [], events=tuple(reversed(twins))))
+    with db.transaction() as conn:
+        kept = ingest.events_of(conn, M1)
+    assert sorted(event.origin for event in kept) == [twin.origin for twin in twins]
+
+
+def test_a_concentrator_may_tell_of_itself_but_of_no_other_and_has_no_switch(db: Database) -> None:
+    full = EndDeviceEvent(meter=MeterId(C1), code=EventCode.OUTBOX_FULL, at=ORIGIN)
+    other = EndDeviceEvent(meter=MeterId(C2), code=EventCode.OUTBOX_FULL, at=ORIGIN)
+    switch = relay(MeterId(C1), 1, closed=False)
+    outcome = send(db, a_batch(1, [], relays=(switch,), events=(full, other)))
+    assert outcome.account.reports_quarantined == 2
+    with db.transaction() as conn:
+        assert ingest.events_of(conn, MeterId(C1)) == [full]
+        assert ingest.relay_reports(conn) == []
 
 
 def test_missing_batch_numbers_are_counted(db: Database) -> None:

@@ -74,7 +74,7 @@ def driver_of(spec, place, clock):
     if spec.protocol == "modbus":
         return ModbusDriver(
             ModbusTarget(meter=spec.meter, host=place.host, port=place.port, model=spec.model,
-                         serial=spec.serial, timeout_seconds=2.0), clock,
+                         serial=spec.serial, timeout_seconds=10.0), clock,
         )  # fmt: skip
     return DlmsDriver(
         DlmsTarget(
@@ -83,7 +83,7 @@ def driver_of(spec, place, clock):
             system_title=b"MLPEDGE1", authentication_key=spec.authentication_key,
             encryption_key=spec.encryption_key, expected_device_name=spec.meter,
             interval_seconds=spec.interval_seconds, has_relay=spec.has_relay,
-            timeout_seconds=2.0,
+            timeout_seconds=10.0,
         ),
         COUNTERS, clock,
     )  # fmt: skip

@@ -25,12 +25,12 @@ def anyio_backend():
 
 
 @contextlib.asynccontextmanager
-async def meter_for(tmp_path, spec, link):
-    """A served meter and the job that leads a client to it."""
+async def meter_for(tmp_path, spec, link, **place):
+    """A served meter, the job that leads a client to it, and its server."""
     ledger = TruthLedger(tmp_path / "truth.sqlite", FLEET)
     world = World(FLEET, ledger, now_ms=lambda: to_ms(ORIGIN))
     meter = world.meters[spec.meter]
-    server = DlmsMeterServer(meter, link="wrapper" if link == "wrapper" else "hdlc-tcp")
+    server = DlmsMeterServer(meter, link="wrapper" if link == "wrapper" else "hdlc-tcp", **place)
     line = PtyLine(tmp_path / "line", server.station())
     job = {
         "link": link.removesuffix("-serial"),
@@ -55,7 +55,7 @@ async def meter_for(tmp_path, spec, link):
         await server.start("127.0.0.1", 0)
         job["port"] = server.port
     try:
-        yield meter, job
+        yield meter, job, server
     finally:
         await server.close()
         await line.close()
@@ -74,7 +74,7 @@ def rows_of(meter, **limits):
 @pytest.mark.parametrize("client", CLIENTS)
 async def test_a_foreign_client_sees_what_the_meter_has(tmp_path, client, authentication, link):
     spec = SPECS[authentication]
-    async with meter_for(tmp_path, spec, link) as (meter, job):
+    async with meter_for(tmp_path, spec, link) as (meter, job, _):
         seen = await run_peer(client, job)
         shown = meter.snapshot()
         assert seen["name"] == seen["name_again"] == spec.meter
@@ -102,7 +102,7 @@ async def test_a_foreign_client_sees_what_the_meter_has(tmp_path, client, authen
 async def test_a_foreign_client_with_a_wrong_key_sees_nothing(
     tmp_path, client, authentication, wrong, link
 ):
-    async with meter_for(tmp_path, SPECS[authentication], link) as (_, job):
+    async with meter_for(tmp_path, SPECS[authentication], link) as (_, job, _server):
         key = bytearray.fromhex(job[wrong])
         key[3] ^= 1
         seen = await run_peer(client, job | {wrong: key.hex(), "expect": "refusal"})
@@ -112,7 +112,7 @@ async def test_a_foreign_client_with_a_wrong_key_sees_nothing(
 @pytest.mark.req("A10")
 @pytest.mark.parametrize("client", CLIENTS)
 async def test_a_foreign_client_whose_counter_does_not_rise_is_refused(tmp_path, client):
-    async with meter_for(tmp_path, SPECS["hls5"], "wrapper") as (_, job):
+    async with meter_for(tmp_path, SPECS["hls5"], "wrapper") as (_, job, _server):
         seen = await run_peer(client, job)
         assert seen["counter"] > 1000
         again = await run_peer(client, job | {"expect": "refusal"})

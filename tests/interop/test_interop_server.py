@@ -46,6 +46,7 @@ JOB = {
         "1.0.32.7.0.255": [2301, -1, 35],
     },
     "general": False,
+    "ciphered": False,
     "counter": 5000,
     "title": b"PEERMETR".hex(),
     "password": b"12345678".hex(),
@@ -75,7 +76,8 @@ class StandingClock:
 @contextlib.asynccontextmanager
 async def foreign_meter(authentication, link, **changes):
     """The peer's meter in its own process; yields the target, then how its switch ended."""
-    job = JOB | {"authentication": authentication, "link": link} | changes
+    is_ciphered = {"ciphered": authentication == "hls5"}
+    job = JOB | {"authentication": authentication, "link": link} | is_ciphered | changes
     peer = await asyncio.create_subprocess_exec(
         peer_python(), SCRIPTS / "gurux_server.py", stdin=-1, stdout=-1, stderr=-1
     )
@@ -174,6 +176,56 @@ async def test_lists_and_rows_by_entry_come_as_the_foreign_meter_holds_them(
             for row in decoded
         ] == ROWS[2:6]
         await session.close()
+
+
+@pytest.mark.req("A10")
+@pytest.mark.parametrize("link", LINKS)
+@pytest.mark.parametrize("authentication", ["hls-md5", "hls-sha1", "hls-sha256"])
+async def test_a_hashed_proof_opens_a_foreign_meter_and_a_wrong_one_does_not(
+    counters, authentication, link
+):
+    """The broken hashes are off until they are asked for; SHA-256 needs no such word."""
+    async with foreign_meter(authentication, link) as (target, ended):
+        is_weak = authentication != "hls-sha256"
+        driver = DlmsDriver(replace(target, weak_hls=is_weak), counters, StandingClock())
+        readout = await driver.read_now()
+        assert readout.identity == JOB["name"]
+        await driver.operate(Verb.DISCONNECT)
+        await driver.close()
+        wrong = replace(target, weak_hls=is_weak, password=b"12345679")
+        stranger = DlmsDriver(wrong, counters, StandingClock())
+        with pytest.raises(PeerError) as refused:
+            await stranger.operate(Verb.RECONNECT)
+        assert refused.value.code == "dlms.authentication"
+        await stranger.close()
+        if is_weak:
+            with pytest.raises(ValueError, match="weak_hls"):
+                await DlmsDriver(target, counters, StandingClock()).read_now()
+    assert ended["switch"] == [False, 0]
+
+
+@pytest.mark.req("A10", "D9")
+@pytest.mark.parametrize("link", LINKS)
+async def test_a_dedicated_key_is_agreed_with_a_foreign_meter(counters, link):
+    async with foreign_meter("hls5", link, general=True) as (target, ended):
+        driver = DlmsDriver(replace(target, dedicated=True), counters, StandingClock())
+        readout = await driver.read_now()
+        assert readout.identity == JOB["name"]
+        await driver.operate(Verb.DISCONNECT)
+        await driver.close()
+        assert (await driver.read_now()).identity == JOB["name"]
+        await driver.close()
+    assert ended["switch"] == [False, 0]
+
+
+@pytest.mark.req("A2")
+@pytest.mark.parametrize("octets", [1, 2, 4])
+async def test_addresses_of_every_length_reach_a_foreign_meter(counters, octets):
+    async with foreign_meter("lls", "hdlc") as (target, _):
+        place = HdlcPlace(physical=17, address_octets=octets) if octets > 1 else HdlcPlace()
+        driver = DlmsDriver(replace(target, hdlc=place), counters, StandingClock())
+        assert (await driver.read_now()).identity == JOB["name"]
+        await driver.close()
 
 
 @pytest.mark.req("A10")

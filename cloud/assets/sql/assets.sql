@@ -43,17 +43,18 @@ SELECT c.id, c.name FROM assets.concentrator AS c WHERE c.id = ANY (%(id)s);
 -- insert_meters
 -- One row per meter, known ones untouched.
 INSERT INTO assets.meter (id, model, protocol, has_relay, can_close_remotely, interval_seconds,
-                          control_mode, rollover_wh, max_w)
+                          control_mode, rollover_wh, max_w, keeps_power, token_kind)
 SELECT * FROM unnest(
     %(id)s::text[], %(model)s::text[], %(protocol)s::text[], %(has_relay)s::boolean[],
     %(can_close_remotely)s::boolean[], %(interval_seconds)s::integer[],
-    %(control_mode)s::smallint[], %(rollover_wh)s::bigint[], %(max_w)s::bigint[])
+    %(control_mode)s::smallint[], %(rollover_wh)s::bigint[], %(max_w)s::bigint[],
+    %(keeps_power)s::boolean[], %(token_kind)s::text[])
 ON CONFLICT DO NOTHING;
 
 -- meters_by_id
 -- The meters named.
 SELECT m.id, m.model, m.protocol, m.has_relay, m.can_close_remotely, m.interval_seconds,
-       m.control_mode, m.rollover_wh, m.max_w
+       m.control_mode, m.rollover_wh, m.max_w, m.keeps_power, m.token_kind
 FROM assets.meter AS m WHERE m.id = ANY (%(id)s);
 
 -- insert_installations
@@ -79,7 +80,7 @@ RETURNING i.meter, i.concentrator;
 SELECT i.meter, i.usage_point, i.concentrator, i.installed_at, i.removed_at, i.initial_wh,
        i.final_wh,
        m.model, m.protocol, m.has_relay, m.can_close_remotely, m.interval_seconds,
-       m.control_mode, m.rollover_wh, m.max_w,
+       m.control_mode, m.rollover_wh, m.max_w, m.keeps_power, m.token_kind,
        p.kind, p.transformer, p.zone, p.capacity_w
 FROM assets.installation AS i
 JOIN assets.meter AS m ON m.id = i.meter

@@ -7,6 +7,16 @@ Functions that take `db` open one transaction; those that take `conn` join the c
 from cloud.control.service.acks import record_ack
 from cloud.control.service.invariants import audit_findings, audit_violations
 from cloud.control.service.issue import issue_due, prepare, take_signer_refusals
+from cloud.control.service.keep import (
+    approve_end_keep_power,
+    expire_releases,
+    keep_power,
+    push_keep_power,
+    read_relay,
+    release_of,
+    request_end_keep_power,
+    withdraw_end_keep_power,
+)
 from cloud.control.service.orders import command_of, commands_of
 from cloud.control.service.requests import (
     approve,
@@ -47,17 +57,27 @@ from cloud.control.service.sweep import (
     restore_due,
     unpublished,
 )
+from cloud.control.service.tokens import (
+    deliver_token,
+    issue_tokens,
+    take_token,
+    token_of,
+    tokens_of,
+)
 
 __all__ = [
     "approve",
+    "approve_end_keep_power",
     "audit_findings",
     "audit_violations",
     "command_of",
     "commands_of",
     "confirm_recheck",
     "cut_board",
+    "deliver_token",
     "end_lapsed_protections",
     "expire_commands",
+    "expire_releases",
     "expire_requests",
     "field_report",
     "forget_published",
@@ -65,6 +85,8 @@ __all__ = [
     "halt_state",
     "hold",
     "issue_due",
+    "issue_tokens",
+    "keep_power",
     "open_supply",
     "outcomes_after",
     "outgoing",
@@ -75,10 +97,14 @@ __all__ = [
     "protect",
     "protections_of",
     "published",
+    "push_keep_power",
+    "read_relay",
     "reconcile",
     "record_ack",
     "release",
+    "release_of",
     "request_disconnect",
+    "request_end_keep_power",
     "request_of",
     "request_reconnect",
     "requests_of",
@@ -87,7 +113,11 @@ __all__ = [
     "set_policy",
     "supply_of",
     "take_signer_refusals",
+    "take_token",
+    "token_of",
+    "tokens_of",
     "unprotect",
     "unpublished",
     "withdraw",
+    "withdraw_end_keep_power",
 ]

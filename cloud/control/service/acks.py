@@ -19,7 +19,7 @@ from cloud.control.model import (
     RequestState,
     SupplyState,
 )
-from cloud.control.service import steps
+from cloud.control.service import keep, steps, tokens
 from cloud.control.service.supply import note_connected
 from cloud.control.store import commands as rows
 from cloud.control.store import requests as request_rows
@@ -28,7 +28,7 @@ from cloud.store import audit
 from cloud.store.db import Connection, Database
 from protocols.errors import RefusedError
 from protocols.identity import ConcentratorId
-from protocols.mqtt.downlink import Go, Verb, body_of
+from protocols.mqtt.downlink import KEEPING, Go, Verb, body_of
 from protocols.mqtt.uplink import Ack, Stage
 
 MIN_NONCE = 8
@@ -155,6 +155,10 @@ def finish(
             _not_cut(conn, command, supply, state, tries=tries, reason=reason, now=now)
     elif command.verb == Verb.RECONNECT and state in {CommandState.DONE, CommandState.ARMED}:
         _restored(conn, command, supply, state, at=at, source=source, now=now)
+    elif command.verb in KEEPING:
+        keep.note_keep_end(conn, command, supply, state, reason=reason, now=now)
+    elif command.verb == Verb.DELIVER_TOKEN:
+        tokens.note_token_end(conn, command, result=state, reason=reason, evidence=plain, now=now)
 
 
 def _cut(
@@ -250,6 +254,12 @@ def _found_late(
     if command.verb == Verb.RECONNECT:
         _restored(conn, command, supply, state, at=ack.at, source="edge", now=now)
         return
+    if command.verb in KEEPING:
+        keep.note_late_keep(conn, command, supply, now=now)
+    if command.verb == Verb.DELIVER_TOKEN:
+        tokens.note_token_end(
+            conn, command, result=state, reason="found late", evidence=dict(ack.evidence), now=now
+        )
     if command.verb != Verb.DISCONNECT:
         return
     if command.epoch != supply.epoch or command.state is CommandState.CANCELLED:

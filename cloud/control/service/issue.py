@@ -1,6 +1,7 @@
 """Use cases of the gate: issue what passes it, give the octets to sign, take what is refused."""
 
 from datetime import datetime
+from typing import Any
 
 from cloud.assets import service as assets
 from cloud.control import rules
@@ -15,17 +16,18 @@ from cloud.control.model import (
     RequestState,
     SupplyState,
 )
-from cloud.control.service import steps
+from cloud.control.service import keep, steps, tokens
 from cloud.control.service.requests import apply_refusal
 from cloud.control.store import commands as rows
 from cloud.control.store import requests as request_rows
 from cloud.control.store import supply as supply_rows
+from cloud.control.store import tokens as token_rows
 from cloud.store import audit
 from cloud.store.clock import Clock
 from cloud.store.db import Connection, Database
 from protocols.errors import RefusedError
 from protocols.identity import CommandId, UsagePointId
-from protocols.mqtt.downlink import Command, Verb, body_of
+from protocols.mqtt.downlink import KEEPING, Command, Verb, body_of
 
 
 def issue_due(db: Database, clock: Clock) -> list[CommandId]:
@@ -142,17 +144,26 @@ def prepare(db: Database, clock: Clock) -> int:
 
 
 def _body(conn: Connection, command: CommandRow, not_before: datetime, expires: datetime) -> bytes:
-    installed = assets.installation_of(conn, command.usage_point)
-    closes = installed is not None and installed.meter.can_close_remotely
     return body_of(
         Command(
             id=command.id, concentrator=command.concentrator, meter=command.meter,
             verb=Verb(command.verb), not_before=not_before, expires=expires,
             issuer=command.issued_by, epoch=command.epoch,
-            # D16: where nothing can close remotely a reconnect only lifts the trip
-            args={} if command.verb != Verb.RECONNECT or closes else {"lift_only": True},
+            args=_args(conn, command),
         )
     )  # fmt: skip
+
+
+def _args(conn: Connection, command: CommandRow) -> dict[str, Any]:
+    if command.token is not None:
+        kind, opaque = token_rows.octets_of(conn, command.token)
+        return {"kind": kind, "opaque": opaque}
+    if command.verb != Verb.RECONNECT:
+        return {}
+    installed = assets.installation_of(conn, command.usage_point)
+    closes = installed is not None and installed.meter.can_close_remotely
+    # D16: where nothing can close remotely a reconnect only lifts the trip
+    return {} if closes else {"lift_only": True}
 
 
 def take_signer_refusals(db: Database, *, now: datetime) -> int:
@@ -161,13 +172,20 @@ def take_signer_refusals(db: Database, *, now: datetime) -> int:
         refused = rows.refused_by_signer(conn)
     for id_, usage_point, cause in refused:
         with db.transaction() as conn:
-            supply_rows.supply(conn, usage_point, lock=True)
+            supply = supply_rows.supply(conn, usage_point, lock=True)
             command = rows.command(conn, id_)
             if command is None or command.ended_at is not None:
                 continue
             reason = f"{Refusal.SIGNER}: {cause}"[:200]
             steps.end_command(
                 conn, command, CommandState.REFUSED, actor="system:signer", reason=reason, now=now
+            )
+            if command.verb in KEEPING and supply is not None:
+                keep.note_keep_end(
+                    conn, command, supply, CommandState.REFUSED, reason=reason, now=now
+                )
+            tokens.note_token_end(
+                conn, command, result=CommandState.REFUSED, reason=reason, evidence=None, now=now
             )
             request = request_rows.request(conn, command.request) if command.request else None
             if request is not None and request.state is RequestState.ORDERED:

@@ -76,7 +76,7 @@ def payment_registered(
         conn, usage_point, cause=Refusal.PAYMENT_REGISTERED, actor="system:billing", now=now
     )
     if restores and (under_way or found.cut_for_arrears or found.restore_due_at):
-        _restore(conn, found, epoch=epoch, actor="system:billing", reason=ref, now=now)
+        restore_power(conn, found, epoch=epoch, actor="system:billing", reason=ref, now=now)
     after = rows.supply(conn, usage_point, lock=False)
     assert after is not None
     return after
@@ -105,7 +105,7 @@ def request_reconnect(
             raise RefusedError(
                 Refusal.COMMAND_OPEN, f"{usage_point}: {found.open_command} is under way"
             )
-        command = _restore(conn, found, epoch=epoch, actor=actor, reason=reason, now=now)
+        command = restore_power(conn, found, epoch=epoch, actor=actor, reason=reason, now=now)
         if command is None:
             raise RefusedError(
                 Refusal.NO_SWITCH, f"{usage_point} has no meter that could close",
@@ -114,9 +114,10 @@ def request_reconnect(
         return command
 
 
-def _restore(
+def restore_power(
     conn: Connection, found: SupplyState, *, epoch: int, actor: str, reason: str, now: datetime
 ) -> CommandId | None:
+    """Note that power is owed to a locked supply and order it back; None where no meter could."""
     rows.set_restore_due(conn, found.usage_point, now=now)
     if found.state_source == "field":
         # a crew opened it, maybe beside the meter's own switch: a crew has to close it (E6)
@@ -149,7 +150,7 @@ def hold(
     )  # fmt: skip
     too_late = steps.cancel_cut(conn, usage_point, cause=Refusal.ON_HOLD, actor=actor, now=now)
     if too_late and found is not None:
-        _restore(conn, found, epoch=found.epoch, actor=actor, reason=reason, now=now)
+        restore_power(conn, found, epoch=found.epoch, actor=actor, reason=reason, now=now)
 
 
 def release(
@@ -199,7 +200,7 @@ def protect(
             )
             found = rows.supply(conn, usage_point, lock=False)
             if too_late and found is not None:
-                _restore(conn, found, epoch=found.epoch, actor=actor, reason=reason, now=now)
+                restore_power(conn, found, epoch=found.epoch, actor=actor, reason=reason, now=now)
         return len(points)
 
 

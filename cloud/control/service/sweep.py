@@ -33,11 +33,17 @@ GRACE_SECONDS = 10
 
 
 class Outgoing(NamedTuple):
-    """A signed payload for one concentrator; `key` names it for repeats."""
+    """
+    A signed payload for one concentrator; `key` names it for repeats.
+
+    It is worth nothing from `expires` on, in business time.
+    """
 
     key: str
     concentrator: ConcentratorId
     payload: bytes
+    command: CommandId
+    expires: datetime
 
 
 class SeenRelay(NamedTuple):
@@ -58,17 +64,24 @@ def outgoing(db: Database, clock: Clock) -> list[Outgoing]:
     with db.transaction() as conn:
         commands = rows.sendable(conn)
         goes = rows.signed_goes(conn)
+        handshake = clock.wall_span(supply_rows.policy(conn).handshake_seconds)
         for command in commands:
             if command.state == CommandState.ISSUED:
                 rows.set_dispatched(conn, command.id, now=clock.now())
     found = [
-        Outgoing(item.id, item.concentrator, seal(item.body, item.signature)) for item in commands
-    ]
+        Outgoing(
+            item.id, item.concentrator, seal(item.body, item.signature), item.id, item.expires
+        )
+        for item in commands
+    ]  # fmt: skip
     found.extend(
-        Outgoing(f"{go.command}/go", go.concentrator, seal(go.body, go.signature))
+        Outgoing(
+            f"{go.command}/go", go.concentrator, seal(go.body, go.signature), go.command,
+            min(go.expires, go.made_at + handshake),
+        )
         for go in goes
         if go.released_at is not None or release(db, clock, go.command, go.usage_point)
-    )
+    )  # fmt: skip
     return found
 
 

@@ -2,30 +2,34 @@
 -- One row; the guard locks the supply and refuses what must never be ordered.
 INSERT INTO control.command
     (usage_point, transformer, meter, concentrator, verb, request, epoch, cuts_left, issued_by,
-     reason, issued_at, local_day)
+     reason, issued_at, local_day, keep_release, token)
 VALUES
     (%(usage_point)s, %(transformer)s, %(meter)s, %(concentrator)s, %(verb)s, %(request)s,
-     %(epoch)s, %(cuts_left)s, %(issued_by)s, %(reason)s, %(now)s, %(local_day)s)
+     %(epoch)s, %(cuts_left)s, %(issued_by)s, %(reason)s, %(now)s, %(local_day)s,
+     %(keep_release)s, %(token)s)
 RETURNING id;
 
 -- command
 -- One row or none; no lock (the supply's row is the lock).
 SELECT c.id, c.usage_point, c.meter, c.concentrator, c.verb, c.state, c.request, c.epoch,
-       c.issued_by, c.issued_at, c.expires, c.ended_at, c.end_reason, c.evidence
+       c.issued_by, c.issued_at, c.expires, c.ended_at, c.end_reason, c.evidence, c.token,
+       c.keep_release
 FROM control.command AS c
 WHERE c.id = %(command)s;
 
 -- open_command
 -- The open command of one verb for a supply, or none.
 SELECT c.id, c.usage_point, c.meter, c.concentrator, c.verb, c.state, c.request, c.epoch,
-       c.issued_by, c.issued_at, c.expires, c.ended_at, c.end_reason, c.evidence
+       c.issued_by, c.issued_at, c.expires, c.ended_at, c.end_reason, c.evidence, c.token,
+       c.keep_release
 FROM control.command AS c
 WHERE c.usage_point = %(usage_point)s AND c.verb = %(verb)s AND c.ended_at IS NULL;
 
 -- commands_of
 -- Commands of one supply, newest first.
 SELECT c.id, c.usage_point, c.meter, c.concentrator, c.verb, c.state, c.request, c.epoch,
-       c.issued_by, c.issued_at, c.expires, c.ended_at, c.end_reason, c.evidence
+       c.issued_by, c.issued_at, c.expires, c.ended_at, c.end_reason, c.evidence, c.token,
+       c.keep_release
 FROM control.command AS c
 WHERE c.usage_point = %(usage_point)s
 ORDER BY c.lock_seq DESC
@@ -34,7 +38,8 @@ LIMIT 50;
 -- unprepared_commands
 -- Open commands without a body, oldest first; no locks.
 SELECT c.id, c.usage_point, c.meter, c.concentrator, c.verb, c.state, c.request, c.epoch,
-       c.issued_by, c.issued_at, c.expires, c.ended_at, c.end_reason, c.evidence
+       c.issued_by, c.issued_at, c.expires, c.ended_at, c.end_reason, c.evidence, c.token,
+       c.keep_release
 FROM control.command AS c
 WHERE c.ended_at IS NULL AND c.body IS NULL
 ORDER BY c.lock_seq
@@ -48,7 +53,7 @@ WHERE c.id = %(command)s AND c.body IS NULL AND c.ended_at IS NULL;
 
 -- sendable_commands
 -- Signed commands that the edge has not confirmed, oldest first; no locks.
-SELECT c.id, c.concentrator, c.body, c.signature, c.state
+SELECT c.id, c.concentrator, c.body, c.signature, c.state, c.expires
 FROM control.command AS c
 WHERE c.ended_at IS NULL AND c.signature IS NOT NULL AND c.state IN ('issued', 'dispatched')
 ORDER BY c.lock_seq
@@ -56,7 +61,8 @@ LIMIT 200;
 
 -- signed_goes
 -- Signed goes of cuts that wait for them, and released ones not yet answered; no locks.
-SELECT g.command, c.usage_point, c.concentrator, g.body, g.signature, g.made_at, g.released_at
+SELECT g.command, c.usage_point, c.concentrator, g.body, g.signature, g.made_at, g.released_at,
+       c.expires
 FROM control.go AS g
 JOIN control.command AS c ON c.id = g.command
 WHERE c.ended_at IS NULL AND g.signature IS NOT NULL AND c.state IN ('challenged', 'released')
@@ -142,3 +148,9 @@ RETURNING id;
 INSERT INTO control.stray_ack (id, stage, concentrator, meter, received_at, cause)
 VALUES (%(id)s, %(stage)s, %(concentrator)s, %(meter)s, %(now)s, %(cause)s)
 ON CONFLICT ON CONSTRAINT stray_ack_pk DO NOTHING;
+
+-- ack_of_start
+-- One row when the edge told that a command had started or that its end is not known; no lock.
+SELECT 1 FROM control.ack AS k
+WHERE k.id = %(command)s AND k.stage IN ('started', 'unknown')
+LIMIT 1;

@@ -25,7 +25,8 @@ WHERE c.verb = 'disconnect' AND last.protected
 ORDER BY c.id;
 
 -- cuts_without_two
--- C3: cuts without two different approvers who are users and not the one who asked.
+-- C3: cuts without two different approvers who are users and not the one who asked; meters that
+-- were let trip again without a second person.
 SELECT c.id
 FROM control.command AS c
 LEFT JOIN control.request AS r ON r.id = c.request
@@ -34,10 +35,17 @@ WHERE c.verb = 'disconnect' AND 2 > (
     WHERE a.request = c.request AND starts_with(a.actor, 'user:')
       AND lower(a.actor) <> lower(r.requested_by)
 )
-ORDER BY c.id;
+UNION
+SELECT c.id
+FROM control.command AS c
+LEFT JOIN control.keep_release AS k ON k.id = c.keep_release
+WHERE c.verb = 'end_keep_power'
+  AND (k.approved_by IS NULL OR lower(k.approved_by) = lower(k.requested_by))
+ORDER BY 1;
 
 -- foreign_acts
--- C4: cuts that began without a released go, or that a stray ack says were carried out.
+-- C4: cuts that began without a released go, or that a stray ack says were carried out; tokens
+-- that went into a meter twice.
 SELECT k.id
 FROM control.ack AS k
 JOIN control.command AS c ON c.id = k.id
@@ -45,6 +53,12 @@ LEFT JOIN control.go AS g ON g.command = k.id
 WHERE c.verb = 'disconnect' AND k.stage = 'started' AND g.released_at IS NULL
 UNION
 SELECT s.id FROM control.stray_ack AS s WHERE s.stage IN ('started', 'done', 'armed')
+UNION
+SELECT max(c.id)
+FROM control.command AS c
+JOIN control.ack AS k ON k.id = c.id AND k.stage = 'done'
+WHERE c.token IS NOT NULL
+GROUP BY c.token HAVING count(*) > 1
 ORDER BY 1;
 
 -- commands_without_end
@@ -105,6 +119,14 @@ WHERE NOT EXISTS (
     SELECT 1 FROM audit.event AS e
     WHERE e.entity = 'request' AND e.entity_id = a.request AND e.action = 'request.approve'
       AND e.actor = a.actor
+)
+UNION
+SELECT k.id
+FROM control.keep_release AS k
+WHERE k.approved_by IS NOT NULL AND NOT EXISTS (
+    SELECT 1 FROM audit.event AS e
+    WHERE e.entity = 'keep_release' AND e.entity_id = k.id AND e.action = 'keep_release.approve'
+      AND e.actor = k.approved_by
 )
 ORDER BY 1;
 

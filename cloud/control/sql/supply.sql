@@ -16,7 +16,7 @@ ON CONFLICT (usage_point) DO NOTHING;
 -- lock_supply_state
 -- One row or none. Takes the row lock that every payment for this usage point also takes.
 SELECT s.usage_point, s.protected, s.epoch, s.open_command, s.relay_state, s.state_at,
-       s.state_source, s.cut_for_arrears, s.restore_due_at, s.transformer, s.feeder
+       s.state_source, s.cut_for_arrears, s.restore_due_at, s.transformer, s.feeder, s.keep_power
 FROM control.supply_state AS s
 WHERE s.usage_point = %(usage_point)s
 FOR UPDATE;
@@ -24,7 +24,7 @@ FOR UPDATE;
 -- supply_state
 -- One row or none; no lock.
 SELECT s.usage_point, s.protected, s.epoch, s.open_command, s.relay_state, s.state_at,
-       s.state_source, s.cut_for_arrears, s.restore_due_at, s.transformer, s.feeder
+       s.state_source, s.cut_for_arrears, s.restore_due_at, s.transformer, s.feeder, s.keep_power
 FROM control.supply_state AS s
 WHERE s.usage_point = %(usage_point)s;
 
@@ -100,7 +100,7 @@ WHERE s.restore_due_at IS NOT NULL
   AND s.relay_state IN ('disconnected', 'unknown')
   AND NOT EXISTS (
       SELECT 1 FROM control.command AS c
-      WHERE c.usage_point = s.usage_point AND c.verb <> 'read_relay'
+      WHERE c.usage_point = s.usage_point AND c.verb IN ('disconnect', 'reconnect')
         AND (c.ended_at IS NULL OR c.ended_at > %(tried_after)s)
   )
 ORDER BY s.restore_due_at
@@ -216,7 +216,7 @@ SET halted = %(halted)s, actor = %(actor)s, reason = %(reason)s, at = %(now)s;
 SELECT p.zone, p.window_start_hour, p.window_end_hour, p.weekdays, p.max_cuts_per_hour,
        p.max_cuts_per_day, p.max_cuts_per_transformer_day, p.request_valid_hours,
        p.recheck_valid_hours, p.command_ttl_seconds, p.handshake_seconds,
-       p.restore_retry_seconds, p.restore_alarm_seconds, p.cut_tries
+       p.restore_retry_seconds, p.restore_alarm_seconds, p.cut_tries, p.push_keep_power
 FROM control.policy AS p;
 
 -- lock_policy
@@ -224,7 +224,7 @@ FROM control.policy AS p;
 SELECT p.zone, p.window_start_hour, p.window_end_hour, p.weekdays, p.max_cuts_per_hour,
        p.max_cuts_per_day, p.max_cuts_per_transformer_day, p.request_valid_hours,
        p.recheck_valid_hours, p.command_ttl_seconds, p.handshake_seconds,
-       p.restore_retry_seconds, p.restore_alarm_seconds, p.cut_tries
+       p.restore_retry_seconds, p.restore_alarm_seconds, p.cut_tries, p.push_keep_power
 FROM control.policy AS p
 FOR UPDATE;
 
@@ -238,4 +238,5 @@ SET zone = %(zone)s, window_start_hour = %(window_start_hour)s,
     request_valid_hours = %(request_valid_hours)s, recheck_valid_hours = %(recheck_valid_hours)s,
     command_ttl_seconds = %(command_ttl_seconds)s, handshake_seconds = %(handshake_seconds)s,
     restore_retry_seconds = %(restore_retry_seconds)s,
-    restore_alarm_seconds = %(restore_alarm_seconds)s, cut_tries = %(cut_tries)s;
+    restore_alarm_seconds = %(restore_alarm_seconds)s, cut_tries = %(cut_tries)s,
+    push_keep_power = %(push_keep_power)s;

@@ -22,6 +22,7 @@ class Sendable(NamedTuple):
     body: bytes
     signature: bytes
     state: str
+    expires: datetime
 
 
 class SignedGo(NamedTuple):
@@ -34,6 +35,7 @@ class SignedGo(NamedTuple):
     signature: bytes
     made_at: datetime
     released_at: datetime | None
+    expires: datetime
 
 
 class Pointed(NamedTuple):
@@ -58,6 +60,8 @@ def insert_command(
     issued_by: str,
     reason: str,
     local_day: date | None,
+    keep_release: str | None = None,
+    token: int | None = None,
     now: datetime,
 ) -> CommandId:
     """Insert a command. Raises: RefusedError where the database's own guard refuses it."""
@@ -65,7 +69,7 @@ def insert_command(
         "usage_point": usage_point, "transformer": transformer, "meter": meter,
         "concentrator": concentrator, "verb": verb.value, "request": request, "epoch": epoch,
         "cuts_left": cuts_left, "issued_by": issued_by, "reason": reason, "local_day": local_day,
-        "now": now,
+        "keep_release": keep_release, "token": token, "now": now,
     }  # fmt: skip
     with refusals():
         row = conn.execute(SQL["insert_command"], values).fetchone()
@@ -108,8 +112,8 @@ def set_body(
 def sendable(conn: Connection) -> list[Sendable]:
     """Return signed commands that the edge has not confirmed."""
     return [
-        Sendable(CommandId(id_), ConcentratorId(where), bytes(body), bytes(signature), state)
-        for id_, where, body, signature, state in conn.execute(SQL["sendable_commands"])
+        Sendable(CommandId(id_), ConcentratorId(where), bytes(body), bytes(signature), state, end)
+        for id_, where, body, signature, state, end in conn.execute(SQL["sendable_commands"])
     ]
 
 
@@ -118,9 +122,9 @@ def signed_goes(conn: Connection) -> list[SignedGo]:
     return [
         SignedGo(
             CommandId(id_), UsagePointId(point), ConcentratorId(where), bytes(body),
-            bytes(signature), made_at, released_at,
+            bytes(signature), made_at, released_at, end,
         )
-        for id_, point, where, body, signature, made_at, released_at
+        for id_, point, where, body, signature, made_at, released_at, end
         in conn.execute(SQL["signed_goes"])
     ]  # fmt: skip
 
@@ -133,6 +137,11 @@ def refused_by_signer(conn: Connection) -> list[Pointed]:
 def open_past(conn: Connection, *, before: datetime) -> list[Pointed]:
     """Return open commands whose validity ended before an instant."""
     return _pointed(conn.execute(SQL["open_past"], {"before": before}).fetchall())
+
+
+def began(conn: Connection, id_: CommandId) -> bool:
+    """Tell whether the edge told that it started a command."""
+    return conn.execute(SQL["ack_of_start"], {"command": id_}).fetchone() is not None
 
 
 def set_state(
@@ -167,7 +176,7 @@ def end(
     """End an open command; False when it had ended."""
     values = {
         "command": id_, "state": state.value, "reason": reason.replace("\x00", ""), "now": now,
-        "evidence": Jsonb(_plain(evidence)) if evidence is not None else None,
+        "evidence": Jsonb(plain(evidence)) if evidence is not None else None,
     }  # fmt: skip
     return conn.execute(SQL["end_command"], values).fetchone() is not None
 
@@ -202,7 +211,7 @@ def insert_ack(conn: Connection, ack: Ack, *, concentrator: ConcentratorId, now:
     values = {
         "id": ack.id, "stage": ack.stage.value, "meter": ack.meter, "concentrator": concentrator,
         "at": ack.at, "nonce": ack.nonce or None, "reason": ack.reason.replace("\x00", ""),
-        "evidence": Jsonb(_plain(ack.evidence)), "now": now,
+        "evidence": Jsonb(plain(ack.evidence)), "now": now,
     }  # fmt: skip
     return conn.execute(SQL["insert_ack"], values).fetchone() is not None
 
@@ -218,15 +227,15 @@ def insert_stray_ack(
     conn.execute(SQL["insert_stray_ack"], values)
 
 
-def _plain(value: Any, depth: int = 8) -> Any:
+def plain(value: Any, depth: int = 8) -> Any:
     """Return `value` in JSON's types: octets as hex, anything odd as text, NUL left out."""
     if depth and isinstance(value, Mapping):
         return {
-            str(key)[:100].replace("\x00", ""): _plain(item, depth - 1)
+            str(key)[:100].replace("\x00", ""): plain(item, depth - 1)
             for key, item in list(value.items())[:100]
         }
     if depth and isinstance(value, list | tuple):
-        return [_plain(item, depth - 1) for item in value[:1000]]
+        return [plain(item, depth - 1) for item in value[:1000]]
     if isinstance(value, bytes):
         return value[:500].hex()
     if value is None or isinstance(value, bool | int):
@@ -240,11 +249,11 @@ def _pointed(rows: Sequence[Sequence[Any]]) -> list[Pointed]:
 
 def _command(row: Sequence[Any]) -> CommandRow:
     (id_, usage_point, meter, concentrator, verb, state, request, epoch, issued_by, issued_at,
-     expires, ended_at, end_reason, evidence) = row  # fmt: skip
+     expires, ended_at, end_reason, evidence, token, release) = row  # fmt: skip
     return CommandRow(
         id=CommandId(id_), usage_point=UsagePointId(usage_point), meter=MeterId(meter),
         concentrator=ConcentratorId(concentrator), verb=verb, state=CommandState(state),
         request=RequestId(request) if request else None, epoch=epoch, issued_by=issued_by,
         issued_at=issued_at, expires=expires, ended_at=ended_at, end_reason=end_reason,
-        evidence=evidence,
+        evidence=evidence, token=token, keep_release=release,
     )  # fmt: skip

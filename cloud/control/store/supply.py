@@ -5,7 +5,14 @@ from dataclasses import asdict
 from datetime import date, datetime, timedelta
 from typing import Any, NamedTuple
 
-from cloud.control.model import HaltState, Policy, Protection, RelayPosition, SupplyState
+from cloud.control.model import (
+    HaltState,
+    KeepPower,
+    Policy,
+    Protection,
+    RelayPosition,
+    SupplyState,
+)
 from cloud.control.store.blocks import SQL, refusals
 from cloud.store.db import Connection
 from protocols.identity import CommandId, UsagePointId
@@ -249,13 +256,14 @@ def policy(conn: Connection, *, lock: bool = False) -> Policy:
     row = conn.execute(SQL["lock_policy"] if lock else SQL["policy"]).fetchone()
     assert row is not None
     (zone, start, end, weekdays, hour, day, transformer_day, request_valid, recheck_valid, ttl,
-     handshake, retry, alarm, tries) = row  # fmt: skip
+     handshake, retry, alarm, tries, push) = row  # fmt: skip
     return Policy(
         zone=zone, window_start_hour=start, window_end_hour=end, weekdays=tuple(weekdays),
         max_cuts_per_hour=hour, max_cuts_per_day=day,
         max_cuts_per_transformer_day=transformer_day, request_valid_hours=request_valid,
         recheck_valid_hours=recheck_valid, command_ttl_seconds=ttl, handshake_seconds=handshake,
         restore_retry_seconds=retry, restore_alarm_seconds=alarm, cut_tries=tries,
+        push_keep_power=push,
     )  # fmt: skip
 
 
@@ -271,10 +279,11 @@ def _points(rows: Sequence[Sequence[Any]]) -> list[UsagePointId]:
 
 def _supply(row: Sequence[Any]) -> SupplyState:
     (usage_point, protected, epoch, open_command, relay_state, state_at, source, cut, restore_due,
-     transformer, _feeder) = row  # fmt: skip
+     transformer, _feeder, keep_power) = row  # fmt: skip
     return SupplyState(
         usage_point=UsagePointId(usage_point), protected=protected, epoch=epoch, cuts_left=0,
         open_command=CommandId(open_command) if open_command else None,
         relay_state=RelayPosition(relay_state), state_at=state_at, state_source=source,
         cut_for_arrears=cut, restore_due_at=restore_due, transformer=transformer,
+        keep_power=KeepPower(keep_power),
     )  # fmt: skip

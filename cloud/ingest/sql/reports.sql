@@ -1,21 +1,30 @@
--- insert_relay_change
--- A report that differs from the newest one known, or is the first of its meter: at most one row.
+-- insert_relay_changes
+-- Reports that differ from the one before, or are the first of their meter; `at` rises per meter.
 INSERT INTO ingest.relay_change (meter, at, output_closed, control_state, control_mode)
-SELECT %(meter)s::text, %(at)s::timestamptz, %(output_closed)s::boolean,
-       %(control_state)s::smallint, %(control_mode)s::smallint
-WHERE NOT EXISTS (
-    SELECT 1 FROM ingest.relay_report AS r
-    WHERE r.meter = %(meter)s::text
-      AND (r.at >= %(at)s::timestamptz
-           OR (r.output_closed, r.control_state, r.control_mode)
-              = (%(output_closed)s::boolean, %(control_state)s::smallint,
-                 %(control_mode)s::smallint)))
+SELECT k.meter, k.at, k.output_closed, k.control_state, k.control_mode
+FROM (
+    SELECT n.meter, n.at, n.output_closed, n.control_state, n.control_mode,
+           ROW(r.output_closed, r.control_state, r.control_mode) AS known,
+           lag(ROW(n.output_closed, n.control_state, n.control_mode))
+               OVER (PARTITION BY n.meter ORDER BY n.at) AS before
+    FROM unnest(%(meter)s::text[], %(at)s::timestamptz[], %(output_closed)s::boolean[],
+                %(control_state)s::smallint[], %(control_mode)s::smallint[])
+         AS n (meter, at, output_closed, control_state, control_mode)
+    LEFT JOIN ingest.relay_report AS r ON r.meter = n.meter
+    WHERE r.meter IS NULL OR r.at < n.at
+) AS k
+WHERE coalesce(k.before, k.known)
+      IS DISTINCT FROM ROW(k.output_closed, k.control_state, k.control_mode)
 ON CONFLICT (meter, at) DO NOTHING;
 
--- upsert_relay_report
--- The newest report of a meter: one row.
+-- upsert_relay_reports
+-- The newest report of each meter: one row a meter.
 INSERT INTO ingest.relay_report (meter, at, output_closed, control_state, control_mode)
-VALUES (%(meter)s, %(at)s, %(output_closed)s, %(control_state)s, %(control_mode)s)
+SELECT DISTINCT ON (n.meter) n.meter, n.at, n.output_closed, n.control_state, n.control_mode
+FROM unnest(%(meter)s::text[], %(at)s::timestamptz[], %(output_closed)s::boolean[],
+            %(control_state)s::smallint[], %(control_mode)s::smallint[])
+     AS n (meter, at, output_closed, control_state, control_mode)
+ORDER BY n.meter, n.at DESC
 ON CONFLICT (meter) DO UPDATE
 SET at = excluded.at, output_closed = excluded.output_closed,
     control_state = excluded.control_state, control_mode = excluded.control_mode
@@ -36,10 +45,10 @@ WHERE c.meter = %(meter)s
 ORDER BY c.at DESC LIMIT %(limit)s;
 
 -- insert_event
--- One row; a known (meter, code, at) is the same event again.
+-- One row; a known (meter, code, at, origin) is the same event again.
 INSERT INTO ingest.event (meter, code, at, origin, detail, received_at)
 VALUES (%(meter)s, %(code)s, %(at)s, %(origin)s, %(detail)s, %(received_at)s)
-ON CONFLICT (meter, code, at) DO NOTHING;
+ON CONFLICT (meter, code, at, origin) DO NOTHING;
 
 -- events_of
 -- Events of one meter, newest first.

@@ -12,10 +12,15 @@ SELECT c.id, c.usage_point, c.meter, c.concentrator, c.verb, c.epoch, c.body, NU
                OR (p.level = 'feeder' AND p.target = s.feeder))
        ) AS protected,
        s.epoch AS supply_epoch, (SELECT h.halted FROM control.halt AS h) AS halted,
-       false AS signed_before
+       false AS signed_before, t.kind AS token_kind, t.opaque AS token_opaque,
+       k.requested_by AS release_asked, k.approved_by AS release_approved
 FROM control.command AS c
 JOIN control.supply_state AS s ON s.usage_point = c.usage_point
 LEFT JOIN control.request AS r ON r.id = c.request
+LEFT JOIN control.token AS t
+    ON t.id = c.token AND t.meter = c.meter AND t.usage_point = c.usage_point
+LEFT JOIN control.keep_release AS k
+    ON k.id = c.keep_release AND k.usage_point = c.usage_point AND k.closed_at IS NULL
 WHERE c.ended_at IS NULL AND c.body IS NOT NULL AND c.signature IS NULL
   AND c.signer_refusal IS NULL
 ORDER BY c.verb = 'disconnect', c.lock_seq
@@ -37,7 +42,8 @@ SELECT c.id, c.usage_point, c.meter, c.concentrator, c.verb, c.epoch, g.body, c.
        s.epoch AS supply_epoch, (SELECT h.halted FROM control.halt AS h) AS halted,
        EXISTS (
            SELECT 1 FROM signer.signature AS g2 WHERE g2.command = c.id AND g2.part = 'command'
-       ) AS signed_before
+       ) AS signed_before, NULL AS token_kind, NULL::bytea AS token_opaque,
+       NULL AS release_asked, NULL AS release_approved
 FROM control.go AS g
 JOIN control.command AS c ON c.id = g.command
 JOIN control.supply_state AS s ON s.usage_point = c.usage_point

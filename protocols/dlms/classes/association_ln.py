@@ -28,7 +28,7 @@ CLASS_ID = 15
 REPLY_TO_HLS = Attribute(class_id=CLASS_ID, name=ASSOCIATION, index=1)
 """Parameter: octet string f(StoC), pass 3. Returns: octet string f(CtoS), pass 4."""
 OBJECT_LIST = Attribute(class_id=CLASS_ID, name=ASSOCIATION, index=2)
-KNOWN_CLASSES = frozenset({1, 3, 4, 5, 7, 8, 9, 15, 17, 18, 20, 21, 22, 40, 64, 70, 71, 115})
+KNOWN_CLASSES = frozenset({1, 3, 4, 5, 7, 8, 9, 15, 17, 18, 20, 21, 22, 40, 64, 70, 71, 112, 115})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -46,7 +46,8 @@ BY_RANGE = 1
 BY_ENTRY = 2
 MAX_COLUMNS = 64
 _MAX_PERIOD = 31 * 86_400
-_KNOWN_STATUS = sum(Status)
+_KNOWN_STATUS = sum(Status) & 0xFF
+"""The bits that a meter may set; those above are our own words about a reading."""
 _NO_DOUBT = Status(0)
 
 

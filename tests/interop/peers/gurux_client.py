@@ -10,7 +10,7 @@ import socket
 import sys
 
 from gurux_dlms import GXByteBuffer, GXDateTime, GXReplyData
-from gurux_dlms.enums import Authentication, InterfaceType, Security
+from gurux_dlms.enums import Authentication, Conformance, InterfaceType, Security
 from gurux_dlms.objects import (
     GXDLMSClock,
     GXDLMSData,
@@ -23,7 +23,10 @@ from gurux_dlms.secure.GXDLMSSecureClient import GXDLMSSecureClient
 AUTHENTICATIONS = {
     "none": Authentication.NONE,
     "lls": Authentication.LOW,
+    "hls-md5": Authentication.HIGH_MD5,
+    "hls-sha1": Authentication.HIGH_SHA1,
     "hls5": Authentication.HIGH_GMAC,
+    "hls-sha256": Authentication.HIGH_SHA256,
 }
 
 
@@ -66,6 +69,7 @@ class SerialLine:
 class Reader:
     def __init__(self, job):
         self.job = job
+        self.tags = []  # the first octet of each APDU that was sent in the wrapper
         self.line = SerialLine(job) if job.get("serial_port") else SocketLine(job)
         self.client = GXDLMSSecureClient(
             True,
@@ -79,13 +83,20 @@ class Reader:
             self.client.serverAddressSize = job["server_address_octets"]
         if job["link"] == "hdlc":
             self.client.hdlcSettings.maxInfoTX = self.client.hdlcSettings.maxInfoRX = 128
-        if job["authentication"] == "hls5":
-            ciphering = self.client.ciphering
+        ciphering = self.client.ciphering
+        ciphering.systemTitle = bytes.fromhex(job["title"])
+        if job.get("ciphered", job["authentication"] == "hls5"):
             ciphering.security = Security.AUTHENTICATION_ENCRYPTION
-            ciphering.systemTitle = bytes.fromhex(job["title"])
+            ciphering.dedicatedKey = bytes.fromhex(job.get("dedicated_key", "")) or None
             ciphering.blockCipherKey = bytes.fromhex(job["encryption_key"])
             ciphering.authenticationKey = bytes.fromhex(job["authentication_key"])
             ciphering.invocationCounter = job["counter"]
+        # its answer to a general block asks for a number by a name that its settings lack
+        type(self.client.settings).blockNumber = property(lambda settings: settings.blockIndex)
+        for name in job.get("offer", ()):
+            self.client.proposedConformance |= Conformance[name]
+        for name in job.get("withhold", ()):
+            self.client.proposedConformance &= ~Conformance[name]
 
     def exchange(self, packets):
         """Send each packet, gather the whole answer of the last."""
@@ -101,6 +112,7 @@ class Reader:
 
     def one(self, packet, reply):
         self.line.send(bytes(packet))
+        self.tags.append(bytes(packet)[8] if self.job["link"] == "wrapper" else 0)
         received = GXByteBuffer()
         notify = GXReplyData()
         while True:
@@ -141,7 +153,7 @@ def rows(buffer):
 
 def visit(job):
     reader = Reader(job)
-    seen = {}
+    seen = {"tags": reader.tags}
     reader.associate()
     name = GXDLMSData("0.0.42.0.0.255")
     seen["name"] = bytes(reader.read(name, 2)).decode()

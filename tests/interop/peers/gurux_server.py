@@ -16,6 +16,7 @@ import sys
 
 from gurux_dlms import GXByteBuffer, GXDateTime
 from gurux_dlms._GXAPDU import _GXAPDU
+from gurux_dlms.ConnectionState import ConnectionState
 from gurux_dlms.enums import (
     AssociationResult,
     Authentication,
@@ -37,7 +38,13 @@ from gurux_dlms.internal._GXCommon import _GXCommon
 from gurux_dlms.internal._GXDataInfo import _GXDataInfo
 
 UNDEFINED, SUCCESS, NO_STATUS = 4, 0, 0xFF
-LEVELS = {"lls": Authentication.LOW, "hls5": Authentication.HIGH_GMAC}
+LEVELS = {
+    "lls": Authentication.LOW,
+    "hls-md5": Authentication.HIGH_MD5,
+    "hls-sha1": Authentication.HIGH_SHA1,
+    "hls5": Authentication.HIGH_GMAC,
+    "hls-sha256": Authentication.HIGH_SHA256,
+}
 
 
 class Meter:
@@ -46,7 +53,7 @@ class Meter:
         self.hdlc = job["link"] == "hdlc"
         self.switch = [True, 1]
         self.cipher = None
-        if job["authentication"] == "hls5":
+        if job["ciphered"]:
             self.cipher = GXCiphering(bytes.fromhex(job["title"]))
             self.cipher.blockCipherKey = bytes.fromhex(job["encryption_key"])
             self.cipher.authenticationKey = bytes.fromhex(job["authentication_key"])
@@ -140,15 +147,16 @@ class Meter:
             # the library's own writes no system title: it calls a method without its argument
             cipher = settings.cipher
             initiate = bytes(_GXAPDU.getUserInformation(settings, cipher))
-            cipher.invocationCounter += 1
+            if cipher:
+                cipher.invocationCounter += 1
             challenge = bytes(settings.stoCChallenge)
             middle = (
-                b"\xa4\x0a\x04\x08" + bytes(cipher.systemTitle)
-                + bytes.fromhex("88020780" + "890760857405080205")
+                b"\xa4\x0a\x04\x08" + bytes.fromhex(job["title"])
+                + bytes.fromhex("88020780" + "8907608574050802") + bytes((wanted,))
                 + bytes((0xAA, len(challenge) + 2, 0x80, len(challenge))) + challenge
                 + bytes((0xBE, len(initiate) + 2, 0x04, len(initiate))) + initiate
             )  # fmt: skip
-            self.reply.set(aare(0, diagnostic, middle, ciphered=True))
+            self.reply.set(aare(0, diagnostic, middle, ciphered=cipher is not None))
 
     def answer(self, command, kind, invoke, octets, status=SUCCESS):
         self.settings.count = self.settings.index = 0
@@ -252,10 +260,15 @@ class Meter:
             status = UNDEFINED
             body.setUInt8(0)
         self.answer(Command.METHOD_RESPONSE, 1, invoke, body, status)
+        if self.proven:
+            # from here on the library speaks the general form, under the dedicated key if any
+            self.settings.connected = ConnectionState.DLMS
 
     def prove(self, theirs):
         """Check pass 3 and return pass 4, nothing when the client has not the keys."""
         settings = self.settings
+        if settings.authentication != Authentication.HIGH_GMAC:
+            return self.prove_by_hash(theirs)
         cipher = settings.cipher
         counter = int.from_bytes(theirs[1:5], "big")
         ours = GXSecure.secure(
@@ -271,6 +284,21 @@ class Meter:
                 settings, cipher, counter, settings.getCtoSChallenge(), cipher.systemTitle
             )
         )
+
+    def prove_by_hash(self, theirs):
+        """As `prove`, with a secret that both sides know in place of a key."""
+        settings, job = self.settings, self.job
+        password, ours = bytes.fromhex(job["password"]), bytes.fromhex(job["title"])
+        to_client, to_server = bytes(settings.stoCChallenge), bytes(settings.getCtoSChallenge())
+        wanted, answer = password, password
+        if settings.authentication == Authentication.HIGH_SHA256:
+            client = bytes(settings.sourceSystemTitle)
+            wanted = password + client + ours + to_client + to_server
+            answer = password + ours + client + to_server + to_client
+        if bytes(GXSecure.secure(settings, None, 0, to_client, wanted)) != theirs:
+            return b""
+        self.proven = True
+        return bytes(GXSecure.secure(settings, None, 0, to_server, answer))
 
 
 def aare(result, diagnostic, rest, *, ciphered):

@@ -1,7 +1,7 @@
 """Client and server joined by nothing but octets: blocks, lists, refusals, both glo forms."""
 
-import itertools
 from dataclasses import replace
+from functools import partial
 
 import pytest
 from hypothesis import given, settings
@@ -12,7 +12,6 @@ from protocols.dlms.apdu import (
     Access,
     Action,
     ActionAnswer,
-    Attribute,
     Get,
     GetBlock,
     GetNext,
@@ -25,115 +24,24 @@ from protocols.dlms.apdu import (
 from protocols.dlms.association import Authentication, ClientState
 from protocols.dlms.classes.association_ln import REPLY_TO_HLS
 from protocols.dlms.client import ClientConnection, ClientSettings, Opened, Released
-from protocols.dlms.hls import PROVEN, WEAK
 from protocols.dlms.initiate import OURS, Conformance, InitiateRequest
-from protocols.dlms.obis import obis
 from protocols.dlms.security import Keys
-from protocols.dlms.server import (
-    AccessRefusedError,
-    CounterFloor,
-    ServerConnection,
-    ServerProfile,
-)
+from protocols.dlms.server import CounterFloor
 from protocols.dlms.values import array, integer, octet_string, unsigned
 from protocols.dlms.wrapper import Unwrapper, pack
 from protocols.errors import PeerError
+from tests.unit.dlms import connection_kit
+from tests.unit.dlms.connection_kit import (
+    LONG,
+    METHOD,
+    MISSING,
+    SMALL,
+    Memory,
+    converse,
+)
 
-KEYS = Keys(encryption=bytes(range(16)), authentication=bytes(range(16, 32)))
-CLIENT_TITLE, SERVER_TITLE = b"CLI\0\0\0\0\1", b"SRV\0\0\0\0\2"
-SMALL = Attribute(class_id=1, name=obis("0-0:96.1.0"), index=2)
-LONG = Attribute(class_id=1, name=obis("0-0:96.1.1"), index=2)
-MISSING = Attribute(class_id=1, name=obis("0-0:96.1.9"), index=2)
-METHOD = Attribute(class_id=70, name=obis("0-0:96.3.10"), index=1)
-
-
-class Memory:
-    """A device that keeps values and notes what is done to it."""
-
-    def __init__(self, long_octets=5000):
-        self.values = {SMALL: unsigned(7), LONG: octet_string(bytes(long_octets))}
-        self.acted = []
-
-    def get(self, attributes):
-        return tuple(self.values.get(attribute, Access.UNDEFINED) for attribute in attributes)
-
-    def set(self, attribute, value):
-        if attribute not in self.values:
-            raise AccessRefusedError(Access.DENIED)
-        self.values[attribute] = value
-
-    def act(self, method, parameter):
-        if method != METHOD:
-            raise AccessRefusedError(Access.UNDEFINED)
-        self.acted.append(parameter)
-        return unsigned(len(self.acted))
-
-
-def pair(
-    authentication,
-    *,
-    device=None,
-    max_pdu=1024,
-    client_pdu=0xFFFF,
-    client_settings=None,
-    dedicated_key=b"",
-    **profile,
-):
-    device = device or Memory()
-    count, server_count = itertools.count(1), itertools.count(1000)
-    client = ClientConnection(
-        ClientSettings(
-            client_sap=1,
-            server_sap=1,
-            authentication=authentication,
-            password=b"secret",
-            title=CLIENT_TITLE,
-            keys=KEYS,
-            max_pdu=client_pdu,
-            weak_hls=authentication in WEAK,
-            **(client_settings or {}),
-        ),
-        dedicated_key=dedicated_key,
-        counter=lambda: next(count),
-        challenge=bytes(range(100, 116)),
-    )
-    server = ServerConnection(
-        {
-            1: ServerProfile(
-                device=device,
-                authentication=authentication,
-                password=b"secret",
-                title=SERVER_TITLE,
-                keys=KEYS,
-                counter=lambda: next(server_count),
-                challenge=lambda: bytes(range(200, 216)),
-                max_pdu=max_pdu,
-                **profile,
-            )
-        }
-    )
-    return client, server, device
-
-
-def converse(client, server, octets):
-    """Pass octets to and fro until there is an answer; count the trips."""
-    for trip in range(1, 5000):
-        turn = client.receive(server.receive(octets))
-        if turn.answer is not None:
-            return turn.answer, trip
-        octets = turn.send
-        assert octets
-    raise AssertionError("no end")
-
-
-def opened(authentication, **more):
-    client, server, device = pair(authentication, **more)
-    answer, trips = converse(client, server, client.open())
-    assert isinstance(answer, Opened)
-    assert trips == (2 if authentication in PROVEN else 1)
-    return client, server, device
-
-
+opened = partial(connection_kit.opened, max_pdu=1024)
+pair = partial(connection_kit.pair, max_pdu=1024)
 ALL = pytest.mark.parametrize("authentication", list(Authentication))
 
 
@@ -196,7 +104,7 @@ class TestServices:
             client.get(SMALL)
 
     def test_no_frame_exceeds_what_either_side_takes(self, authentication):
-        client, server, _ = opened(authentication, client_pdu=256)
+        client, server, _ = opened(authentication, client={"max_pdu": 256})
         octets = client.get(LONG, SMALL)
         while True:
             answer = server.receive(octets)
@@ -218,7 +126,7 @@ class TestServices:
 @settings(max_examples=60, deadline=None)
 def test_any_length_arrives_whole_whatever_the_pdu_size(length, pdu):
     client, server, device = opened(
-        Authentication.HLS5, device=Memory(length), max_pdu=pdu, client_pdu=pdu
+        Authentication.HLS5, device=Memory(length), max_pdu=pdu, client={"max_pdu": pdu}
     )
     assert converse(client, server, client.get(LONG))[0] == (device.values[LONG],)
 

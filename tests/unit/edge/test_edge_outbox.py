@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from edge.acquire.driver import EventMark
 from edge.acquire.plan import Coverage, Gap
 from edge.outbox import Outbox, OutboxError
 from edge.outbox.batches import Encoded
@@ -203,3 +204,22 @@ def test_it_is_durable_before_it_returns(tmp_path: Path) -> None:
         assert db.execute("PRAGMA journal_mode").fetchone() == ("wal",)
         assert db.execute("PRAGMA synchronous").fetchone() == (2,), "2 is FULL"
     assert (tmp_path / "outbox.sqlite").stat().st_mode & 0o077 == 0
+
+
+def test_the_mark_of_a_log_is_stored_with_its_batch_or_not_at_all(tmp_path: Path) -> None:
+    mark = EventMark(device_at=NOON, read_at=NOON + timedelta(seconds=7), alarms=(8192, 0, 1))
+    outbox = opened(tmp_path)
+
+    def broken(boot: int, seq: int) -> Encoded:
+        raise KeyError(seq)
+
+    with pytest.raises(KeyError):
+        outbox.batches.append(broken, {}, {METER: mark})
+    assert outbox.event_marks.of(METER) is None
+    outbox.batches.append(build, {}, {METER: mark})
+    outbox.close()
+    again = opened(tmp_path)
+    assert again.event_marks.of(METER) == mark
+    later = EventMark(device_at=NOON, read_at=NOON + timedelta(hours=1))
+    again.batches.append(build, {}, {METER: later})
+    assert again.event_marks.of(METER) == later

@@ -150,3 +150,21 @@ def test_whatever_the_meter_has_is_read_once_and_the_rest_is_known_as_missing(
         }
         assert set(stored) == whole & present
         assert missing == whole - present
+
+
+def test_logs_come_after_the_newest_and_before_what_is_missing() -> None:
+    coverage = Coverage(mark=at(10), gaps=(Gap(start=at(0), end=at(8)),))
+    plan, kinds = agenda(events_at=100.0), []
+    for _ in range(4):
+        step = next_step(plan, coverage, CADENCE, now=at(12), monotonic=100.0)
+        kinds.append(step.kind)
+        plan = visited(plan, step, CADENCE, monotonic=100.0)
+    assert kinds == [StepKind.LIVE, StepKind.PROFILE, StepKind.EVENTS, StepKind.BACKFILL]
+    assert plan.events_at == 100.0 + CADENCE.events
+
+
+def test_a_meter_without_a_profile_has_its_logs_read_too() -> None:
+    plan = Agenda(interval_seconds=0, live_at=130.0, profile_at=0, backfill_at=0, events_at=120.0)
+    calm = Coverage(mark=at(12))
+    assert next_step(plan, calm, CADENCE, now=at(12), monotonic=110.0).wait == pytest.approx(10.0)
+    assert next_step(plan, calm, CADENCE, now=at(12), monotonic=120.0).kind is StepKind.EVENTS

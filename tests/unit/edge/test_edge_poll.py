@@ -6,13 +6,14 @@ from itertools import pairwise
 
 import pytest
 
+from edge.acquire.driver import EventMark, EventsRead
 from edge.acquire.piece import Piece
 from edge.acquire.plan import Cadence, Coverage
 from edge.acquire.poll import MeterPlan, MeterPoller
 from edge.acquire.port import MeterPort
 from edge.supervise import THRESHOLD
 from protocols.errors import PeerError
-from protocols.events import EventCode
+from protocols.events import EndDeviceEvent, EventCode
 from protocols.reading import Channel
 from tests.unit.edge.edge_kit import CLOSED, METER, NOON, OPEN, HandClock, ScriptedMeter
 
@@ -33,6 +34,33 @@ class Box:
 
     def events(self) -> list[EventCode]:
         return [event.code for piece in self.pieces for event in piece.events]
+
+
+class LoggedMeter(ScriptedMeter):
+    """A scripted meter that also keeps logs; each call of `read_events` takes the next answer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.answers: list[EventsRead] = []
+        self.asked_since: list[EventMark | None] = []
+
+    async def read_events(self, before: EventMark | None) -> EventsRead:
+        self.asked_since.append(before)
+        return self.answers.pop(0)
+
+
+def mark(minutes: float, *alarms: int) -> EventMark:
+    at = NOON + timedelta(minutes=minutes)
+    return EventMark(device_at=at, read_at=at, alarms=alarms)
+
+
+def cover_opened(count: int) -> tuple[EndDeviceEvent, ...]:
+    return tuple(
+        EndDeviceEvent(
+            meter=METER, code=EventCode.METER_COVER_OPENED, at=NOON, origin=f"idis/99.98.1/44#{n}"
+        )
+        for n in range(count)
+    )
 
 
 class Bench:
@@ -221,3 +249,36 @@ def test_a_watched_meter_is_visited_twice_as_often() -> None:
 
 def test_readings_are_of_the_polled_meter() -> None:
     assert MeterPort(ScriptedMeter()).meter == METER
+
+
+def test_logs_are_read_in_turn_and_the_mark_comes_behind_the_last_of_their_events() -> None:
+    meter = LoggedMeter()
+    bench = Bench(meter, coverage=Coverage(mark=NOON))
+    meter.answers = [EventsRead(events=cover_opened(1200), mark=mark(1, 0))]
+    bench.hand.passes(61)
+    asyncio.run(_visit_logs(bench))
+    told = [piece for piece in bench.box.pieces if piece.events or piece.event_mark]
+    assert [len(piece.events) for piece in told] == [500, 500, 200, 0]
+    assert [piece.event_mark for piece in told] == [None, None, None, mark(1, 0)]
+
+
+def test_a_mark_is_stored_when_something_is_new_and_used_when_nothing_is() -> None:
+    meter = LoggedMeter()
+    bench = Bench(meter, coverage=Coverage(mark=NOON))
+    meter.answers = [
+        EventsRead(events=(), mark=mark(1, 0)), EventsRead(events=(), mark=mark(2, 0)),
+        EventsRead(events=(), mark=mark(3, 4)),
+    ]  # fmt: skip
+    for _ in range(3):
+        bench.hand.passes(61)
+        asyncio.run(_visit_logs(bench))
+    stored = [piece.event_mark for piece in bench.box.pieces if piece.event_mark]
+    assert stored == [mark(1, 0), mark(3, 4)]
+    assert meter.asked_since == [None, mark(1, 0), mark(2, 0)]
+
+
+async def _visit_logs(bench: Bench) -> None:
+    """Turn the poller until it has read the logs once more."""
+    asked = len(bench.meter.asked_since)
+    while len(bench.meter.asked_since) == asked:
+        await bench.poller._turn()

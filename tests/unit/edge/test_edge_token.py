@@ -105,6 +105,24 @@ def test_a_token_without_a_good_answer_is_never_sent_again(
     told(agent, story)
 
 
+@pytest.mark.parametrize(("code", "sent_again"), [("dlms.token_refused", 1), ("link.timeout", 0)])
+def test_only_a_token_that_is_surely_not_in_the_meter_may_come_with_another_command(
+    agent: Agent, code: str, sent_again: int
+) -> None:
+    async def story() -> None:
+        agent.meter.answers.append(PeerError(code, "no"))  # type: ignore[attr-defined]
+        first, second, third = token(), token(), token()
+        await sent(agent, first)
+        await sent(agent, second)
+        assert len(agent.meter.taken) == 1 + sent_again  # type: ignore[attr-defined]
+        await sent(agent, third)
+        assert len(agent.meter.taken) == 1 + sent_again  # type: ignore[attr-defined]
+        last = agent.acks(third)[-1]
+        assert (last.stage, last.reason) == (Stage.REFUSED, Reason.TOKEN_REPEATED)
+
+    told(agent, story)
+
+
 def test_a_token_interrupted_by_a_crash_is_doubtful_and_not_sent_again(agent: Agent) -> None:
     async def story() -> None:
         order = token()

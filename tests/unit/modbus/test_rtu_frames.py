@@ -1,11 +1,13 @@
 """RTU framing: published frames, and the answer found among whatever surrounds it."""
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from protocols.modbus.pdu import exception_answer, read_answer
+from protocols.modbus.pdu import exception_answer, read_answer, read_request
 from protocols.modbus.plan import ReadRequest
 from protocols.modbus.rtu import RequestReader, RtuRead, crc16, framed
+from protocols.modbus.scaling import WordOrder, WordType, decode
 
 UNIT = st.integers(1, 247)
 WORD = st.integers(0, 0xFFFF)
@@ -48,6 +50,52 @@ def test_the_published_crc_and_frames():
     found = read.search().feed(bytes.fromhex("01 04 04 43 66 33 34 1B 38"))
     assert found is not None
     assert found.words == (0x4366, 0x3334)
+
+
+# what is asked -> what is answered, and the values that the source gives
+PUBLISHED = {
+    # Eastron SDM630 protocol document: voltage of phase 1 is 230.2 V
+    "sdm630": ("01 04 00 00 00 02 71 CB", "01 04 04 43 66 33 34 1B 38", [23020]),
+    # Eastron SDM320Y manual: width of a pulse is 100 ms
+    "sdm320y": ("01 03 00 0C 00 02 04 08", "01 03 04 42 C8 00 00 6F B5", [10000]),
+    # KBR multicomp F144 manual: 235.35 V, 110.20 A, 50.012 Hz
+    "multicomp": (
+        "01 04 00 01 00 06 21 C8", "01 04 0C 43 6B 5A B4 42 DC 67 20 42 48 0C 63 AF 7C",
+        [23535, 11020, 5001],
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.req("A6")
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_a_published_exchange_tells_its_published_values(name):
+    asked, answered, hundredths = PUBLISHED[name]
+    octets = bytes.fromhex(asked)
+    assert crc16(octets) == 0
+    fc, address, count = octets[1], *(int.from_bytes(octets[at : at + 2], "big") for at in (2, 4))
+    read = RtuRead(unit=1, request=ReadRequest(fc=fc, address=address, count=count))
+    assert read.octets == octets
+    found = read.search().feed(bytes.fromhex(answered))
+    pairs = [found.words[at : at + 2] for at in range(0, count, 2)]
+    values = [decode(WordType.F32, pair, WordOrder.BIG, resolution=-2) for pair in pairs]
+    assert values == hundredths
+
+
+def test_a_published_exchange_of_one_register():
+    # Applent AT381x manual: automatic saving is 1
+    read = RtuRead(unit=1, request=ReadRequest(fc=3, address=0x300C, count=1))
+    assert read.octets == bytes.fromhex("01 03 30 0C 00 01 4B 09")
+    assert read.search().feed(bytes.fromhex("01 03 02 00 01 79 84")).words == (1,)
+
+
+def test_the_example_of_the_application_protocol():
+    """*Source*: MODBUS Application Protocol V1.1b3, 6.3, registers 108 to 110."""
+    asked = read_request(bytes.fromhex("03 00 6B 00 03"))
+    assert asked == ReadRequest(fc=3, address=107, count=3)
+    assert read_answer(3, (0x022B, 0, 0x64)) == bytes.fromhex("03 06 02 2B 00 00 00 64")
+    asked = read_request(bytes.fromhex("04 00 08 00 01"))
+    assert asked == ReadRequest(fc=4, address=8, count=1)
+    assert read_answer(4, (0x000A,)) == bytes.fromhex("04 02 00 0A")
 
 
 @given(st.data(), reads(), st.lists(st.integers(0, 2**16), max_size=6))

@@ -22,13 +22,16 @@ class MemoryLedger:
     """A ledger that keeps what is asked of it in lists."""
 
     def __init__(self):
-        self.moves, self.settings = [], {}
+        self.moves, self.settings, self.logs = [], {}, []
 
     def relay(self, meter, at_ms, *, output, control_state, cause):
         self.moves.append((at_ms, output, control_state, cause))
 
     def setting(self, meter, at_ms, name, value):
         self.settings[name] = value
+
+    def logged(self, meter, at_ms, device_ms, log, code):
+        self.logs.append((log, code, device_ms))
 
     def clock_set(self, meter, at_ms, device_ms):
         pass

@@ -29,6 +29,7 @@ class Notes:
 
     def __init__(self):
         self.moves, self.sets, self.values, self.faults, self.closed = [], [], [], [], []
+        self.logs, self.numbers = [], {}
 
     def relay(self, meter, at_ms, *, output, control_state, cause):
         self.moves.append((meter, at_ms, output, control_state, cause))
@@ -38,6 +39,12 @@ class Notes:
 
     def fault(self, meter, at_ms, name, *, on):
         self.faults.append((meter, name, on))
+
+    def logged(self, meter, at_ms, device_ms, log, code):
+        self.logs.append((log, code, device_ms))
+
+    def setting(self, meter, at_ms, name, value):
+        self.numbers[name] = value
 
     def served(self, meter, at_ms, channel, raw, scaler):
         self.values.append((meter, at_ms, channel, raw, scaler))

@@ -122,6 +122,25 @@ def test_frame_counters_are_never_given_twice(path):
     assert given[25] == 1
 
 
+def test_only_what_must_outlive_a_power_cut_waits_for_the_disk(path):
+    fleet = make_fleet(seed=1, customers=12, origin=ORIGIN)
+    ledger, meter = TruthLedger(path, fleet), fleet.meters[0].meter
+    told = []
+    ledger._connection.set_trace_callback(told.append)
+    ledger.reserve_counters(meter, 10)
+    ledger.served(meter, 1, Channel.IMPORT_WH, 7, 0)
+    ledger.served(meter, 2, Channel.IMPORT_WH, 8, 0)
+    ledger.reserve_counters(meter, 10)
+    ledger.close()
+    commits = ("PRAGMA", "COMMIT", "INSERT INTO served")
+    steps = [line for line in told if line.startswith(commits)]
+    assert [step.split(" VALUES")[0] for step in steps] == [
+        "PRAGMA synchronous=FULL", "COMMIT",
+        "PRAGMA synchronous=NORMAL", "INSERT INTO served", "INSERT INTO served",
+        "PRAGMA synchronous=FULL", "COMMIT",
+    ]  # fmt: skip
+
+
 def test_a_truth_file_of_another_fleet_is_refused(path):
     TruthLedger(path, FLEET).close()
     other = make_fleet(seed=8, customers=80, origin=ORIGIN)

@@ -4,8 +4,9 @@ import hashlib
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from cloud.signer import rules, store
 from cloud.signer.model import Cause, Part
+from cloud.signer.rules import switches as rules
+from cloud.signer.store import switches as store
 from cloud.store import audit
 from cloud.store.clock import Clock
 from cloud.store.db import Database

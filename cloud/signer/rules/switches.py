@@ -1,6 +1,8 @@
 """The signer's own judgement; it trusts no one who wrote the rows it reads."""
 
+from collections.abc import Mapping
 from datetime import datetime, timedelta
+from typing import Any
 
 import cbor2
 
@@ -15,10 +17,13 @@ def refuse_signature(
     """
     Return the first reason not to sign, or None.
 
-    A reconnect is only checked for being what was ordered: in doubt power comes back. `longest`
-    is how far ahead a command may expire, in business time.
+    A reconnect or keep-power is only checked for being what was ordered: in doubt power comes
+    back. A token must be the one that was taken for that meter; that a meter may trip again takes
+    two people. `longest` is how far ahead a command may expire, in business time.
     """
     shape = _refuse_shape(order, now=now, longest=longest)
+    if shape is None and order.verb == Verb.END_KEEP_POWER:
+        return _refuse_end_of_keeping(order)
     if shape is not None or order.verb != Verb.DISCONNECT:
         return shape
     if order.protected:
@@ -59,8 +64,23 @@ def _refuse_shape(order: Order, *, now: datetime, longest: timedelta) -> Cause |
         return Cause.NO_NONCE if wrong else None
     same = (message.verb.value, message.epoch, message.expires) == (
         order.verb, order.epoch, _whole_ms(order.expires),
-    )  # fmt: skip
+    ) and _args_fit(order, message.args)  # fmt: skip
     return None if same and order.part is Part.COMMAND else Cause.DIFFERS
+
+
+def _args_fit(order: Order, args: Mapping[str, Any]) -> bool:
+    if order.verb == Verb.DELIVER_TOKEN:
+        return order.token is not None and args == {
+            "kind": order.token[0], "opaque": order.token[1],
+        }  # fmt: skip
+    return not args or (order.verb == Verb.RECONNECT and args == {"lift_only": True})
+
+
+def _refuse_end_of_keeping(order: Order) -> Cause | None:
+    if order.protected:
+        return Cause.PROTECTED
+    people = {name.casefold() for name in order.released_by or () if name.startswith("user:")}
+    return None if len(people) == 2 else Cause.NOT_APPROVED
 
 
 def parse(body: bytes) -> Command | Go | None:

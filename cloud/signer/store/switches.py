@@ -10,7 +10,7 @@ from cloud.store.db import Connection
 from cloud.store.sql import Queries
 from protocols.identity import CommandId, ConcentratorId, MeterId, UsagePointId
 
-_SQL = Queries(Path(__file__).parent / "sql")
+_SQL = Queries(Path(__file__).parent.parent / "sql")
 
 
 def waiting(conn: Connection, part: Part) -> list[Order]:
@@ -75,11 +75,14 @@ def write_refusal(conn: Connection, order: Order, cause: Cause, *, now: datetime
 
 def _order(part: Part, row: Sequence[Any]) -> Order:
     (id_, usage_point, meter, concentrator, verb, epoch, body, nonce, expires, is_open, state,
-     requested_by, approvers, protected, supply_epoch, halted, signed_before) = row  # fmt: skip
+     requested_by, approvers, protected, supply_epoch, halted, signed_before, token_kind,
+     token_opaque, release_asked, release_approved) = row  # fmt: skip
     return Order(
         part=part, id=CommandId(id_), usage_point=UsagePointId(usage_point), meter=MeterId(meter),
         concentrator=ConcentratorId(concentrator), verb=verb, epoch=epoch, body=bytes(body),
         nonce=bytes(nonce or b""), expires=expires, open=is_open, request_state=state,
         requested_by=requested_by, approvers=tuple(approvers), protected=protected,
         supply_epoch=supply_epoch, halted=halted, signed_before=signed_before,
+        token=(token_kind, bytes(token_opaque)) if token_kind else None,
+        released_by=(release_asked, release_approved) if release_approved else None,
     )  # fmt: skip

@@ -1,0 +1,1 @@
+"""What the signer reads of others' rows, its own memory, and the columns it may write."""

@@ -1,0 +1,1 @@
+"""Care of agents and meters from afar: rollouts of settings, firmware and keys."""
