@@ -11,8 +11,7 @@ A double has 53 bits and every quotient here is below 2**50, so the guess is wro
 and the exact remainder puts it right.
 """
 
-from importlib import import_module
-from importlib.util import find_spec
+import contextlib
 from typing import Any
 
 import numpy as np
@@ -23,7 +22,9 @@ from billing.rating.rules import lines as plain
 from billing.rating.rules.lines import Sheet
 from billing.tariffs.model import Width
 
-numba: Any = import_module("numba") if find_spec("numba") else None
+numba: Any = None
+with contextlib.suppress(ImportError):
+    import numba
 
 SMALLEST = 8_192
 """Accounts in a chunk below which the plain twin is as good."""
