@@ -36,8 +36,8 @@ from tests.chaos.kill_kit import NAME, RESEND_SECONDS, TRANSPORT, Ledger
 from tests.unit.edge.edge_kit import KEY
 
 BLOB = sealed_image(bytes(range(256)) * 24)
-_LASTS = 120
-"""Wall seconds that an order has: agents live for a few at a time."""
+_LASTS = 600
+"""Wall seconds that an order has: agents live for a few at a time, on a busy machine even fewer."""
 
 
 class UpkeepBoard:
