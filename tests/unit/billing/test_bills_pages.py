@@ -71,6 +71,17 @@ def test_a_page_holds_every_glyph_of_every_word_it_says(language: str, kind: Bil
     assert "UP-000001" in text
 
 
+@pytest.mark.parametrize("language", ["fa", "zh", "uz", "ru", "en"])
+def test_the_number_of_a_bill_is_drawn_in_one_run_from_left_to_right(language: str) -> None:
+    bill, versions = sample()
+    content = content_of(bill, versions, language=language, customer=NAMES[language], replaces="")
+    runs: list[str] = []
+    page = PdfReader(io.BytesIO(pdf_of(content))).pages[0]
+    page.extract_text(visitor_text=lambda text, *_: runs.append(text.strip()))
+    # where the line runs from right to left, its parts once stood in the order of the line
+    assert any(bill.number in run for run in runs), runs
+
+
 def missing_glyphs(reader: PdfReader) -> int:
     """Return how often a page shows glyph 0, the box that stands for what a font lacks."""
     fonts = {
