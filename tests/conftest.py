@@ -19,6 +19,7 @@ from protocols.mqtt.broker import BrokerAddress
 
 _TEMPLATE = "migrated"
 _WORKING = Path(__file__).parents[1] / "docs" / "requirements.toml"
+_SHOWS = "shows"
 _shown: set[str] = set()
 """Requirement ids of tests that passed in this run, or were skipped for want of a program."""
 
@@ -27,13 +28,20 @@ _shown: set[str] = set()
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Note the requirements that a passed test shows; a skipped one shows none where CI is set."""
+    """Tell which requirements a passed test shows; a skipped one shows none where CI is set."""
     report = yield
     excused = report.skipped and not os.environ.get("CI")
     if (report.when == "call" and report.passed) or excused:
-        for marker in item.iter_markers("req"):
-            _shown.update(str(id_) for id_ in marker.args)
+        shown = [str(id_) for marker in item.iter_markers("req") for id_ in marker.args]
+        report.user_properties.append((_SHOWS, " ".join(shown)))
     return report
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Note them where the run ends, which may be another process than where the test ran."""
+    for name, value in report.user_properties:
+        if name == _SHOWS:
+            _shown.update(str(value).split())
 
 
 def _unshown(config: pytest.Config) -> list[str]:
@@ -42,6 +50,8 @@ def _unshown(config: pytest.Config) -> list[str]:
     full = [str(path) for path in config.args] == [str(path) for path in config.getini("testpaths")]
     if chosen or not full or config.option.lf or not _WORKING.exists():
         return []
+    if hasattr(config, "workerinput"):
+        return []  # a worker sees its own tests only; whoever hears of all judges
     domains = tomllib.loads(_WORKING.read_text(encoding="utf-8")).values()
     rows = {id_: row for domain in domains for id_, row in domain.items() if id_ != "title"}
     return [id_ for id_, row in rows.items() if row[1] == "working" and id_ not in _shown]
