@@ -1,8 +1,8 @@
 """Freezing: what is known of agreements at this moment, asked in few questions for many of them."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from datetime import date, datetime, time, timedelta
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
 
 from billing.bills import store
 from billing.bills.model import Agreement, Bill, Item, Refusal, Run
@@ -31,6 +31,8 @@ class _Span:
     end: date
     history: list[Bill]
     versions: list[Version]
+    days: tuple[date, ...]
+    """Days whose registers count: both ends, version changes, ladder starts."""
 
 
 def freeze(
@@ -57,11 +59,9 @@ def freeze(
         each = span.agreement
         try:
             taken = _drawn(conn, run, span, drawn)
-            facts = _facts(conn, run, span, registers, taken)
             daily = class_daily.get(span.versions[-1][0])
-            found[each.agreement] = rules.item_of(
-                run.id, replace(facts, class_daily_wh=daily), run.gate, estimated=estimated
-            )
+            facts = _facts(conn, run, span, registers, taken, class_daily_wh=daily)
+            found[each.agreement] = rules.item_of(run.id, facts, run.gate, estimated=estimated)
         except ParkedError as error:
             found[each.agreement] = rules.parked_item(
                 run.id, each, span.start, run.period_end, error
@@ -110,8 +110,9 @@ def _span(
     if any(tariff.zone != run.zone.key for _, tariff in versions):
         raise ParkedError(Refusal.NO_TARIFF, f"{agreement.tariff_code} is of another time zone")
     return _Span(
-        agreement=agreement, start=start, end=run.period_end, history=bills, versions=versions
-    )
+        agreement=agreement, start=start, end=run.period_end, history=bills, versions=versions,
+        days=_days_of(versions, start, run.period_end),
+    )  # fmt: skip
 
 
 _Registers = dict[tuple[str, date], UsageRegister]
@@ -119,16 +120,11 @@ _Registers = dict[tuple[str, date], UsageRegister]
 
 def _registers(conn: Connection, run: Run, spans: Sequence[_Span]) -> _Registers:
     """Return the registers that count for the days asked: read then, or not long before."""
-    asked: list[tuple[str, date]] = []
-    for span in spans:
-        days = {span.start, span.end}
-        days |= {tariff.valid_from for _, tariff in span.versions[1:]}
-        for reset in rules.resets_of(span.versions):
-            days.add(ladder_start(span.versions[0][1], reset, span.start))
-        asked += [(span.agreement.usage_point, day) for day in sorted(days)]
+    asked = [(span.agreement.usage_point, day) for span in spans for day in span.days]
     if not asked:
         return {}
-    at = [_midnight(run, day) for _, day in asked]
+    midnights = {day: _midnight(run, day).astimezone(UTC) for day in {day for _, day in asked}}
+    at = [midnights[day] for _, day in asked]
     rows = usage.registers_at_each(conn, [UsagePointId(point) for point, _ in asked], at)
     oldest = timedelta(hours=run.gate.register_age_hours)
     return {
@@ -140,12 +136,12 @@ def _registers(conn: Connection, run: Run, spans: Sequence[_Span]) -> _Registers
 
 def _facts(
     conn: Connection, run: Run, span: _Span, registers: _Registers,
-    taken: tuple[int, int, int] | None,
+    taken: tuple[int, int, int] | None, *, class_daily_wh: int | None,
 ) -> Facts:  # fmt: skip
     agreement = span.agreement
     own = {
         day: row.cumulative_wh
-        for day in {span.start, span.end, *_days_of(span)}
+        for day in span.days
         if (row := registers.get((agreement.usage_point, day))) is not None
     }
     joined = local_date(agreement.started_at, run.zone)
@@ -157,16 +153,14 @@ def _facts(
         history=span.history, registers=own,
         end_quality="actual" if taken else _quality(end),
         metered=_metered(conn, run, span) if rules.needs_intervals(span.versions) else None,
-        drawn=taken, class_daily_wh=None,
+        drawn=taken, class_daily_wh=class_daily_wh,
     )  # fmt: skip
 
 
-def _days_of(span: _Span) -> set[date]:
-    days = {tariff.valid_from for _, tariff in span.versions[1:]}
-    return days | {
-        ladder_start(span.versions[0][1], reset, span.start)
-        for reset in rules.resets_of(span.versions)
-    }
+def _days_of(versions: Sequence[Version], start: date, end: date) -> tuple[date, ...]:
+    days = {start, end, *(tariff.valid_from for _, tariff in versions[1:])}
+    days |= {ladder_start(versions[0][1], reset, start) for reset in rules.resets_of(versions)}
+    return tuple(sorted(days))
 
 
 def _quality(register: UsageRegister | None) -> str:
