@@ -25,14 +25,25 @@ _HOUR = 3600
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class _Terms:
+    """What the versions of a span ask of whoever meters it: the same for all spans like it."""
+
+    days: tuple[date, ...]
+    """Days whose registers count: both ends, version changes, ladder starts."""
+    intervals: bool
+
+
+_Seen = dict[tuple[date, date, tuple[str, ...]], _Terms]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _Span:
     agreement: Agreement
     start: date
     end: date
     history: list[Bill]
     versions: list[Version]
-    days: tuple[date, ...]
-    """Days whose registers count: both ends, version changes, ladder starts."""
+    terms: "_Terms"
 
 
 def freeze(
@@ -44,11 +55,13 @@ def freeze(
     class_daily = store.class_daily(conn, run.id)
     known = {code: _versions(conn, code) for code in {each.tariff_code for each in agreements}}
     spans: list[_Span] = []
+    seen: _Seen = {}
     found: dict[str, Item] = {}
     for each in agreements:
         bills = history.get(each.agreement, [])
         try:
-            spans.append(_span(conn, run, each, bills, known[each.tariff_code]))
+            span = _span(conn, run, each, bills, known[each.tariff_code], seen=seen)
+            spans.append(span)
         except ParkedError as error:
             found[each.agreement] = rules.parked_item(
                 run.id, each, run.period_start, run.period_end, error
@@ -92,8 +105,9 @@ def _start(run: Run, agreement: Agreement, bills: Sequence[Bill]) -> date:
 
 
 def _span(
-    conn: Connection, run: Run, agreement: Agreement, bills: list[Bill], known: list[Version]
-) -> _Span:
+    conn: Connection, run: Run, agreement: Agreement, bills: list[Bill], known: list[Version], *,
+    seen: _Seen,
+) -> _Span:  # fmt: skip
     start = _start(run, agreement, bills)
     if start >= run.period_end:
         raise ParkedError(Refusal.NO_REGISTER, f"the agreement begins on {start}")
@@ -111,7 +125,7 @@ def _span(
         raise ParkedError(Refusal.NO_TARIFF, f"{agreement.tariff_code} is of another time zone")
     return _Span(
         agreement=agreement, start=start, end=run.period_end, history=bills, versions=versions,
-        days=_days_of(versions, start, run.period_end),
+        terms=_terms(versions, start, run.period_end, seen),
     )  # fmt: skip
 
 
@@ -120,7 +134,7 @@ _Registers = dict[tuple[str, date], UsageRegister]
 
 def _registers(conn: Connection, run: Run, spans: Sequence[_Span]) -> _Registers:
     """Return the registers that count for the days asked: read then, or not long before."""
-    asked = [(span.agreement.usage_point, day) for span in spans for day in span.days]
+    asked = [(span.agreement.usage_point, day) for span in spans for day in span.terms.days]
     if not asked:
         return {}
     midnights = {day: _midnight(run, day).astimezone(UTC) for day in {day for _, day in asked}}
@@ -141,7 +155,7 @@ def _facts(
     agreement = span.agreement
     own = {
         day: row.cumulative_wh
-        for day in span.days
+        for day in span.terms.days
         if (row := registers.get((agreement.usage_point, day))) is not None
     }
     joined = local_date(agreement.started_at, run.zone)
@@ -152,15 +166,18 @@ def _facts(
         agreement=agreement, versions=span.versions, start=span.start, end=span.end,
         history=span.history, registers=own,
         end_quality="actual" if taken else _quality(end),
-        metered=_metered(conn, run, span) if rules.needs_intervals(span.versions) else None,
+        metered=_metered(conn, run, span) if span.terms.intervals else None,
         drawn=taken, class_daily_wh=class_daily_wh,
     )  # fmt: skip
 
 
-def _days_of(versions: Sequence[Version], start: date, end: date) -> tuple[date, ...]:
-    days = {start, end, *(tariff.valid_from for _, tariff in versions[1:])}
-    days |= {ladder_start(versions[0][1], reset, start) for reset in rules.resets_of(versions)}
-    return tuple(sorted(days))
+def _terms(versions: Sequence[Version], start: date, end: date, seen: _Seen) -> _Terms:
+    key = (start, end, tuple([digest for digest, _ in versions]))
+    if key not in seen:
+        days = {start, end, *(tariff.valid_from for _, tariff in versions[1:])}
+        days |= {ladder_start(versions[0][1], reset, start) for reset in rules.resets_of(versions)}
+        seen[key] = _Terms(days=tuple(sorted(days)), intervals=rules.needs_intervals(versions))
+    return seen[key]
 
 
 def _quality(register: UsageRegister | None) -> str:
