@@ -1,6 +1,6 @@
 """Facts of billing: a run and its stages, an item on its way, a bill that never changes."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
 from enum import StrEnum
@@ -182,7 +182,7 @@ class Agreement:
     currency: str
     tariff_code: str
     pinned_hash: str | None
-    attributes: dict[str, str]
+    attributes: Mapping[str, str]
     started_at: datetime
     opening_register_wh: int | None
     opening_year_wh: int

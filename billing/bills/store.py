@@ -1,9 +1,12 @@
 """SQL of runs, items, bills, cancellations and documents."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import date, datetime
+from functools import lru_cache
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -416,9 +419,15 @@ def _run(row: Sequence[Any]) -> Run:
 def _agreement(row: Sequence[Any]) -> Agreement:
     return Agreement(
         agreement=row[0], account=row[1], usage_point=row[2], currency=row[3], tariff_code=row[4],
-        pinned_hash=row[5], attributes=row[6], started_at=row[7], opening_register_wh=row[8],
-        opening_year_wh=row[9],
+        pinned_hash=row[5], attributes=_attributes(row[6]), started_at=row[7],
+        opening_register_wh=row[8], opening_year_wh=row[9],
     )  # fmt: skip
+
+
+@lru_cache(maxsize=4096)
+def _attributes(text: str) -> Mapping[str, str]:
+    """Return attributes read once for all agreements that state the same."""
+    return MappingProxyType(json.loads(text))
 
 
 def _item(row: Sequence[Any]) -> Item:

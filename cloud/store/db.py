@@ -9,6 +9,8 @@ from psycopg.conninfo import make_conninfo
 from psycopg.rows import TupleRow
 from psycopg_pool import ConnectionPool
 
+from cloud.store import arrays
+
 Connection = psycopg.Connection[TupleRow]
 """A connection inside an open transaction, as stores take it."""
 
@@ -27,6 +29,7 @@ class Database:
         """Open lazily as database role `user`; `application` shows in pg_stat_activity."""
 
         def configure(connection: psycopg.Connection[Any]) -> None:
+            arrays.register(connection)
             with connection.cursor() as cursor:
                 cursor.execute("SET TIME ZONE 'UTC'")
                 cursor.execute("SET lock_timeout = '10s'")

@@ -2,11 +2,13 @@
 
 from collections import defaultdict
 from collections.abc import Sequence
+from functools import lru_cache
 
 from billing.bills.model import Line, NewBill
 from billing.ledger.model import AccountKind, Draft, Leg, Side
 
 
+@lru_cache(maxsize=1024)
 def account_of(ledger_code: str) -> tuple[str, AccountKind]:
     """Return the chart's code and kind of a tariff line's ledger code."""
     family, _, rest = ledger_code.partition("_")

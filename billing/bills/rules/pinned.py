@@ -8,7 +8,7 @@ kernel's, cut where versions change by the rules of rating.
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from billing.bills.model import Line, Refusal
@@ -21,6 +21,9 @@ from protocols.errors import RefusedError
 
 Versions = Mapping[str, tuple[Tariff, CompiledTariff]]
 """Tariff versions by digest, as files and as arrays."""
+
+_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode
+_COMPACT = json.JSONEncoder(separators=(",", ":")).encode
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +39,7 @@ class Priced:
 
 def canonical_usage(usage: Mapping[str, Any]) -> str:
     """Return the one spelling of a usage file."""
-    return json.dumps(usage, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return _CANONICAL(usage)
 
 
 def input_hash(usage: str, versions: Sequence[str]) -> bytes:
@@ -92,17 +95,14 @@ def _price_version(
     tariff: CompiledTariff, uses: Sequence[tuple[int, PeriodUse]], parts: dict[int, list[Priced]]
 ) -> None:
     try:
-        charges = kernel.price_uses(tariff, [use for _, use in uses])
-        at_close = any(line.head.at_close for line in tariff.lines)
-        open_uses = [replace(use, closing=False) for _, use in uses] if at_close else []
-        still = kernel.price_uses(tariff, open_uses).total.tolist() if at_close else []
+        charges, while_open = kernel.price_closed_and_open(tariff, [use for _, use in uses])
     except ValueError as error:
         raise RefusedError(
             Refusal.UNMETERED, f"{tariff.code}: {error}", fix="park the account and check its use"
         ) from error
-    columns = charges.lines.T.tolist()
+    columns, totals, still = charges.lines.T.tolist(), charges.total.tolist(), while_open.tolist()
     for place, (number, use) in enumerate(uses):
-        total = int(charges.total[place])
+        total = totals[place]
         energy = sum(use.energy_wh)
         lines = [
             Line(
@@ -120,7 +120,7 @@ def _price_version(
                     energy_wh=energy, amount_micros=rest,
                 )
             )  # fmt: skip
-        closing = total - still[place] if at_close and use.closing else 0
+        closing = total - still[place] if use.closing else 0
         parts.setdefault(number, []).append(
             Priced(lines=tuple(lines), total_micros=total, closing_micros=closing, energy_wh=energy)
         )
@@ -137,18 +137,19 @@ def _joined(parts: Sequence[Priced]) -> Priced:
 
 def lines_as_text(lines: Sequence[Line]) -> str:
     """Return lines as a bill keeps them."""
-    return json.dumps(
+    return _COMPACT(
         [
             {
                 "tariff": line.tariff, "line": line.line, "ledger_code": line.ledger_code,
                 "energy_wh": line.energy_wh, "amount_micros": line.amount_micros,
             }
             for line in lines
-        ],
-        separators=(",", ":"),
+        ]
     )  # fmt: skip
 
 
 def lines_from_text(text: str) -> tuple[Line, ...]:
     """Return the lines a bill keeps."""
+    if text == "[]":  # an item before its price
+        return ()
     return tuple(Line(**line) for line in json.loads(text))

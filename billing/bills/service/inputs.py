@@ -1,8 +1,8 @@
 """Freezing: what is known of agreements at this moment, asked in few questions for many of them."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from datetime import date, datetime, time, timedelta
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
 
 from billing.bills import store
 from billing.bills.model import Agreement, Bill, Item, Refusal, Run
@@ -25,12 +25,25 @@ _HOUR = 3600
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class _Terms:
+    """What the versions of a span ask of whoever meters it: the same for all spans like it."""
+
+    days: tuple[date, ...]
+    """Days whose registers count: both ends, version changes, ladder starts."""
+    intervals: bool
+
+
+_Seen = dict[tuple[date, date, tuple[str, ...]], _Terms]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _Span:
     agreement: Agreement
     start: date
     end: date
     history: list[Bill]
     versions: list[Version]
+    terms: "_Terms"
 
 
 def freeze(
@@ -42,11 +55,13 @@ def freeze(
     class_daily = store.class_daily(conn, run.id)
     known = {code: _versions(conn, code) for code in {each.tariff_code for each in agreements}}
     spans: list[_Span] = []
+    seen: _Seen = {}
     found: dict[str, Item] = {}
     for each in agreements:
         bills = history.get(each.agreement, [])
         try:
-            spans.append(_span(conn, run, each, bills, known[each.tariff_code]))
+            span = _span(conn, run, each, bills, known[each.tariff_code], seen=seen)
+            spans.append(span)
         except ParkedError as error:
             found[each.agreement] = rules.parked_item(
                 run.id, each, run.period_start, run.period_end, error
@@ -57,11 +72,9 @@ def freeze(
         each = span.agreement
         try:
             taken = _drawn(conn, run, span, drawn)
-            facts = _facts(conn, run, span, registers, taken)
             daily = class_daily.get(span.versions[-1][0])
-            found[each.agreement] = rules.item_of(
-                run.id, replace(facts, class_daily_wh=daily), run.gate, estimated=estimated
-            )
+            facts = _facts(conn, run, span, registers, taken, class_daily_wh=daily)
+            found[each.agreement] = rules.item_of(run.id, facts, run.gate, estimated=estimated)
         except ParkedError as error:
             found[each.agreement] = rules.parked_item(
                 run.id, each, span.start, run.period_end, error
@@ -92,8 +105,9 @@ def _start(run: Run, agreement: Agreement, bills: Sequence[Bill]) -> date:
 
 
 def _span(
-    conn: Connection, run: Run, agreement: Agreement, bills: list[Bill], known: list[Version]
-) -> _Span:
+    conn: Connection, run: Run, agreement: Agreement, bills: list[Bill], known: list[Version], *,
+    seen: _Seen,
+) -> _Span:  # fmt: skip
     start = _start(run, agreement, bills)
     if start >= run.period_end:
         raise ParkedError(Refusal.NO_REGISTER, f"the agreement begins on {start}")
@@ -110,8 +124,9 @@ def _span(
     if any(tariff.zone != run.zone.key for _, tariff in versions):
         raise ParkedError(Refusal.NO_TARIFF, f"{agreement.tariff_code} is of another time zone")
     return _Span(
-        agreement=agreement, start=start, end=run.period_end, history=bills, versions=versions
-    )
+        agreement=agreement, start=start, end=run.period_end, history=bills, versions=versions,
+        terms=_terms(versions, start, run.period_end, seen),
+    )  # fmt: skip
 
 
 _Registers = dict[tuple[str, date], UsageRegister]
@@ -119,16 +134,11 @@ _Registers = dict[tuple[str, date], UsageRegister]
 
 def _registers(conn: Connection, run: Run, spans: Sequence[_Span]) -> _Registers:
     """Return the registers that count for the days asked: read then, or not long before."""
-    asked: list[tuple[str, date]] = []
-    for span in spans:
-        days = {span.start, span.end}
-        days |= {tariff.valid_from for _, tariff in span.versions[1:]}
-        for reset in rules.resets_of(span.versions):
-            days.add(ladder_start(span.versions[0][1], reset, span.start))
-        asked += [(span.agreement.usage_point, day) for day in sorted(days)]
+    asked = [(span.agreement.usage_point, day) for span in spans for day in span.terms.days]
     if not asked:
         return {}
-    at = [_midnight(run, day) for _, day in asked]
+    midnights = {day: _midnight(run, day).astimezone(UTC) for day in {day for _, day in asked}}
+    at = [midnights[day] for _, day in asked]
     rows = usage.registers_at_each(conn, [UsagePointId(point) for point, _ in asked], at)
     oldest = timedelta(hours=run.gate.register_age_hours)
     return {
@@ -140,12 +150,12 @@ def _registers(conn: Connection, run: Run, spans: Sequence[_Span]) -> _Registers
 
 def _facts(
     conn: Connection, run: Run, span: _Span, registers: _Registers,
-    taken: tuple[int, int, int] | None,
+    taken: tuple[int, int, int] | None, *, class_daily_wh: int | None,
 ) -> Facts:  # fmt: skip
     agreement = span.agreement
     own = {
         day: row.cumulative_wh
-        for day in {span.start, span.end, *_days_of(span)}
+        for day in span.terms.days
         if (row := registers.get((agreement.usage_point, day))) is not None
     }
     joined = local_date(agreement.started_at, run.zone)
@@ -156,17 +166,18 @@ def _facts(
         agreement=agreement, versions=span.versions, start=span.start, end=span.end,
         history=span.history, registers=own,
         end_quality="actual" if taken else _quality(end),
-        metered=_metered(conn, run, span) if rules.needs_intervals(span.versions) else None,
-        drawn=taken, class_daily_wh=None,
+        metered=_metered(conn, run, span) if span.terms.intervals else None,
+        drawn=taken, class_daily_wh=class_daily_wh,
     )  # fmt: skip
 
 
-def _days_of(span: _Span) -> set[date]:
-    days = {tariff.valid_from for _, tariff in span.versions[1:]}
-    return days | {
-        ladder_start(span.versions[0][1], reset, span.start)
-        for reset in rules.resets_of(span.versions)
-    }
+def _terms(versions: Sequence[Version], start: date, end: date, seen: _Seen) -> _Terms:
+    key = (start, end, tuple([digest for digest, _ in versions]))
+    if key not in seen:
+        days = {start, end, *(tariff.valid_from for _, tariff in versions[1:])}
+        days |= {ladder_start(versions[0][1], reset, start) for reset in rules.resets_of(versions)}
+        seen[key] = _Terms(days=tuple(sorted(days)), intervals=rules.needs_intervals(versions))
+    return seen[key]
 
 
 def _quality(register: UsageRegister | None) -> str:

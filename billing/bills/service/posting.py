@@ -38,7 +38,8 @@ def issue(
     for bill in bills:
         key = (bill.account, bill.period_start, bill.period_end, bill.kind.value)
         highest[key] = highest.get(key, 0) + 1
-        numbered.append(replace(bill, seq=highest[key]))
+        seq = highest[key]
+        numbered.append(bill if bill.seq == seq else replace(bill, seq=seq))
     drafts = [
         legs.draft_of(bill, key=_entry_key(bill), drawn=prepaid)
         for bill, prepaid in zip(numbered, drawn, strict=True)

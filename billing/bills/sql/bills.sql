@@ -119,21 +119,24 @@ GROUP BY l.tariff, l.line, l.ledger_code, b.currency
 ORDER BY l.tariff, l.line;
 
 -- owed_lines
--- Lines of the bills of a run that were owed whole, by ledger code and currency; no locks.
+-- Lines of the bills of a run that were owed whole, by ledger code and currency; no locks. Each
+-- bill asks its item by key: a join planned on counts of before the run reads the run per bill.
 SELECT l.ledger_code, b.currency, sum(l.amount_micros)::numeric
 FROM bills.bill AS b
-JOIN bills.item AS i ON i.run = b.run AND i.agreement = b.agreement
 CROSS JOIN LATERAL jsonb_to_recordset(b.lines::jsonb)
     AS l (ledger_code text, amount_micros bigint)
-WHERE b.run = %(run)s AND i.drawn_micros IS NULL
+WHERE b.run = %(run)s
+  AND (SELECT i.drawn_micros IS NULL FROM bills.item AS i
+       WHERE i.run = b.run AND i.agreement = b.agreement)
 GROUP BY l.ledger_code, b.currency;
 
 -- drawn_totals
--- What the bills of drawn accounts moved, by currency; no locks.
+-- What the bills of drawn accounts moved, by currency; no locks. By key, as `owed_lines`.
 SELECT b.currency, sum(b.posted_micros)::numeric
 FROM bills.bill AS b
-JOIN bills.item AS i ON i.run = b.run AND i.agreement = b.agreement
-WHERE b.run = %(run)s AND i.drawn_micros IS NOT NULL
+WHERE b.run = %(run)s
+  AND (SELECT i.drawn_micros IS NOT NULL FROM bills.item AS i
+       WHERE i.run = b.run AND i.agreement = b.agreement)
 GROUP BY b.currency;
 
 -- ledger_totals

@@ -53,7 +53,7 @@ SET book = excluded.book, set_by = excluded.set_by, set_at = excluded.set_at;
 -- Agreements of the run's book that began before its end, have no standing bill of its period and
 -- no item of this run, in pages by name; no locks.
 SELECT o.agreement, o.account, o.usage_point, o.currency, o.tariff_code, o.pinned_hash,
-       o.attributes, o.started_at, o.opening_register_wh, o.opening_year_wh
+       o.attributes::text, o.started_at, o.opening_register_wh, o.opening_year_wh
 FROM customers.open_agreement AS o
 LEFT JOIN bills.book_account AS k ON k.account = o.account
 WHERE coalesce(k.book, 'main') = %(book)s
@@ -70,7 +70,7 @@ LIMIT %(limit)s::int;
 -- agreements_named
 -- Open agreements by name, in that order; no locks.
 SELECT o.agreement, o.account, o.usage_point, o.currency, o.tariff_code, o.pinned_hash,
-       o.attributes, o.started_at, o.opening_register_wh, o.opening_year_wh
+       o.attributes::text, o.started_at, o.opening_register_wh, o.opening_year_wh
 FROM customers.open_agreement AS o
 WHERE o.agreement = ANY (%(agreements)s::text[])
 ORDER BY o.agreement;

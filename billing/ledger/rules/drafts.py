@@ -7,6 +7,8 @@ from collections import defaultdict
 from billing.ledger.model import Draft, Refusal
 from protocols.errors import RefusedError
 
+_COMPACT = json.JSONEncoder(separators=(",", ":")).encode
+
 
 def check_balanced(draft: Draft) -> None:
     """
@@ -43,4 +45,4 @@ def request_hash(draft: Draft) -> bytes:
         for leg in draft.legs
     ]
     body = [draft.kind, legs, draft.reason, draft.source_ref, draft.reverses]
-    return hashlib.sha256(json.dumps(body, separators=(",", ":")).encode()).digest()
+    return hashlib.sha256(_COMPACT(body).encode()).digest()

@@ -7,6 +7,7 @@ two cumulatives, so that roundings cancel and parts add up to the whole, exactly
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -85,6 +86,22 @@ def price_uses(tariff: CompiledTariff, uses: Sequence[PeriodUse]) -> Charges:
     first = charges_at(tariff, np.array(start, dtype=np.int64))
     last = charges_at(tariff, np.array(end, dtype=np.int64))
     return Charges(lines=last.lines - first.lines, total=last.total - first.total)
+
+
+def price_closed_and_open(
+    tariff: CompiledTariff, uses: Sequence[PeriodUse]
+) -> tuple[Charges, IntArray]:
+    """
+    Return what uses are charged, and their totals were none of them the close of its period.
+
+    Raises: as `price_uses`.
+    """
+    if tariff.basis != "period" or not any(line.head.at_close for line in tariff.lines):
+        charges = price_uses(tariff, uses)
+        return charges, charges.total
+    columns = columns_of(tariff, uses)
+    still = replace(columns, closing=np.zeros(columns.accounts, dtype=np.int64))
+    return price(tariff, columns), price(tariff, still).total
 
 
 def charges_at(tariff: CompiledTariff, year_wh: IntArray) -> Charges:

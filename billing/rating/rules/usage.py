@@ -115,9 +115,10 @@ def _whole(tariff: Tariff, usage: UsageFile) -> PeriodUse:
     days = span.days if span.days is not None else days_between(span.start, span.end)
     months = span.months if span.months is not None else months_between(span.start, span.end)
     ratio = 1 if usage.ratio_applied else usage.ct_ratio * usage.pt_ratio
+    names = tariff.period_names
 
     def rows(found: Mapping[str, int], times: int = ratio) -> ByPeriod:
-        return tuple(found.get(name, 0) * times for name in tariff.period_names)
+        return tuple([found.get(name, 0) * times for name in names])
 
     energy = _added(_energy(tariff, usage, span.start, span.end), rows(usage.loss_kwh, 1))
     reactive = usage.reactive.import_kvarh + usage.reactive.export_kvarh
