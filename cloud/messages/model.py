@@ -154,3 +154,15 @@ class Draft:
     state: MessageState
     cause: str
     segments: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """One of many messages to enqueue; fields as `enqueue` takes them."""
+
+    dedupe_key: str
+    kind: Kind
+    subject: str
+    variables: Mapping[str, Any]
+    phone: str | None = None
+    language: str | None = None

@@ -1,6 +1,7 @@
 """Rows of messages and contacts."""
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -40,15 +41,20 @@ def template(kind: Kind, language: Language) -> str:
 
 def insert(conn: Connection, draft: Draft, *, now: datetime) -> MessageId | None:
     """Insert a message; None when its dedupe key was used before."""
-    values = {
-        "dedupe_key": draft.dedupe_key, "kind": draft.kind.value, "subject": draft.subject,
-        "phone": draft.phone, "language": draft.language.value,
-        "variables": Jsonb({name: _plain(value) for name, value in draft.variables.items()}),
-        "text": draft.text, "channel": draft.channel.value, "state": draft.state.value,
-        "cause": draft.cause, "segments": draft.segments, "now": now,
-    }  # fmt: skip
+    values = {**_values(draft), "variables": Jsonb(_plain(draft.variables)), "now": now}
     row = conn.execute(_SQL["insert_message"], values).fetchone()
     return MessageId(row[0]) if row else None
+
+
+def insert_many(
+    conn: Connection, drafts: Sequence[Draft], *, now: datetime
+) -> dict[str, MessageId]:
+    """Insert messages in their order; return the ids of those inserted by dedupe key."""
+    rows = [_values(draft) for draft in drafts]
+    columns = {f"{name}s": [row[name] for row in rows] for name in rows[0]} if rows else {}
+    columns["variables"] = [json.dumps(_plain(draft.variables)) for draft in drafts]
+    found = conn.execute(_SQL["insert_messages"], {**columns, "now": now})
+    return {key: MessageId(id_) for id_, key in found}
 
 
 def due(conn: Connection, *, wall_now: datetime, limit: int) -> list[Due]:
@@ -109,14 +115,44 @@ def contact(conn: Connection, subject: str) -> Contact | None:
     return _contact(row) if row else None
 
 
+def upsert_contacts(conn: Connection, contacts: Sequence[Contact], *, now: datetime) -> None:
+    """Insert or replace how subjects are reached, each named once."""
+    columns = {
+        "subjects": [each.subject for each in contacts],
+        "phones": [each.phone for each in contacts],
+        "languages": [each.language.value for each in contacts],
+        "modes": [each.mode.value for each in contacts],
+        "problems": [each.problem for each in contacts],
+    }
+    conn.execute(_SQL["upsert_contacts"], {**columns, "now": now})
+
+
+def contacts(conn: Connection, subjects: Sequence[str]) -> dict[str, Contact]:
+    """Return how each of the subjects that has a contact is reached."""
+    rows = conn.execute(_SQL["contacts"], {"subjects": list(subjects)})
+    return {row[0]: _contact(row) for row in rows}
+
+
 def contacts_with_problem(conn: Connection, *, limit: int) -> list[Contact]:
     """Return contacts whose number cannot be used."""
     rows = conn.execute(_SQL["contacts_with_problem"], {"limit": limit}).fetchall()
     return [_contact(row) for row in rows]
 
 
-def _plain(value: Any) -> Any:
-    return value.isoformat() if isinstance(value, datetime) else value
+def _values(draft: Draft) -> dict[str, Any]:
+    return {
+        "dedupe_key": draft.dedupe_key, "kind": draft.kind.value, "subject": draft.subject,
+        "phone": draft.phone, "language": draft.language.value, "text": draft.text,
+        "channel": draft.channel.value, "state": draft.state.value, "cause": draft.cause,
+        "segment_count": draft.segments,
+    }  # fmt: skip
+
+
+def _plain(variables: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        name: value.isoformat() if isinstance(value, datetime) else value
+        for name, value in variables.items()
+    }
 
 
 def _contact(row: Sequence[Any]) -> Contact:

@@ -59,6 +59,8 @@ def test_two_readers_and_snapshots_cross_what_single_rows_do(
     monkeypatch.setattr(SWEEP, "WRITE_BACK", 0)
     monkeypatch.setattr(SCREEN, "FEW", 0)
     monkeypatch.setattr(store.columns, "RANGE", 7)
+    monkeypatch.setattr(store.columns, "PAGES", 1)
+    monkeypatch.setattr(store.columns, "PROBES", 7)
     for hour in hours:
         _read_all(db, hour)
         prepaid.sweep(db, now=ORIGIN + hour * HOUR, moved_only=moved_only)

@@ -22,7 +22,7 @@ from billing.prepaid.service.registers import Registers
 from billing.rating import service as rating
 from billing.rating.model import CompiledTariff
 from cloud.messages import service as messages
-from cloud.messages.model import Kind
+from cloud.messages.model import Kind, Wanted
 from cloud.store.db import Connection
 
 
@@ -121,19 +121,19 @@ def _correct(
 ) -> None:
     """Tell those who were warned of a line that a corrected register has put them above it."""
     above = (states.below_reminder & ~passed.below_reminder) | passed.restored
-    for n in np.flatnonzero(above & rules.corrected(states, figures)).tolist():
-        if not (terms[n].auto_remind or terms[n].auto_dun):
-            continue
-        messages.enqueue(
-            conn,
+    wanted = [
+        Wanted(
             # the counters name the warnings that no longer hold: one correction for each
             dedupe_key=f"corrected:{states.account[n]}:{states.reminders[n]}:{states.zeros[n]}",
             kind=Kind.BALANCE_CORRECTED,
             subject=states.usage_point[n],
             phone="" if terms[n].notification is Notification.PAPER else None,
             variables={"available_micros": int(left[n]), "currency": states.currency[n]},
-            now=now,
         )
+        for n in np.flatnonzero(above & rules.corrected(states, figures)).tolist()
+        if terms[n].auto_remind or terms[n].auto_dun
+    ]
+    messages.enqueue_many(conn, wanted, now=now)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -195,6 +195,7 @@ def _tell(
     now: datetime,
 ) -> None:
     index = {agreement: n for n, agreement in enumerate(states.agreement)}
+    wanted = []
     for crossing in crossings:
         n = index[crossing.agreement]
         terms, currency = lines.terms[n], states.currency[n]
@@ -202,9 +203,9 @@ def _tell(
         if crossing.kind is CrossingKind.REMINDER and terms.auto_remind:
             # a balance that fell through zero at once is dunned, not reminded
             if crossing.available_micros >= 0:
-                _enqueue(conn, crossing, Kind.REMINDER, terms, variables=money, now=now)
+                wanted.append(_wanted(crossing, Kind.REMINDER, terms, money))
         elif crossing.kind is CrossingKind.ZERO and terms.auto_dun:
-            _enqueue(conn, crossing, Kind.DUNNING, terms, variables=money, now=now)
+            wanted.append(_wanted(crossing, Kind.DUNNING, terms, money))
         elif crossing.kind is CrossingKind.TIER:
             reached = {
                 "tier": crossing.level, "year_wh": int(figures.year_wh[n]), "currency": currency,
@@ -212,20 +213,12 @@ def _tell(
                     tariffs[crossing.tariff_hash].ladder.price[crossing.level - 1]
                 ),
             }  # fmt: skip
-            _enqueue(conn, crossing, Kind.TIER_REACHED, terms, variables=reached, now=now)
+            wanted.append(_wanted(crossing, Kind.TIER_REACHED, terms, reached))
+    messages.enqueue_many(conn, wanted, now=now)
 
 
-def _enqueue(
-    conn: Connection,
-    crossing: Crossing,
-    kind: Kind,
-    terms: Terms,
-    *,
-    variables: Mapping[str, Any],
-    now: datetime,
-) -> None:
-    messages.enqueue(
-        conn,
+def _wanted(crossing: Crossing, kind: Kind, terms: Terms, variables: Mapping[str, Any]) -> Wanted:
+    return Wanted(
         dedupe_key=(
             f"{crossing.kind.value}:{crossing.account}:{crossing.period}:{crossing.level}"
             f":{crossing.crossing_no}"
@@ -235,5 +228,4 @@ def _enqueue(
         # a customer who wants paper has no number here; others are reached as contacts say
         phone="" if terms.notification is Notification.PAPER else None,
         variables=variables,
-        now=now,
     )

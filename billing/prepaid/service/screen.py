@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import TypeVar
 
 import numpy as np
 
@@ -22,6 +23,9 @@ from billing.prepaid.model import BoolArray, Columns, ExceptionKind, FeeBlock, S
 from billing.rating import service as rating
 from billing.rating.model import CompiledTariff
 from cloud.store.db import Connection, Database
+
+Part = TypeVar("Part")
+Found = TypeVar("Found")
 
 FEW = 200_000
 """Points up to which one connection reads all: two are not worth their beginning."""
@@ -76,6 +80,8 @@ class _Question:
     since: str | None
     largest_point: int
     largest_account: int
+    state_pages: list[store.Pages]
+    register_pages: list[store.Pages]
 
 
 def screen(
@@ -90,18 +96,20 @@ def screen(
     compiled = rating.compiled(conn, list(hashes.values()))
     tariffs = {number: compiled[digest] for number, digest in hashes.items()}
     largest_point, largest_account = store.largest_numbers(conn)
-    question = _Question(
-        tariffs=tariffs, marks=_marks(conn, tariffs), now=now, since=since,
-        largest_point=largest_point, largest_account=largest_account,
-    )  # fmt: skip
     with ExitStack() as stack:
-        readers = [conn]
-        if largest_point > FEW:
+        readers, few = [conn], largest_point <= FEW
+        if not few:
             name = store.exported_snapshot(conn)
             readers = [stack.enter_context(db.transaction()) for _ in range(READERS)]
             for reader in readers:
                 store.join_snapshot(reader, name)
                 store.probe_ranges(reader)
+        state_pages, register_pages = store.page_ranges(conn, whole=few)
+        question = _Question(
+            tariffs=tariffs, marks=_marks(conn, tariffs), now=now, since=since,
+            largest_point=largest_point, largest_account=largest_account,
+            state_pages=state_pages, register_pages=register_pages,
+        )  # fmt: skip
         pool = stack.enter_context(ThreadPoolExecutor(len(readers)))
         look = _every if since is None else _moved
         parts = look(pool, readers, question, progress)
@@ -114,14 +122,18 @@ def _moved(
     question: _Question,
     progress: Progress | None,
 ) -> list[Screened]:
-    """Find the points that moved, then share them among the readers."""
-    points = store.moved_points(readers[0], question.since or "0")
-    starts = range(0, len(points), store.PROBES)
-    return _shared(
-        pool, readers, [(start, start + store.PROBES) for start in starts],
-        lambda c, a, b: store.read_moved(c, points[a:b]),
-        lambda columns: _kept(columns, question), progress,
+    """Find what moved, then ask for the states and the money at those points alone."""
+    since = question.since or "0"
+
+    def priced(conn: Connection, moved: store.Registers) -> Screened | None:
+        columns = store.read_moved(conn, moved)
+        return None if columns is None else _kept(columns, question)
+
+    moved = _shared(
+        pool, readers, question.register_pages,
+        lambda conn, pages: store.moved_registers(conn, since, *pages), None,
     )  # fmt: skip
+    return _shared(pool, readers, store.in_order(moved), priced, progress)
 
 
 def _every(
@@ -130,21 +142,15 @@ def _every(
     question: _Question,
     progress: Progress | None,
 ) -> list[Screened]:
-    """Share ranges among the readers; first registers and money by number, then the states."""
-    ranges = store.ranges(question.largest_point)
+    """Share pages among the readers; first registers and money by number, then the states."""
     wh = np.zeros(question.largest_point + 1, dtype=np.int64)
     at_ms, doubt = np.full_like(wh, -1), np.zeros_like(wh)
     posted = np.zeros(question.largest_account + 1, dtype=np.int64)
-    _shared(
-        pool, readers, ranges,
-        lambda c, a, b: store.registers_by_point(c, a, b, (wh, at_ms, doubt)), None, None,
-    )  # fmt: skip
-    _shared(
-        pool, readers, store.ranges(question.largest_account),
-        lambda c, a, b: store.posted_by_account(c, a, b, posted), None, None,
-    )  # fmt: skip
 
-    def with_registers(columns: Columns) -> Screened:
+    def priced(conn: Connection, pages: store.Pages) -> Screened | None:
+        columns = store.read_states(conn, *pages)
+        if columns is None:
+            return None
         point = columns.point
         full = replace(
             columns, newest=wh[point], newest_ms=at_ms[point], doubt=doubt[point],
@@ -152,31 +158,38 @@ def _every(
         )  # fmt: skip
         return _kept(full, question)
 
-    return _shared(pool, readers, ranges, store.read_states, with_registers, progress)
+    _shared(
+        pool, readers, question.register_pages,
+        lambda conn, pages: store.registers_by_point(conn, *pages, (wh, at_ms, doubt)), None,
+    )  # fmt: skip
+    _shared(
+        pool, readers, store.ranges(question.largest_account),
+        lambda conn, span: store.posted_by_account(conn, *span, posted), None,
+    )  # fmt: skip
+    return _shared(pool, readers, question.state_pages, priced, progress)
 
 
-def _shared(  # noqa: PLR0917
+def _shared(
     pool: ThreadPoolExecutor,
     readers: list[Connection],
-    ranges: list[tuple[int, int]],
-    read: Callable[[Connection, int, int], Columns | None],
-    use: Callable[[Columns], Screened] | None,
+    parts: list[Part],
+    work: Callable[[Connection, Part], Found | None],
     progress: Progress | None,
-) -> list[Screened]:
-    """Let each reader take every n-th range; return what became of them."""
+) -> list[Found]:
+    """Let each reader take every n-th part; return what was found."""
 
-    def one(turn: int) -> list[Screened]:
+    def one(turn: int) -> list[Found]:
         kept = []
-        mine = ranges[turn :: len(readers)]
-        for done, (first, end) in enumerate(mine, start=1):
-            columns = read(readers[turn], first, end)
-            if columns is not None and use is not None:
-                kept.append(use(columns))
+        mine = parts[turn :: len(readers)]
+        for done, part in enumerate(mine, start=1):
+            found = work(readers[turn], part)
+            if found is not None:
+                kept.append(found)
             if progress is not None and turn == 0:
                 progress(done, len(mine))
         return kept
 
-    return [part for parts in pool.map(one, range(len(readers))) for part in parts]
+    return [found for kept in pool.map(one, range(len(readers))) for found in kept]
 
 
 def _kept(columns: Columns, question: _Question) -> Screened:

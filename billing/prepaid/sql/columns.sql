@@ -33,28 +33,34 @@ ON CONFLICT (tariff_hash) DO NOTHING;
 -- Every tariff version that states have been priced by; no locks.
 SELECT t.tariff_no, t.tariff_hash FROM prepaid.tariff_number AS t;
 
+-- page_counts
+-- Pages of the states and of the newest registers; no locks.
+SELECT pg_relation_size('prepaid.state') / current_setting('block_size')::bigint,
+       pg_relation_size('usage.newest') / current_setting('block_size')::bigint;
+
 -- state_columns
--- States of a range of points, each column as one string of octets; no locks.
+-- States on a range of pages, each column as one string of octets; no locks.
 SELECT string_agg(int8send(s.point), ''), string_agg(int8send(s.ledger_account_id), ''),
-       string_agg(int8send(s.tariff_no), ''), string_agg(int8send(s.segment_register_wh), ''),
+       string_agg(int8send(s.segment_register_wh), ''),
        string_agg(int8send(s.segment_year_wh), ''),
        string_agg(int8send(s.segment_fee_before_micros), ''),
        string_agg(int8send(s.register_wh), ''),
        string_agg(timestamptz_send(s.register_at), ''),
        string_agg(int8send(s.fee_micros), ''), string_agg(int8send(s.drawn_micros), ''),
-       string_agg(int8send(s.available_micros), ''), string_agg(int8send(s.tier), ''),
+       string_agg(int8send(s.available_micros), ''),
        string_agg(int8send(
-           s.below_reminder::integer + 2 * s.below_zero::integer + 4 * s.below_cut::integer
+           (s.tariff_no::bigint << 32) + (s.tier::bigint << 8)
+           + s.below_reminder::integer + 2 * s.below_zero::integer + 4 * s.below_cut::integer
            + CASE s.quality WHEN 'actual' THEN 0 WHEN 'estimated' THEN 8 ELSE 16 END), '')
 FROM prepaid.state AS s
-WHERE s.point >= %(first)s AND s.point < %(end)s;
+WHERE s.ctid >= %(first)s::text::tid AND s.ctid < %(end)s::text::tid;
 
 -- register_columns
--- Newest registers of a range of points, each column as one string of octets; no locks.
+-- Newest registers on a range of pages, each column as one string of octets; no locks.
 SELECT string_agg(int8send(n.point), ''), string_agg(int8send(n.cumulative_wh), ''),
-       string_agg(int8send(n.at_ms), ''), string_agg(int8send(n.questionable::integer), '')
+       string_agg(int8send(2 * n.at_ms + n.questionable::integer), '')
 FROM usage.newest AS n
-WHERE n.point >= %(first)s AND n.point < %(end)s AND n.at_ms >= 0;
+WHERE n.ctid >= %(first)s::text::tid AND n.ctid < %(end)s::text::tid AND n.at_ms >= 0;
 
 -- posted_columns
 -- Posted balances of a range of ledger accounts, each column as one string of octets; no locks.
@@ -62,32 +68,36 @@ SELECT string_agg(int8send(b.ledger_account_id), ''), string_agg(int8send(b.post
 FROM ledger.customer_balance AS b
 WHERE b.ledger_account_id >= %(first)s AND b.ledger_account_id < %(end)s;
 
--- moved_points
--- Points whose register moved since a transaction, as one string of octets; no locks.
-SELECT string_agg(int8send(n.point), '') FROM usage.newest AS n
-WHERE n.moved >= %(since)s::text::xid8;
+-- moved_registers
+-- As register_columns, of what moved since a transaction; no locks.
+SELECT string_agg(int8send(n.point), ''), string_agg(int8send(n.cumulative_wh), ''),
+       string_agg(int8send(2 * n.at_ms + n.questionable::integer), '')
+FROM usage.newest AS n
+WHERE n.ctid >= %(first)s::text::tid AND n.ctid < %(end)s::text::tid AND n.at_ms >= 0
+  AND n.moved >= %(since)s::text::xid8;
 
--- moved_columns
--- As state_columns with register and money, of the points named; no locks.
+-- states_at_points
+-- As state_columns, of the points named; no locks.
 SELECT string_agg(int8send(s.point), ''), string_agg(int8send(s.ledger_account_id), ''),
-       string_agg(int8send(s.tariff_no), ''), string_agg(int8send(s.segment_register_wh), ''),
+       string_agg(int8send(s.segment_register_wh), ''),
        string_agg(int8send(s.segment_year_wh), ''),
        string_agg(int8send(s.segment_fee_before_micros), ''),
        string_agg(int8send(s.register_wh), ''),
        string_agg(timestamptz_send(s.register_at), ''),
        string_agg(int8send(s.fee_micros), ''), string_agg(int8send(s.drawn_micros), ''),
-       string_agg(int8send(s.available_micros), ''), string_agg(int8send(s.tier), ''),
+       string_agg(int8send(s.available_micros), ''),
        string_agg(int8send(
-           s.below_reminder::integer + 2 * s.below_zero::integer + 4 * s.below_cut::integer
-           + CASE s.quality WHEN 'actual' THEN 0 WHEN 'estimated' THEN 8 ELSE 16 END), ''),
-       string_agg(int8send(n.cumulative_wh), ''), string_agg(int8send(n.at_ms), ''),
-       string_agg(int8send(n.questionable::integer), ''),
-       string_agg(int8send(coalesce(b.posted_micros, 0)), '')
-FROM unnest(%(points)s::bigint[]) AS k (point)
-JOIN usage.newest AS n ON n.point = k.point
-JOIN prepaid.state AS s ON s.point = k.point
-LEFT JOIN ledger.customer_balance AS b ON b.ledger_account_id = s.ledger_account_id
-WHERE n.at_ms >= 0;
+           (s.tariff_no::bigint << 32) + (s.tier::bigint << 8)
+           + s.below_reminder::integer + 2 * s.below_zero::integer + 4 * s.below_cut::integer
+           + CASE s.quality WHEN 'actual' THEN 0 WHEN 'estimated' THEN 8 ELSE 16 END), '')
+FROM prepaid.state AS s
+WHERE s.point = ANY (%(points)s::bigint[]);
+
+-- posted_of_accounts
+-- As posted_columns, of the ledger accounts named; no locks.
+SELECT string_agg(int8send(b.ledger_account_id), ''), string_agg(int8send(b.posted_micros), '')
+FROM ledger.customer_balance AS b
+WHERE b.ledger_account_id = ANY (%(ledger_accounts)s::bigint[]);
 
 -- newest_at_points
 -- The newest register of each usage point named that has one; no locks.

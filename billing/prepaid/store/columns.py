@@ -6,6 +6,7 @@ string as fast as it can read rows, and here a string is an array at once. A row
 would spend more time on rows than on arithmetic.
 """
 
+import struct
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,6 +15,8 @@ from typing import Any
 
 import numpy as np
 from psycopg import sql
+from psycopg.adapt import Dumper
+from psycopg.pq import Format
 
 from billing.money import IntArray
 from billing.prepaid.model import Columns, ExceptionKind, FeeBlock
@@ -25,12 +28,71 @@ _SQL = Queries(Path(__file__).parent.parent / "sql")
 RANGE = 65_536
 """Numbers a range spans."""
 
+PAGES = 2_048
+"""Pages of a table a range spans; those of a table are read in their own order."""
+
 PROBES = 16_384
 """Points that are asked for at once where few of all moved."""
+
+_LAST_PAGE = 2**32 - 1
 
 _MS_UNTIL_2000 = 946_684_800_000
 
 _BIG_ENDIAN = np.dtype(">i8")
+_ELEMENT = np.dtype([("octets", ">i4"), ("number", ">i8")])
+
+
+Pages = tuple[int, int]
+"""First page of a table and the page after the last."""
+
+
+@dataclass(frozen=True, slots=True)
+class Numbers:
+    """Whole numbers as a parameter: sent as they lie in memory, not one by one as text."""
+
+    values: IntArray
+
+
+class _NumbersDumper(Dumper):
+    """*Source*: `array_recv` of PostgreSQL: dimensions, no nulls, element type, length, first."""
+
+    format = Format.BINARY
+    oid = 1016  # bigint[]
+
+    def dump(self, obj: Numbers) -> bytes:
+        elements = np.empty(len(obj.values), dtype=_ELEMENT)
+        elements["octets"], elements["number"] = 8, obj.values
+        return struct.pack("!5i", 1, 0, 20, len(elements), 1) + elements.tobytes()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Registers:
+    """Newest registers as columns. *Units*: Wh and ms; doubt is 0 or 1."""
+
+    point: IntArray
+    wh: IntArray
+    at_ms: IntArray
+    doubt: IntArray
+
+    def rows(self, at: IntArray) -> "Registers":
+        """Return the rows named, in that order."""
+        return Registers(
+            point=self.point[at], wh=self.wh[at], at_ms=self.at_ms[at], doubt=self.doubt[at]
+        )
+
+
+def in_order(parts: Sequence[Registers]) -> list[Registers]:
+    """Return registers in the order of points, in parts of `PROBES`."""
+    if not parts:
+        return []
+    every = Registers(
+        point=np.concatenate([each.point for each in parts]),
+        wh=np.concatenate([each.wh for each in parts]),
+        at_ms=np.concatenate([each.at_ms for each in parts]),
+        doubt=np.concatenate([each.doubt for each in parts]),
+    )
+    order = np.argsort(every.point)
+    return [every.rows(order[start : start + PROBES]) for start in range(0, len(order), PROBES)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +106,24 @@ class Mark:
 def ranges(largest: int) -> list[tuple[int, int]]:
     """Return half-open ranges that cover the numbers from 1 to `largest`."""
     return [(first, first + RANGE) for first in range(1, largest + 1, RANGE)]
+
+
+def page_ranges(conn: Connection, *, whole: bool) -> tuple[list[Pages], list[Pages]]:
+    """
+    Return ranges of pages that cover the states, and such that cover the newest registers.
+
+    Ask after the snapshot was taken that they are read by: what it sees lies on these pages. Rows
+    wander between the snapshots of two statements, so without a common one take each table
+    `whole`.
+    """
+    row = conn.execute(_SQL["page_counts"]).fetchone()
+    assert row is not None
+    states, registers = ([0] if whole else list(range(0, pages, PAGES)) or [0] for pages in row)
+    return _half_open(states), _half_open(registers)
+
+
+def _half_open(starts: list[int]) -> list[Pages]:
+    return list(zip(starts, [*starts[1:], _LAST_PAGE], strict=True))
 
 
 def exported_snapshot(conn: Connection) -> str:
@@ -101,31 +181,43 @@ def number_tariffs(conn: Connection, hashes: Iterable[str]) -> dict[int, str]:
 
 
 def read_states(conn: Connection, first: int, end: int) -> Columns | None:
-    """Return the states of a range of points without registers and money; None when empty."""
-    found = _strings(conn, "state_columns", {"first": first, "end": end})
+    """Return the states of a range of pages without registers and money; None when empty."""
+    found = _strings(conn, "state_columns", _pages(first, end))
     if found is None:
         return None
     nothing = np.zeros(len(found[0]), dtype=np.int64)
-    return _columns([*found, nothing, nothing - 1, nothing, nothing])
+    return _columns(found, newest=nothing, newest_ms=nothing - 1, doubt=nothing, posted=nothing)
 
 
-def moved_points(conn: Connection, since: str) -> IntArray:
-    """Return the points whose register moved since a transaction, in order."""
-    found = _strings(conn, "moved_points", {"since": since})
-    return np.zeros(0, dtype=np.int64) if found is None else np.sort(found[0])
+def moved_registers(conn: Connection, since: str, first: int, end: int) -> Registers | None:
+    """Return what moved since a transaction on a range of pages; None when nothing did."""
+    found = _strings(conn, "moved_registers", {**_pages(first, end), "since": since})
+    return None if found is None else _registers(found)
 
 
-def read_moved(conn: Connection, points: IntArray) -> Columns | None:
-    """Return the states of points, complete; None when there is none."""
-    found = _strings(conn, "moved_columns", {"points": points.tolist()})
-    return None if found is None else _columns(found)
+def read_moved(conn: Connection, moved: Registers) -> Columns | None:
+    """Return the states at registers, which come in order of points; None when there is none."""
+    found = _strings(conn, "states_at_points", {"points": Numbers(moved.point)})
+    if found is None:
+        return None
+    accounts = np.unique(found[1])
+    posted = np.zeros(len(accounts), dtype=np.int64)
+    money = _strings(conn, "posted_of_accounts", {"ledger_accounts": Numbers(accounts)})
+    if money is not None:
+        posted[np.searchsorted(accounts, money[0])] = money[1]
+    at = np.searchsorted(moved.point, found[0])
+    return _columns(
+        found, newest=moved.wh[at], newest_ms=moved.at_ms[at], doubt=moved.doubt[at],
+        posted=posted[np.searchsorted(accounts, found[1])],
+    )  # fmt: skip
 
 
 def registers_by_point(conn: Connection, first: int, end: int, into: Sequence[IntArray]) -> None:
-    """Put Wh, time and doubt of newest registers into three arrays, each at its point's place."""
-    found = _strings(conn, "register_columns", {"first": first, "end": end})
+    """Put Wh, time and doubt of a range of pages into arrays, each at its point's place."""
+    found = _strings(conn, "register_columns", _pages(first, end))
     if found is not None:
-        _scatter(found, into)
+        each = _registers(found)
+        _scatter([each.point, each.wh, each.at_ms, each.doubt], into)
 
 
 def posted_by_account(conn: Connection, first: int, end: int, into: IntArray) -> None:
@@ -198,6 +290,7 @@ def snapshot_blocks(conn: Connection, limit: int) -> list[FeeBlock]:
 
 def _strings(conn: Connection, block: str, parameters: dict[str, Any]) -> list[IntArray] | None:
     with conn.cursor(binary=True) as cursor:
+        cursor.adapters.register_dumper(Numbers, _NumbersDumper)
         row = cursor.execute(_SQL[block], parameters).fetchone()
     assert row is not None
     return None if row[0] is None else [_numbers(each) for each in row]
@@ -211,6 +304,15 @@ def _octets(numbers: IntArray) -> bytes:
     return numbers.astype(_BIG_ENDIAN).tobytes()
 
 
+def _pages(first: int, end: int) -> dict[str, str]:
+    return {"first": f"({first},0)", "end": f"({end},0)"}
+
+
+def _registers(found: Sequence[IntArray]) -> Registers:
+    point, wh, packed = found
+    return Registers(point=point, wh=wh, at_ms=packed >> 1, doubt=packed & 1)
+
+
 def _scatter(found: Sequence[IntArray], into: Sequence[IntArray]) -> None:
     place = found[0]
     inside = place < len(into[0])
@@ -218,15 +320,22 @@ def _scatter(found: Sequence[IntArray], into: Sequence[IntArray]) -> None:
         target[place[inside]] = values[inside]
 
 
-def _columns(found: Sequence[IntArray]) -> Columns:
-    flags = found[12]
+def _columns(
+    found: Sequence[IntArray],
+    *,
+    newest: IntArray,
+    newest_ms: IntArray,
+    doubt: IntArray,
+    posted: IntArray,
+) -> Columns:
     # an instant comes as the server keeps it: microseconds since 2000
-    register_ms = found[7] // 1000 + _MS_UNTIL_2000
+    register_ms = found[6] // 1000 + _MS_UNTIL_2000
+    packed = found[10]
     return Columns(
-        point=found[0], ledger_account_id=found[1], tariff_no=found[2], segment_register=found[3],
-        segment_year=found[4], segment_before=found[5], register=found[6], register_ms=register_ms,
-        fee=found[8], drawn=found[9], available=found[10], tier=found[11],
-        below_reminder=flags & 1 == 1, below_zero=flags & 2 == 2, below_cut=flags & 4 == 4,
-        quality=flags >> 3, newest=found[13], newest_ms=found[14], doubt=found[15],
-        posted=found[16],
+        point=found[0], ledger_account_id=found[1], tariff_no=packed >> 32,
+        segment_register=found[2], segment_year=found[3], segment_before=found[4],
+        register=found[5], register_ms=register_ms, fee=found[7], drawn=found[8],
+        available=found[9], tier=(packed >> 8) & 0xFF_FFFF, below_reminder=packed & 1 == 1,
+        below_zero=packed & 2 == 2, below_cut=packed & 4 == 4, quality=(packed >> 3) & 3,
+        newest=newest, newest_ms=newest_ms, doubt=doubt, posted=posted,
     )  # fmt: skip

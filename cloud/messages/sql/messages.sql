@@ -5,9 +5,26 @@ INSERT INTO messages.message
      segments, enqueued_at)
 VALUES
     (%(dedupe_key)s, %(kind)s, %(subject)s, %(phone)s, %(language)s, %(variables)s, %(text)s,
-     %(channel)s, %(state)s, %(cause)s, %(segments)s, %(now)s)
+     %(channel)s, %(state)s, %(cause)s, %(segment_count)s, %(now)s)
 ON CONFLICT ON CONSTRAINT message_once DO NOTHING
 RETURNING id;
+
+-- insert_messages
+-- Rows in the order given, but for those whose dedupe key was used before, here or in the outbox.
+INSERT INTO messages.message
+    (dedupe_key, kind, subject, phone, language, variables, text, channel, state, cause,
+     segments, enqueued_at)
+SELECT u.dedupe_key, u.kind, u.subject, u.phone, u.language, u.variables::jsonb, u.text, u.channel,
+       u.state, u.cause, u.segments, %(now)s::timestamptz
+FROM unnest(%(dedupe_keys)s::text[], %(kinds)s::text[], %(subjects)s::text[], %(phones)s::text[],
+            %(languages)s::text[], %(variables)s::text[], %(texts)s::text[], %(channels)s::text[],
+            %(states)s::text[], %(causes)s::text[], %(segment_counts)s::smallint[])
+    WITH ORDINALITY
+    AS u (dedupe_key, kind, subject, phone, language, variables, text, channel, state, cause,
+          segments, place)
+ORDER BY u.place
+ON CONFLICT ON CONSTRAINT message_once DO NOTHING
+RETURNING id, dedupe_key;
 
 -- due_messages
 -- Queued messages whose next try has come, oldest first; skips rows another sender holds.
@@ -64,6 +81,23 @@ VALUES (%(subject)s, %(phone)s, %(language)s, %(mode)s, %(problem)s, %(now)s)
 ON CONFLICT (subject) DO UPDATE
 SET phone = excluded.phone, language = excluded.language, mode = excluded.mode,
     problem = excluded.problem, changed_at = excluded.changed_at;
+
+-- upsert_contacts
+-- Rows of subjects named once each, in subject order: one order of locks for everybody.
+INSERT INTO messages.contact (subject, phone, language, mode, problem, changed_at)
+SELECT u.subject, u.phone, u.language, u.mode, u.problem, %(now)s::timestamptz
+FROM unnest(%(subjects)s::text[], %(phones)s::text[], %(languages)s::text[], %(modes)s::text[],
+            %(problems)s::text[]) AS u (subject, phone, language, mode, problem)
+ORDER BY u.subject
+ON CONFLICT (subject) DO UPDATE
+SET phone = excluded.phone, language = excluded.language, mode = excluded.mode,
+    problem = excluded.problem, changed_at = excluded.changed_at;
+
+-- contacts
+-- Rows of the subjects named that have one.
+SELECT c.subject, c.phone, c.language, c.mode, c.problem
+FROM messages.contact AS c
+WHERE c.subject = ANY (%(subjects)s::text[]);
 
 -- contact
 -- One row or none.
