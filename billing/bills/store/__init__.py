@@ -32,7 +32,7 @@ from billing.bills.rules.pinned import lines_as_text, lines_from_text
 from cloud.store.db import Connection
 from cloud.store.sql import Queries
 
-_SQL = Queries(Path(__file__).parent / "sql")
+_SQL = Queries(Path(__file__).parents[1] / "sql")
 _METERED = [kind.value for kind in METERED]
 
 BillKey = tuple[str, date, date, str, int]
