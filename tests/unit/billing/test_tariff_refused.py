@@ -36,7 +36,7 @@ def changed(body: dict[str, Any], place: str, value: Any) -> bytes:
     return json.dumps(body).encode()
 
 
-DROP = object()
+DROP = "(gone)"
 CASES: list[tuple[dict[str, Any], str, Any, str, str]] = [
     (CN, "touperiods.1.spans.0.to", "16:59", "tariffs.tou", "no TouPeriod has 16:59"),
     (CN, "touperiods.1.spans.0.to", "17:01", "tariffs.tou", "overlaps"),
