@@ -7,7 +7,7 @@ difference of the line's rounded cumulative at the step's two ends, so steps add
 
 from itertools import pairwise
 
-from billing.money import Rounding, RoundMode, round_ratio
+from billing.money import IntArray, Rounding, RoundMode, round_ratio
 from billing.rating.model import (
     ChargeLine,
     CompiledCredit,
@@ -132,8 +132,8 @@ def _value_row(sheet: Sheet, line: CompiledValue, amount: int) -> TraceLine:
     )  # fmt: skip
 
 
-def _scalar(times: object) -> int:
-    return times if isinstance(times, int) else int(times[0])  # type: ignore[index]
+def _scalar(times: int | IntArray) -> int:
+    return times if isinstance(times, int) else int(times[0])
 
 
 def _row(

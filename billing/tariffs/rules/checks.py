@@ -237,7 +237,8 @@ def _check_factors(line: PfTableLine) -> None:
 
 def _check_base(tariff: Tariff, line: Line, earlier: Sequence[Line]) -> None:
     known = {each.id: each for each in earlier}
-    for name in line.base:  # type: ignore[union-attr]
+    bases: tuple[str, ...] = getattr(line, "base", ())
+    for name in bases:
         if name in known:
             continue
         later = next((each for each in tariff.lines if each.id == name), None)
@@ -248,7 +249,7 @@ def _check_base(tariff: Tariff, line: Line, earlier: Sequence[Line]) -> None:
             f"line {line.id} is a share of {name}, {why}",
             "put the base line before it; a line may only look back",
         )
-    if len(set(line.base)) < len(line.base):  # type: ignore[union-attr]
+    if len(set(bases)) < len(bases):
         raise refused(Refusal.BASE, f"line {line.id} names a base twice", "name it once")
     if isinstance(line, CreditKwhLine):
         for name in line.base:
