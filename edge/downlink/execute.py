@@ -43,6 +43,8 @@ class Limits:
     power_tolerance_w: int = 20
     unknown: float = 30.0
     """How long to go on asking when nobody can say where the switch is."""
+    reach: float = 30.0
+    """How long a meter may be silent before a cut is given up; its go may lapse earlier."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,7 +108,11 @@ class Switching:
 
     async def carry_out(self) -> Verdict:
         """Return the verdict after at most the allowed tries; `lose` when the meter went silent."""
-        if not await self._look_for(self._limits.read_back):
+        if self._verb is Verb.DISCONNECT:
+            refusal = await self._wait_for_meter()
+            if refusal is not None:
+                return self._verdict(CommandEvent.FAIL, refusal)
+        elif not await self._look_for(self._limits.read_back):
             if self._verb is Verb.RECONNECT:
                 return self._verdict(CommandEvent.LOSE, Reason.METER_SILENT)
             return self._verdict(CommandEvent.FAIL, Reason.METER_SILENT)
@@ -166,6 +172,23 @@ class Switching:
             if self._clock.monotonic() >= deadline:
                 return seen
             await asyncio.sleep(self._limits.pause)
+
+    async def _wait_for_meter(self) -> Reason | None:
+        """
+        Read until the meter answers, as long as it may be cut; None when it did.
+
+        Nothing has been done yet, so waiting is safe: a link that was down for seconds must not
+        send a crew. A reconnect that comes meanwhile ends the wait, and the cut with it.
+        """
+        deadline = self._clock.monotonic() + self._limits.reach
+        while not await self._look():
+            refusal = self._may_operate()
+            if refusal is Reason.SUPERSEDED:
+                return refusal
+            if refusal is not None or self._clock.monotonic() >= deadline:
+                return Reason.METER_SILENT
+            await asyncio.sleep(self._limits.pause)
+        return None
 
     async def _look_for(self, seconds: float) -> bool:
         """Read until the meter answers or `seconds` have passed."""

@@ -2,8 +2,8 @@
 Takes what comes down, carries it through its table (`edge.outbox.stages`), and tells each step.
 
 Every step is on disk before the next begins. A reconnect (or keep-power) for a meter withdraws
-each disconnect of it that has not got its go; from the go to the verdict a command holds its
-meter's lock, so that a later reconnect always acts last.
+each disconnect of it that has not acted; from the go to the verdict a command holds its meter's
+lock, so that a later reconnect always acts last.
 """
 
 import asyncio
@@ -34,7 +34,7 @@ from edge.outbox.stages import CommandEvent
 from edge.outbox.vault import KeyVault
 from protocols.errors import PeerError
 from protocols.events import EndDeviceEvent, EventCode
-from protocols.identity import ConcentratorId, MeterId
+from protocols.identity import CommandId, ConcentratorId, MeterId
 from protocols.mqtt.downlink import UPKEEP, Command, Go, Verb, open_signed
 from protocols.mqtt.uplink import FINAL, Ack, Stage
 
@@ -100,6 +100,8 @@ class Obedience:
                 if self._rekeying is not None and self._rekeying.may(port)
             ),
         )
+        self._unwanted: set[CommandId] = set()
+        """Cuts with a go that a later reconnect has overtaken."""
         self._delivery = Delivery(outbox, self._advance)
         self._firmware = (
             None if fetcher is None else Firmware(outbox, clock, self._advance, fetcher)
@@ -250,6 +252,7 @@ class Obedience:
                 await self._advance(command, CommandEvent.LAPSE, Stage.EXPIRED, reason=reason.value)
             elif await self._advance(command, CommandEvent.GO, Stage.STARTED):
                 await self._conclude(command, self._switching(command, port, challenge))
+                self._unwanted.discard(command.id)
 
     def _cut_forbidden(self, command: Command, challenge: Challenge) -> Reason | None:
         """Return why a cut with a good go must not act at this moment."""
@@ -265,6 +268,8 @@ class Obedience:
         def may_operate() -> Reason | None:
             if command.verb is not Verb.DISCONNECT:
                 return None
+            if command.id in self._unwanted:
+                return Reason.SUPERSEDED
             if challenge is None:
                 # found at a restart: whatever go it had died with the earlier run
                 return Reason.RESTARTED
@@ -359,14 +364,16 @@ class Obedience:
         await self._advance(stored, CommandEvent.FAIL, Stage.FAILED, reason=reason)
 
     async def _supersede(self, reconnect: Command) -> None:
-        """Withdraw each disconnect of the same meter that has not got its go."""
+        """Withdraw each disconnect of the same meter; one that has its go acts no more."""
         for stored in await asyncio.to_thread(self._outbox.commands.still_open):
             if stored.meter != reconnect.meter or stored.verb is not Verb.DISCONNECT:
                 continue
+            self._unwanted.add(stored.id)
             if await self._advance(
                 stored, CommandEvent.REFUSE, Stage.REFUSED, reason=Reason.SUPERSEDED.value
             ):
                 self._handshakes.withdraw(stored.id)
+                self._unwanted.discard(stored.id)
 
     async def _advance(
         self,

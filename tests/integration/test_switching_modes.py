@@ -34,7 +34,7 @@ DONE, ARM, FAIL = CommandEvent.SUCCEED, CommandEvent.ARM, CommandEvent.FAIL
 OFF, ON, ARMED = RelayState.DISCONNECTED, RelayState.CONNECTED, RelayState.ARMED
 LIMITS = Limits(
     tries={CUT: 2, RESTORE: 2, Verb.READ_RELAY: 0},
-    read_back=0.1, pause=0.02, power_falls=0.2, unknown=0.5,
+    read_back=0.1, pause=0.02, power_falls=0.2, unknown=0.5, reach=0.5,
 )  # fmt: skip
 
 

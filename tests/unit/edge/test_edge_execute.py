@@ -13,7 +13,7 @@ from protocols.mqtt.downlink import Verb
 from protocols.reading import RelayReading, RelayState
 from tests.unit.edge.edge_kit import CLOSED, OPEN, READY, HandClock, ScriptedMeter
 
-LIMITS = Limits(pause=0.0, read_back=1.0, power_falls=1.0, unknown=2.0)
+LIMITS = Limits(pause=0.0, read_back=1.0, power_falls=1.0, unknown=2.0, reach=4.0)
 LOST = PeerError("dlms.timeout", "no answer")
 
 
@@ -108,6 +108,25 @@ def test_a_silent_meter_is_not_cut_blindly() -> None:
     meter = ScriptedMeter(silent=True)
     verdict = carried_out(meter, Verb.DISCONNECT)
     assert (verdict.event, verdict.reason) == (CommandEvent.FAIL, Reason.METER_SILENT)
+    assert meter.acts == []
+
+
+def test_a_cut_waits_for_a_meter_that_answers_late() -> None:
+    # a link that was down for seconds ended a cut as failed and sent a crew
+    meter = ScriptedMeter(faults=[LOST] * 10)
+    verdict = carried_out(meter, Verb.DISCONNECT)
+    assert verdict.event is CommandEvent.SUCCEED
+    assert meter.acts == ["disconnect"]
+
+
+@pytest.mark.parametrize(
+    ("refusal", "told"),
+    [(Reason.GO_LAPSED, Reason.METER_SILENT), (Reason.SUPERSEDED, Reason.SUPERSEDED)],
+)
+def test_a_cut_stops_waiting_when_it_may_no_longer_act(refusal: Reason, told: Reason) -> None:
+    meter = ScriptedMeter(faults=[LOST] * 2)
+    verdict = carried_out(meter, Verb.DISCONNECT, refusals=[None, refusal])
+    assert (verdict.event, verdict.reason) == (CommandEvent.FAIL, told)
     assert meter.acts == []
 
 

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -35,7 +35,7 @@ from tests.unit.edge.edge_kit import (
     command,
 )
 
-LIMITS = Limits(pause=0.0, read_back=0.0, power_falls=0.0, unknown=0.0)
+LIMITS = Limits(pause=0.0, read_back=0.0, power_falls=0.0, unknown=0.0, reach=0.0)
 
 
 @dataclass
@@ -47,6 +47,7 @@ class Agent:
     hand: HandClock = field(default_factory=HandClock)
     pieces: list[Piece] = field(default_factory=list)
     valid_seconds: float = 30.0
+    limits: Limits = LIMITS
 
     def __post_init__(self) -> None:
         self.restart()
@@ -66,7 +67,7 @@ class Agent:
             sink=self,  # type: ignore[arg-type]
             reporter=AckReporter(self.outbox, self.clock, concentrator=CONCENTRATOR),
             handshakes=self.handshakes,
-            limits=LIMITS,
+            limits=self.limits,
             status=self.status,
         )
 
@@ -303,6 +304,30 @@ def test_a_reconnect_after_a_go_acts_last(agent: Agent) -> None:
         assert agent.stages(restore)[-1] is Stage.DONE
         assert agent.meter.relay.output_closed
         assert agent.stages(cut)[-1] in {Stage.REFUSED, Stage.DONE}
+
+    told(agent, story)
+
+
+@pytest.mark.req("D9", "D15")
+def test_a_reconnect_ends_a_cut_that_still_waits_for_its_silent_meter(agent: Agent) -> None:
+    async def story() -> None:
+        agent.meter.silent = True
+        agent.limits = replace(LIMITS, reach=30.0)
+        agent.restart()
+        cut, restore = command(), command(Verb.RECONNECT)
+        await agent.go(cut, await agent.challenged(cut))
+        while agent.stages(cut)[-1] is not Stage.STARTED:
+            await asyncio.sleep(0)
+        await agent.obedience.receive(sign(restore, KEY))
+        while agent.stages(cut)[-1] not in FINAL:
+            await asyncio.sleep(0)
+        agent.meter.silent = False
+        await agent.obedience.idle()
+        assert (agent.stages(cut)[-1], agent.acks(cut)[-1].reason) == (
+            Stage.FAILED, Reason.SUPERSEDED,
+        )  # fmt: skip
+        assert agent.meter.acts == []
+        assert agent.meter.relay.output_closed
 
     told(agent, story)
 
