@@ -63,7 +63,7 @@ test-broker:
 	@bash deploy/test-broker.sh
 
 test: $(VENV)/.stamp-dev $(PEERS)/.stamp browser test-broker
-	$(PY) -m pytest -n 2 --dist loadfile $(ARGS)
+	$(PY) -m pytest -n 2 --dist loadgroup --no-loadscope-reorder $(ARGS)
 
 lint: $(VENV)/.stamp-dev
 	$(VENV)/bin/ruff format --check .

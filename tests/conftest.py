@@ -20,6 +20,7 @@ from protocols.mqtt.broker import BrokerAddress
 _TEMPLATE = "migrated"
 _WORKING = Path(__file__).parents[1] / "docs" / "requirements.toml"
 _SHOWS = "shows"
+_WHOLE_STACKS = ("tests/acceptance/test_story.py", "tests/acceptance/test_replay.py", "tests/chaos/")
 _shown: set[str] = set()
 """Requirement ids of tests that passed in this run, or were skipped for want of a program."""
 
@@ -42,6 +43,18 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     for name, value in report.user_properties:
         if name == _SHOWS:
             _shown.update(str(value).split())
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """
+    Keep a file's tests in one process, and all tests that start a whole installation in another.
+
+    Two installations side by side starve one another, and what they tell is about the machine.
+    """
+    for item in items:
+        file = item.location[0]
+        group = "whole stacks" if file.startswith(_WHOLE_STACKS) else file
+        item.add_marker(pytest.mark.xdist_group(group))
 
 
 def _unshown(config: pytest.Config) -> list[str]:
