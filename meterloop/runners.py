@@ -44,7 +44,7 @@ def _edge() -> Program:
 
 
 def _ingest() -> Program:
-    from cloud.usage.agent import IngestConfig, run
+    from cloud.cycles.agent import IngestConfig, run
 
     return Program(config=IngestConfig, run=run)
 

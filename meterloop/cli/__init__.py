@@ -6,6 +6,7 @@ from meterloop.cli import (
     ask,
     bill,
     care,
+    cycle,
     decode,
     field,
     ledger,
@@ -30,6 +31,7 @@ serve.register(app)
 care.register(app)
 ask.register(app)
 decode.register(app)
+cycle.register(app)
 field.register(app)
 ledger.register(app)
 bill.register(app)

@@ -1,0 +1,1 @@
+"""Reading cycles: routes, timetables, lists, readers, entries by hand, review and closing."""

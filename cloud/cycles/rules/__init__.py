@@ -1,0 +1,1 @@
+"""Pure decisions of reading cycles: dates, shares, doubts, files of handhelds."""

@@ -1,0 +1,1 @@
+"""Use cases of reading cycles: `planning`, `entering`, `delivering`, `closing`, `reports`."""
