@@ -23,6 +23,7 @@ from portal.api import why as api_why
 from portal.auth import routes as auth
 from portal.auth import service as access
 from portal.config import PortalConfig
+from portal.crew import reading as crew_reading
 from portal.crew import routes as crew
 from portal.customer import bills, why
 from portal.customer import routes as customer
@@ -31,6 +32,7 @@ from portal.headers import SecurityHeaders
 from portal.live.hub import Hub, WatchedMeter
 from portal.live.stream import LiveStream, Seat
 from portal.site import HERE, Site, site_of, static_version
+from portal.staff import cycles as staff_cycles
 from portal.staff import orders as meter_orders
 from portal.staff import payments as staff_payments
 from portal.staff import routes as staff
@@ -71,7 +73,7 @@ def create_app(
     errors.install(app)
     pages = (
         auth, customer, why, bills, staff, meter_orders, staff_tariffs, staff_runs, staff_payments,
-        crew,
+        staff_cycles, crew, crew_reading,
     )  # fmt: skip
     for part in pages:
         app.include_router(part.router, include_in_schema=False)

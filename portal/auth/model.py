@@ -36,6 +36,10 @@ class Permission(StrEnum):
     WORK_ASSIGN = "work.assign"
     WORK_VERIFY = "work.verify"
     WORK_REPORT = "work.report"
+    READING_VIEW = "reading.view"
+    READING_MANAGE = "reading.manage"
+    """Open and close cycles, share lists, decide on doubted figures."""
+    READING_ENTER = "reading.enter"
     TARIFF_VIEW = "tariff.view"
     BILL_VIEW = "bill.view"
     BILL_REVIEW = "bill.review"
@@ -53,6 +57,7 @@ _OFFICE = frozenset(
         Permission.BILL_VIEW,
         Permission.PAYMENT_VIEW,
         Permission.WORK_VIEW,
+        Permission.READING_VIEW,
     }
 )
 
@@ -70,6 +75,7 @@ PERMISSIONS: dict[Role, frozenset[Permission]] = {
         Permission.WORK_VERIFY,
         Permission.BILL_REVIEW,
         Permission.PAYMENT_SETTLE,
+        Permission.READING_MANAGE,
     },
     Role.APPROVER: _OFFICE
     | {
@@ -79,7 +85,7 @@ PERMISSIONS: dict[Role, frozenset[Permission]] = {
         Permission.BILL_REVIEW,
         Permission.PAYMENT_SETTLE,
     },
-    Role.CREW: frozenset({Permission.WORK_REPORT}),
+    Role.CREW: frozenset({Permission.WORK_REPORT, Permission.READING_ENTER}),
     Role.TELLER: frozenset({Permission.CUSTOMER_VIEW, Permission.PAYMENT_TAKE}),
     Role.MANAGER: _OFFICE | {Permission.CUT_HALT},
 }

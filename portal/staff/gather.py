@@ -18,6 +18,7 @@ from cloud.work import service as work
 from cloud.work.model import Order, OrderState
 from portal.auth.model import SignedIn
 from protocols.errors import RefusedError
+from protocols.identity import UsagePointId
 
 STAGES = tuple(
     state.value
@@ -149,3 +150,9 @@ def quarantine(conn: Connection) -> list[Quarantined]:
         )
         for item in ingest.quarantined(conn, limit=100)
     ]
+
+
+def names_at(conn: Connection, points: Sequence[UsagePointId]) -> dict[str, str]:
+    """Return who lives at the usage points named, where anybody has an agreement there."""
+    cards = {point: customers.card_of(conn, point) for point in points}
+    return {point: card.name for point, card in cards.items() if card is not None}

@@ -56,6 +56,19 @@ def enter(
         return _entered(conn, entry, actor=actor, now=now, limits=limits or HighLow())
 
 
+def weigh(
+    conn: Connection, entry: Entry, *, now: datetime, limits: HighLow | None = None
+) -> tuple[Doubt, ...]:
+    """
+    Return what speaks against an entry before it is made, so that somebody looks again.
+
+    Raises: RefusedError UNKNOWN_TASK, ENTRY.
+    """
+    task = task_of(conn, entry.task)
+    entries.refuse_entry(entry, task, now=now)
+    return _doubts(conn, entry, task, limits or HighLow())
+
+
 def load(
     db: Database,
     cycle: CycleId,

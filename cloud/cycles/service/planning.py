@@ -249,7 +249,8 @@ def _write_list(conn: Connection, cycle: Cycle, now: datetime) -> int:
     }  # fmt: skip
     for position, (point, register) in enumerate(zip(walked, last, strict=True), start=1):
         item = installed[point]
-        at, wh = _last_figure(item, register)
+        # a meter that told nothing before the cycle is measured from the first that it told
+        at, wh = _last_figure(item, register or usage.first_register(conn, point))
         row = (position, point, item.meter.id, item.concentrator, at, wh,
                usage.average_daily_wh(conn, point, now, days=60))  # fmt: skip
         for name, value in zip(columns, row, strict=True):

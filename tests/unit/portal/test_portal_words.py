@@ -8,6 +8,7 @@ import pytest
 import billing.payments.model
 import billing.prepaid.model
 import cloud.control.model
+import cloud.cycles.model
 import cloud.messages.model
 import cloud.vee.model
 import cloud.work.model
@@ -41,13 +42,13 @@ def test_every_text_a_page_names_exists() -> None:
 
 
 def test_every_code_that_reaches_a_page_has_a_text() -> None:
-    control, work = cloud.control.model, cloud.work.model
+    control, work, cycles = cloud.control.model, cloud.work.model, cloud.cycles.model
     families: dict[str, list[str]] = {
         "refusal": [
             str(code)
             for codes in (
                 AccessRefusal, control.Refusal, work.Refusal, billing.payments.model.Refusal,
-                billing.prepaid.model.Refusal,
+                billing.prepaid.model.Refusal, cycles.Refusal,
             )
             for code in codes
         ],
@@ -63,6 +64,11 @@ def test_every_code_that_reaches_a_page_has_a_text() -> None:
         "exception": [*billing.prepaid.model.ExceptionKind, *cloud.vee.model.ExceptionKind],
         "quarantine_cause": [cause for cause, _ in CAUSES.values()],
         "role": list(Role),
+        "cycle_state": list(cycles.CycleState),
+        "task_state": list(cycles.TaskState),
+        "miss": list(cycles.MissCode),
+        "observation": list(cycles.Observation),
+        "figure_doubt": list(cycles.Doubt),
         "tour": list(Role),
     }  # fmt: skip
     words = Words("en")
