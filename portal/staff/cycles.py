@@ -18,7 +18,7 @@ from portal.staff import gather
 
 router = APIRouter()
 Viewer = Annotated[SignedIn, Depends(allowed(Permission.READING_VIEW))]
-Manager = Annotated[SignedIn, Depends(sends(Permission.READING_MANAGE))]
+Leader = Annotated[SignedIn, Depends(sends(Permission.READING_MANAGE))]
 _SHOWN = 60
 
 
@@ -61,7 +61,7 @@ def cycle_page(request: Request, person: Viewer, number: int) -> Response:
 
 
 @router.post("/cycles/{number}")
-def step(request: Request, person: Manager, number: int, what: Annotated[Step, Form()]) -> Response:
+def step(request: Request, person: Leader, number: int, what: Annotated[Step, Form()]) -> Response:
     """Open, share, settle by machine or close."""
     site, id_ = site_of(request), CycleId(number)
     now = site.clock.now()
@@ -80,7 +80,7 @@ def step(request: Request, person: Manager, number: int, what: Annotated[Step, F
 @router.post("/cycles/{number}/review")
 def decide(
     request: Request,
-    person: Manager,
+    person: Leader,
     number: int,
     *,
     task: Annotated[int, Form()],
