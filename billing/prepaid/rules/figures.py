@@ -1,38 +1,22 @@
 """
-Pure decisions of the balance: figures from registers, lines passed, days that are over.
+Figures of balances from registers, all of it in columns.
 
 `available = posted - (fee - drawn)`: what the ledger holds, less what the kernel says was used and
-the ledger has not taken yet. All of it in columns; nothing here knows a clock or a database.
+the ledger has not taken yet. Nothing here knows a clock or a database.
 """
 
 from collections.abc import Mapping, Sequence
-from datetime import date, datetime, timedelta
-from zoneinfo import ZoneInfo
+from datetime import datetime
 
 import numpy as np
 
 from billing.money import IntArray
-from billing.prepaid.model import (
-    BalanceQuality,
-    BoolArray,
-    Columns,
-    FeeBlock,
-    Figures,
-    Passed,
-    Screened,
-    States,
-)
+from billing.prepaid.model import BoolArray, Columns, FeeBlock, Figures, Screened, States
+from billing.prepaid.rules.days import MISSING_AFTER
+from billing.prepaid.rules.lines import available
 from billing.rating.model import CompiledTariff
 from billing.rating.rules import kernel
-from protocols.timeline import local_date, local_day, to_ms
-
-MISSING_AFTER = timedelta(hours=24)
-"""Business time without a register after which a balance is an interval."""
-
-DAY_GRACE = timedelta(hours=6)
-"""How long a business day waits for a late register before it is drawn without."""
-
-_SECONDS_PER_HOUR = 3600
+from protocols.timeline import to_ms
 
 
 def keeps_a_balance(tariff: CompiledTariff) -> bool:
@@ -75,7 +59,7 @@ def screened(
     numbers = np.flatnonzero(np.bincount(columns.tariff_no)).tolist()
     groups = [(tariffs[number], columns.tariff_no == number) for number in numbers]
     found = _figures(groups, columns, register)
-    left = columns.posted - (found.fee - columns.drawn)
+    left = available(columns, found.fee)
     missing = register_ms < to_ms(now - MISSING_AFTER)
     estimated = np.where(take, columns.doubt == 1, columns.quality == 1)
     quality = np.where(missing, 2, estimated.astype(np.int64))
@@ -125,31 +109,6 @@ def _figures(
     return Figures(fee=fee, year_wh=year, tier=tier, beyond=beyond, below_opening=below)
 
 
-def available(states: States, fee: IntArray) -> IntArray:
-    """Return what each account has left at a cumulative fee."""
-    left: IntArray = states.posted - (fee - states.drawn)
-    return left
-
-
-def lines_passed(states: States, left: IntArray, *, reminder: IntArray, cut: IntArray) -> Passed:
-    """
-    Return which lines each balance went through since the states were written.
-
-    Down through a line counts once; the line is armed again only when the balance is back at or
-    above it, so a top-up that lifts the balance makes the next fall a new crossing (F1, F2).
-    """
-    below_reminder, below_zero, below_cut = left < reminder, left < 0, left < cut
-    return Passed(
-        reminder=below_reminder & ~states.below_reminder,
-        zero=below_zero & ~states.below_zero,
-        cut=below_cut & ~states.below_cut,
-        restored=~below_zero & states.below_zero,
-        below_reminder=below_reminder,
-        below_zero=below_zero,
-        below_cut=below_cut,
-    )
-
-
 def corrected(states: States, figures: Figures) -> BoolArray:
     """
     Tell whose fee is below what it was when the state was written.
@@ -158,47 +117,3 @@ def corrected(states: States, figures: Figures) -> BoolArray:
     """
     fallen: BoolArray = figures.fee < states.fee
     return fallen
-
-
-def days_over(states: States, *, register_ms: IntArray, now: datetime) -> BoolArray:
-    """
-    Tell whose business day is to be drawn.
-
-    A day is over when a register of a later day has come, or when the grace after its end has
-    passed without one: the day is then drawn at the last register known (C9).
-    """
-    late = to_ms(now - DAY_GRACE)
-    over: BoolArray = (states.day_ends_ms <= register_ms) | (states.day_ends_ms <= late)
-    return over
-
-
-def next_day(
-    *, day_ends: datetime, register_at: datetime, now: datetime, zone: ZoneInfo
-) -> tuple[date, datetime]:
-    """Return the business day that is open after one was drawn, and the instant it ends."""
-    reached = register_at if register_at >= day_ends else max(day_ends, now - DAY_GRACE)
-    day = local_date(reached, zone)
-    return day, local_day(day, zone).end
-
-
-def ladder_year(day: date) -> date:
-    """Return the first day of the ladder year `day` belongs to: the calendar year (G1)."""
-    return date(day.year, 1, 1)
-
-
-def quality_of(*, trusted: bool, register_at: datetime, now: datetime) -> BalanceQuality:
-    """Return what stands behind a balance as of a register."""
-    if now - register_at > MISSING_AFTER:
-        return BalanceQuality.MISSING
-    return BalanceQuality.ACTUAL if trusted else BalanceQuality.ESTIMATED
-
-
-def largest_plausible_wh(contract_w: int, *, since: datetime, now: datetime) -> int:
-    """Return the most a supply can have used since a register: its contract power all the time."""
-    seconds = max(0, int((now - since).total_seconds()))
-    return contract_w * seconds // _SECONDS_PER_HOUR
-
-
-def steps_reached(before: int, after: int) -> Sequence[int]:
-    """Return the ladder steps reached on the way from one tier to a later one."""
-    return range(before + 1, after + 1)
