@@ -26,6 +26,7 @@ class Refusal(StrEnum):
     RUN_OPEN = "bills.run_still_open"
     RUN_INCOMPLETE = "bills.run_incomplete"
     RUN_TOTALS = "bills.totals_differ"
+    RUN_ORDERED = "bills.run_ordered"
     ITEM_STATE = "bills.item_state"
     SAME_PERSON = "bills.same_person"
     BILL_UNKNOWN = "bills.bill_unknown"
@@ -62,6 +63,23 @@ class Stage(StrEnum):
 
 
 STAGES = tuple(Stage)
+
+
+class RunAct(StrEnum):
+    """What staff order of a run."""
+
+    ADVANCE = "advance"
+    REFREEZE = "refreeze"
+    """Take parked and forgotten accounts in again, then move on."""
+    CLOSE = "close"
+
+
+class RunOutcome(StrEnum):
+    """What became of an order: `waits` moved the run on to where people must decide."""
+
+    DONE = "done"
+    WAITS = "waits"
+    REFUSED = "refused"
 
 
 class ItemState(StrEnum):
@@ -170,6 +188,22 @@ class Run:
     stage: Stage
     gate: Gate
     opened_by: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunOrder:
+    """What somebody ordered of a run; `outcome` is None until it is carried out."""
+
+    id: int
+    run: RunId
+    act: RunAct
+    actor: str
+    at: datetime
+    outcome: RunOutcome | None
+    code: str
+    """Why it was refused; else empty."""
+    detail: str
+    ended_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import aiomqtt
 
+from billing.bills.service import orders as bill_orders
 from billing.collections import service as collections
 from billing.collections.model import Stepped
 from billing.ledger import service as ledger
@@ -30,6 +31,7 @@ from protocols.timeline import TimeScale
 
 _LOG = logging.getLogger(__name__)
 _BACKOFF_SECONDS = 1.0
+_ORDERS_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,15 +64,20 @@ async def run(
     reconnected = asyncio.Event()
     with Database(config.dsn, user=config.user, application="billing") as db:
         publisher = asyncio.create_task(_publish(config, outgoing, reconnected, status))
+        # bill runs take minutes: sweeps and rechecks of cuts never wait for them
+        orders = asyncio.create_task(_orders(config, db, stop=stop, status=status))
+        orders.add_done_callback(lambda task: None if task.cancelled() else stop.set())
         try:
             await _loop(
                 config, db, stop=stop, ready=ready, status=status, outgoing=outgoing,
                 reconnected=reconnected,
             )  # fmt: skip
+            await orders
         finally:
-            publisher.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await publisher
+            for task in (publisher, orders):
+                task.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await task
 
 
 async def _loop(
@@ -105,6 +112,25 @@ async def _loop(
                 ready()
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(stop.wait(), timeout=pause)
+
+
+async def _orders(
+    config: BillingConfig, db: Database, *, stop: asyncio.Event,
+    status: MutableMapping[str, int | str],
+) -> None:  # fmt: skip
+    """Carry out what staff ordered of bill runs, one after another, until `stop` is set."""
+    clock = Clock(scale=config.scale)
+    while not stop.is_set():
+        found = None
+        try:
+            found = await asyncio.to_thread(bill_orders.carry_out, db, now=clock.now())
+        except TransientDatabaseError as error:
+            _LOG.warning("billing.database.away", extra={"fields": {"error": type(error).__name__}})
+        if found is not None:
+            status["run_orders"] = int(status.get("run_orders", 0)) + 1
+            continue
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(stop.wait(), timeout=_ORDERS_SECONDS)
 
 
 def _once(

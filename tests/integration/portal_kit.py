@@ -276,6 +276,7 @@ class Town:
     """A town whose portal is being served at `url`."""
 
     url: str
+    dsn: str
     owner: Database
     clock: Clock
     broker: BrokerAddress
@@ -312,6 +313,7 @@ def serving(dsn: str, broker: BrokerAddress, folder: Path, *, demo: bool = True)
         try:
             yield Town(
                 url=f"http://127.0.0.1:{config.port}",
+                dsn=dsn,
                 owner=owner,
                 clock=clock,
                 broker=broker,
