@@ -11,6 +11,7 @@ from billing.payments.service.core import (
     stand,
     void,
 )
+from billing.payments.service.limits import changes, decide_change, limits_of, propose_change
 from billing.payments.service.payme import answer as payme_answer
 from billing.payments.service.reconcile import differences, reconcile, resolve
 from billing.payments.service.signed import is_fresh
@@ -30,17 +31,21 @@ __all__ = [
     "adjust",
     "assign_suspense",
     "audit_payments",
+    "changes",
     "channel_of",
+    "decide_change",
     "differences",
     "expire",
     "hold",
     "hold_of",
     "holds_of",
     "is_fresh",
+    "limits_of",
     "pay",
     "payme_answer",
     "payments_of",
     "post",
+    "propose_change",
     "quote",
     "reconcile",
     "resolve",
