@@ -13,6 +13,7 @@ from meterloop.cli import (
     prepaid,
     serve,
     tariff,
+    tariff_change,
     tariff_diff,
     tariff_import,
     upkeep,
@@ -38,6 +39,7 @@ tariffs = typer.Typer(no_args_is_help=True, help="Tariff files: prove, price, ta
 tariff.register(tariffs)
 tariff_import.register(tariffs)
 tariff_diff.register(tariffs)
+tariff_change.register(tariffs)
 app.add_typer(tariffs, name="tariff")
 upkeep.register(app)
 
