@@ -123,3 +123,11 @@ GRANT SELECT ON bills.plan, bills.instalment, bills.debt_event, bills.deposit
 GRANT INSERT ON bills.plan, bills.instalment, bills.debt_event, bills.deposit
     TO meterloop_billing, meterloop_portal;
 GRANT UPDATE ON bills.plan, bills.instalment, bills.deposit TO meterloop_billing, meterloop_portal;
+
+-- What other contexts may read of the ledger: what stands on a customer's receivable.
+CREATE VIEW ledger.receivable AS
+SELECT a.code AS account, a.kind, a.currency, (a.posted_dr - a.posted_cr)::bigint AS owed
+FROM ledger.account AS a
+WHERE a.kept AND a.kind IN (
+    'ar_energy', 'ar_penalty', 'ar_connection', 'ar_plan', 'ar_instalment', 'ar_deposit');
+GRANT SELECT ON ledger.receivable TO meterloop_billing, meterloop_portal;
