@@ -22,6 +22,7 @@ from billing.ledger import service as ledger
 from billing.payments import service as payments
 from billing.prepaid import service as prepaid
 from billing.prepaid.model import Swept
+from billing.prepaid.service import credit
 from cloud.store.clock import Clock
 from cloud.store.db import Database, TransientDatabaseError
 from protocols.mqtt.broker import BrokerAddress
@@ -141,6 +142,7 @@ def _once(
         every_account_each=timedelta(hours=config.every_account_hours),
     )  # fmt: skip
     prepaid.shadow_when_due(db, now=clock.now())
+    credit.lend_by_policy(db, now=clock.now())
     stepped = collections.step(db, now=clock.now())
     payments.expire(db, now=clock.now())
     ledger.seal(db, now=clock.now())

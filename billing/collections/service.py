@@ -25,6 +25,8 @@ from billing.customers import service as customers
 from billing.customers.model import AgreementId, Notification, Terms
 from billing.prepaid import service as prepaid
 from billing.prepaid.model import Balance, Crossing, CrossingKind
+from billing.prepaid.rules.credit import Window
+from billing.prepaid.service import policies
 from billing.rating import service as rating
 from cloud.assets import service as assets
 from cloud.control import service as control
@@ -38,6 +40,8 @@ from protocols.identity import UsagePointId
 _LOG = logging.getLogger(__name__)
 _SYSTEM = "system:billing"
 _RETRY_HELD = timedelta(hours=1)
+_ASK_AHEAD = timedelta(hours=12)
+"""A cut is asked for so long before its window opens: time for two people, not for it to lapse."""
 
 
 def step(db: Database, *, now: datetime) -> Stepped:
@@ -251,7 +255,10 @@ def _ask_control(db: Database, case: Case, now: datetime) -> int:
     """Compute once more and ask for the cut (D4, D5); keep the answer with its figures."""
     with db.transaction() as conn:
         balance = _balance(conn, case.usage_point, now)
-    if balance is None or not rules.still_due(balance):
+        window = _window(conn, case.usage_point, now)
+    if balance is None or window is None or not rules.still_due(balance):
+        return 0
+    if window.opens_at > now + _ASK_AHEAD:
         return 0
     figures = rules.figures_of(balance, computed_at=now)
     answer = _request(db, case, figures, now)
@@ -297,15 +304,23 @@ def _answer_rechecks(db: Database, now: datetime) -> int:
             # the epoch first: a payment after this line makes the answer worthless, as it must
             epoch = control.supply_of(conn, recheck.usage_point).epoch
             balance = _balance(conn, recheck.usage_point, now)
+            window = _window(conn, recheck.usage_point, now)
         due = rules.still_due(balance) if balance else None
-        if balance is None or due is None:
+        # in friendly hours a debt only grows: the cut waits for the window, an end does not
+        if balance is None or due is None or (due and not (window and window.open)):
             continue
         control.confirm_recheck(
             db, recheck.request, epoch=epoch, still_due=due,
             figures=rules.figures_of(balance, computed_at=now), now=now,
+            until=window.closes_at if window else None,
         )  # fmt: skip
         answered += 1
     return answered
+
+
+def _window(conn: Connection, usage_point: UsagePointId, now: datetime) -> Window | None:
+    card = customers.card_of(conn, usage_point)
+    return policies.cut_window(conn, card, now) if card else None
 
 
 def _balance(conn: Connection, usage_point: UsagePointId, now: datetime) -> Balance | None:

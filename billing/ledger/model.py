@@ -48,6 +48,10 @@ class AccountKind(StrEnum):
     AR_INSTALMENT = "ar_instalment"
     """What a plan asks for now."""
     AR_DEPOSIT = "ar_deposit"
+    AR_EMERGENCY = "ar_emergency"
+    """A loan to go on with; the next money repays it first."""
+    AR_OLD_DEBT = "ar_old_debt"
+    """Debt set aside, recovered as a share of each top-up."""
     UNBILLED = "unbilled_revenue"
     CUSTOMER = "customer_prepayment"
     DEPOSIT = "deposit"
@@ -94,11 +98,13 @@ _GROW_BY_DEBIT = frozenset({
     AccountKind.AR_ENERGY, AccountKind.AR_PENALTY, AccountKind.AR_CONNECTION,
     AccountKind.UNBILLED, AccountKind.SUBSIDY, AccountKind.BANK, AccountKind.BAD_DEBT,
     AccountKind.AR_PLAN, AccountKind.AR_INSTALMENT, AccountKind.AR_DEPOSIT, AccountKind.INTEREST,
+    AccountKind.AR_EMERGENCY, AccountKind.AR_OLD_DEBT,
 })  # fmt: skip
 _KEPT = frozenset({
     AccountKind.CUSTOMER, AccountKind.AR_ENERGY, AccountKind.AR_PENALTY,
     AccountKind.AR_CONNECTION, AccountKind.DEPOSIT, AccountKind.FLOAT, AccountKind.AR_PLAN,
-    AccountKind.AR_INSTALMENT, AccountKind.AR_DEPOSIT,
+    AccountKind.AR_INSTALMENT, AccountKind.AR_DEPOSIT, AccountKind.AR_EMERGENCY,
+    AccountKind.AR_OLD_DEBT,
 })  # fmt: skip
 
 

@@ -151,7 +151,8 @@ def receivables(conn: Connection, account: str, *, lock: bool = False) -> dict[A
     """Return what stands on a customer account's receivables; `lock` keeps it so till commit."""
     kinds = (
         AccountKind.AR_PENALTY, AccountKind.AR_CONNECTION, AccountKind.AR_ENERGY,
-        AccountKind.AR_INSTALMENT, AccountKind.AR_DEPOSIT,
+        AccountKind.AR_INSTALMENT, AccountKind.AR_DEPOSIT, AccountKind.AR_EMERGENCY,
+        AccountKind.AR_OLD_DEBT,
     )  # fmt: skip
     rows = conn.execute(
         _SQL["lock_receivables"] if lock else _SQL["receivables"],

@@ -44,6 +44,10 @@ class Kind(StrEnum):
     INSTALMENT_DUE = "instalment_due"
     BALANCE_CORRECTED = "balance_corrected"
     """An earlier reading was wrong: what was said of the balance no longer holds."""
+    CREDIT_GIVEN = "credit_given"
+    """Emergency credit was lent; the next payment repays it first."""
+    CARE_LOOK = "care_look"
+    """Somebody may be without power unseen: the care desk is asked to look."""
 
 
 REQUIRED: Mapping[Kind, frozenset[str]] = {
@@ -60,6 +64,8 @@ REQUIRED: Mapping[Kind, frozenset[str]] = {
     Kind.BILL_DEBITED: frozenset({"number", "amount_micros", "currency", "due_at"}),
     Kind.INSTALMENT_DUE: frozenset({"number", "amount_micros", "currency", "due_at"}),
     Kind.BALANCE_CORRECTED: frozenset({"available_micros", "currency"}),
+    Kind.CREDIT_GIVEN: frozenset({"amount_micros", "available_micros", "currency"}),
+    Kind.CARE_LOOK: frozenset({"usage_point", "days"}),
 }
 """Variables that a message of each kind must bring; every template uses all of them."""
 

@@ -19,6 +19,7 @@ from billing.payments.model import (
 )
 from billing.payments.store import holds, rows
 from billing.prepaid import service as prepaid
+from billing.prepaid.service import credit
 from cloud.control import service as control
 from cloud.messages import service as messages
 from cloud.store import audit
@@ -41,7 +42,9 @@ def take(
     """
     kind = "payment_by_agent" if terms.by_agent else "payment"
     key = f"{order.channel}:{order.peer_txn_id}"
-    parts = allocate(order.amount_micros, ledger.owed(conn, card.account, lock=True), ORDER)
+    owed = ledger.owed(conn, card.account, lock=True)
+    due = credit.due_of_top_up(conn, card, order.amount_micros, owed)
+    parts = allocate(order.amount_micros, due, ORDER)
     events = [
         Event(
             kind=kind, key=f"payment:{key}", value_date=order.peer_time.date(), actor=order.actor,
