@@ -35,6 +35,7 @@ from portal.staff import orders as meter_orders
 from portal.staff import payments as staff_payments
 from portal.staff import routes as staff
 from portal.staff import runs as staff_runs
+from portal.staff import tariff_change as staff_tariff_change
 from portal.staff import tariffs as staff_tariffs
 from protocols.identity import UsagePointId
 
@@ -70,8 +71,8 @@ def create_app(
     app.state.site = site
     errors.install(app)
     pages = (
-        auth, customer, why, bills, staff, meter_orders, staff_tariffs, staff_runs, staff_payments,
-        crew,
+        auth, customer, why, bills, staff, meter_orders, staff_tariffs, staff_tariff_change,
+        staff_runs, staff_payments, crew,
     )  # fmt: skip
     for part in pages:
         app.include_router(part.router, include_in_schema=False)
