@@ -145,6 +145,7 @@ def _once(
     credit.lend_by_policy(db, now=clock.now())
     stepped = collections.step(db, now=clock.now())
     payments.expire(db, now=clock.now())
+    payments.forget_messages(db, wall_now=clock.wall_now())
     ledger.seal(db, now=clock.now())
     return swept, stepped
 

@@ -156,7 +156,11 @@ class DueLine:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Quote:
-    """What a channel shows before it takes money: a masked name and what is due now."""
+    """
+    What a channel shows before it takes money: a masked name and what is due now.
+
+    `branch` is the unit that supplies the account.
+    """
 
     id: int
     channel: str
@@ -170,6 +174,7 @@ class Quote:
     min_micros: int
     max_micros: int
     expires_at: datetime
+    branch: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,6 +1,7 @@
 """Use cases of money in. Every call may come twice, late and from two channels at once."""
 
 from billing.payments.service.core import (
+    branch_of,
     channel_of,
     expire,
     hold,
@@ -12,6 +13,7 @@ from billing.payments.service.core import (
     void,
 )
 from billing.payments.service.limits import changes, decide_change, limits_of, propose_change
+from billing.payments.service.messages import forget as forget_messages
 from billing.payments.service.payme import answer as payme_answer
 from billing.payments.service.reconcile import differences, reconcile, resolve
 from billing.payments.service.signed import is_fresh
@@ -31,11 +33,13 @@ __all__ = [
     "adjust",
     "assign_suspense",
     "audit_payments",
+    "branch_of",
     "changes",
     "channel_of",
     "decide_change",
     "differences",
     "expire",
+    "forget_messages",
     "hold",
     "hold_of",
     "holds_of",

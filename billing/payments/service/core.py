@@ -32,9 +32,11 @@ from billing.payments.service import guard, posting
 from billing.payments.store import holds, rows, settling
 from billing.prepaid import service as prepaid
 from billing.prepaid.model import Refusal as NoBalance
+from cloud.assets import service as assets
 from cloud.store import audit
 from cloud.store.db import Connection, Database
 from protocols.errors import RefusedError
+from protocols.identity import UsagePointId
 
 _AT_ONCE = 1_000
 
@@ -76,6 +78,7 @@ def quote(db: Database, channel: str, account: str, *, now: datetime) -> Quote:
             raise posting.unknown(account)
         terms = holds.channel(conn, channel)
         available = _available(conn, card, now)
+        branch = branch_of(conn, card.usage_point)
         owed = ledger.owed(conn, account)
         lines = [DueLine(code=kind.value, amount_micros=owed[kind])
                  for kind in posting.ORDER.order if kind in owed]  # fmt: skip
@@ -89,8 +92,14 @@ def quote(db: Database, channel: str, account: str, *, now: datetime) -> Quote:
         id=number, channel=channel, account=card.account, masked_name=rules.mask(card.name),
         currency=card.currency, available_micros=available, due_micros=due, lines=tuple(lines),
         policy=terms.policy, min_micros=terms.min_micros, max_micros=terms.max_micros,
-        expires_at=expires,
+        expires_at=expires, branch=branch,
     )  # fmt: skip
+
+
+def branch_of(conn: Connection, usage_point: str) -> str:
+    """Return the unit that looks after a usage point, empty when nobody does."""
+    point = UsagePointId(usage_point)
+    return assets.units_of(conn, [point]).get(point, "")
 
 
 def hold(db: Database, order: PaymentOrder, *, quote_id: int | None = None, now: datetime) -> Hold:
