@@ -15,16 +15,15 @@ from zoneinfo import ZoneInfo
 
 from billing.bills.rules import plans as rules
 from billing.bills.rules.plans import Clock, Parts, PlanEvent, PlanRefusal, PlanState, Share, Terms
+from billing.bills.service.accounts import card_of, zone_of
 from billing.bills.store import plans as store
 from billing.bills.store.plans import DebtEvent, Instalment, NewPlan, Plan
 from billing.customers import service as customers
 from billing.customers.model import AgreementId, CustomerCard, Notification
-from billing.customers.model import Refusal as CustomerRefusal
 from billing.ledger import service as ledger
 from billing.ledger.model import AccountKind, Event
 from billing.prepaid import service as prepaid
 from billing.prepaid.model import Refusal as NoBalance
-from cloud.assets import service as assets
 from cloud.control import service as control
 from cloud.messages import service as messages
 from cloud.messages.model import Kind
@@ -87,7 +86,7 @@ def propose(db: Database, wish: Wish, *, now: datetime) -> Plan:
         two = parts.total > terms.two_people_micros
         plan = NewPlan(
             account=card.account, agreement=card.agreement, usage_point=card.usage_point,
-            currency=card.currency, zone=_zone(conn, card), parts=parts,
+            currency=card.currency, zone=zone_of(conn, card), parts=parts,
             first_micros=wish.first_micros, instalments=wish.instalments, terms=terms,
             two_people=two, reason=wish.reason.strip(), proposed_by=wish.actor, proposed_at=now,
         )  # fmt: skip
@@ -242,17 +241,6 @@ def events_after(conn: Connection, after: int) -> list[DebtEvent]:
 def events_of(conn: Connection, account: str, *, limit: int = 50) -> list[DebtEvent]:
     """Return what happened to an account's debts, newest first."""
     return store.events_of(conn, account, limit)
-
-
-def card_of(conn: Connection, account: str) -> CustomerCard:
-    """Return whose account it is. Raises: RefusedError `customers.agreement_unknown`."""
-    card = customers.card_of_account(conn, account)
-    if card is None:
-        raise RefusedError(
-            CustomerRefusal.UNKNOWN_AGREEMENT, f"there is no account {account!r}",
-            fix="check its number",
-        )  # fmt: skip
-    return card
 
 
 def terms_for(card: CustomerCard) -> Terms:
@@ -432,11 +420,6 @@ def _page(plan: Plan, kept: Sequence[Instalment], unpaid: int) -> PlanPage:
 
 def _midnight(day: date | None, zone: str) -> datetime | None:
     return None if day is None else datetime.combine(day, time(0), ZoneInfo(zone))
-
-
-def _zone(conn: Connection, card: CustomerCard) -> str:
-    point = assets.usage_point(conn, UsagePointId(card.usage_point))
-    return point.zone if point else "UTC"
 
 
 def _locked(conn: Connection, number: int) -> Plan:
