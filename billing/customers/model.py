@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import date, datetime
 from enum import StrEnum
 from typing import NewType
 
@@ -114,6 +114,29 @@ class CustomerCard:
     ended_at: datetime | None
     opening_register_wh: int | None
     opening_year_wh: int
+    attributes: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgreementTerms:
+    """
+    What an agreement says of its price from a day on; of a change, what it changes alone.
+
+    In a change a code or hash that is None stays, and an attribute that is None is taken away.
+    """
+
+    from_day: date
+    tariff_code: str | None
+    pinned_hash: str | None
+    attributes: Mapping[str, str | None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TermsOnDay:
+    """What an agreement says of its price on one day."""
+
+    tariff_code: str
+    pinned_hash: str | None
     attributes: Mapping[str, str]
 
 

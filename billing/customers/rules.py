@@ -2,14 +2,17 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
+from datetime import date
 
 from billing.customers.model import (
     LANGUAGES,
+    AgreementTerms,
     NewCustomer,
     Refusal,
     Terms,
+    TermsOnDay,
     Threshold,
     ThresholdLevel,
 )
@@ -85,6 +88,28 @@ def effective(levels: Iterable[Threshold | None]) -> Terms:
             fix="set the default thresholds of this currency",
         )
     return Terms(**found)  # type: ignore[arg-type]
+
+
+def terms_on(changes: Sequence[AgreementTerms], day: date) -> TermsOnDay:
+    """
+    Return what an agreement says of a day.
+
+    `changes` begins with what it said at first; the rest are by the day they hold from, and each
+    says only what it changes. A change of tariff ends a pinned version.
+    """
+    base = changes[0]
+    code, pinned = base.tariff_code or "", base.pinned_hash
+    attributes = dict(base.attributes)
+    for change in changes[1:]:
+        if change.from_day > day:
+            continue
+        if change.tariff_code is not None or change.pinned_hash is not None:
+            code, pinned = change.tariff_code or code, change.pinned_hash
+        attributes.update(change.attributes)
+    return TermsOnDay(
+        tariff_code=code, pinned_hash=pinned,
+        attributes={name: text for name, text in attributes.items() if text is not None},
+    )  # fmt: skip
 
 
 def nearest_levels(

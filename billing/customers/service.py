@@ -8,6 +8,8 @@ from datetime import datetime
 from billing.customers import rules, store
 from billing.customers.model import (
     AccountId,
+    AgreementId,
+    AgreementTerms,
     CustomerCard,
     NewCustomer,
     Refusal,
@@ -150,6 +152,18 @@ def terms_of_many(conn: Connection, points: Sequence[tuple[str, str, str]]) -> l
             )
         found.append(shared[key])
     return found
+
+
+def terms_of_agreements(
+    conn: Connection, agreements: Sequence[str]
+) -> dict[AgreementId, list[AgreementTerms]]:
+    """Return what each agreement said first and every agreed change since, for `terms_on`."""
+    return store.terms_of_agreements(conn, agreements)
+
+
+def currencies_with_terms(conn: Connection) -> set[str]:
+    """Return the currencies in which balances can be warned: those with default lines."""
+    return store.currencies_with_terms(conn)
 
 
 def named_by_thresholds(conn: Connection) -> tuple[list[str], list[str]]:

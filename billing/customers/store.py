@@ -1,7 +1,7 @@
 """SQL of customers, accounts, agreements and thresholds."""
 
 from collections.abc import Iterator, Sequence
-from datetime import datetime
+from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ from psycopg.types.json import Jsonb
 from billing.customers.model import (
     AccountId,
     AgreementId,
+    AgreementTerms,
     CustomerCard,
     CustomerId,
     CustomerKind,
@@ -127,3 +128,24 @@ def _cards(rows: Any) -> Iterator[CustomerCard]:
             pinned_hash=row[10], started_at=row[11], ended_at=row[12],
             opening_register_wh=row[13], opening_year_wh=row[14], attributes=row[15],
         )  # fmt: skip
+
+
+def terms_of_agreements(
+    conn: Connection, agreements: Sequence[str]
+) -> dict[AgreementId, list[AgreementTerms]]:
+    """Return terms of agreements: what was at first, then agreed changes by their day."""
+    found: dict[AgreementId, list[AgreementTerms]] = {}
+    for row in conn.execute(_SQL["terms_of_agreements"], {"agreements": list(agreements)}):
+        known = found.setdefault(AgreementId(row[0]), [])
+        said = row[1:5] if row[1] is not None else (date.min, *row[5:8])
+        known.append(
+            AgreementTerms(
+                from_day=said[0], tariff_code=said[1], pinned_hash=said[2], attributes=said[3]
+            )
+        )
+    return found
+
+
+def currencies_with_terms(conn: Connection) -> set[str]:
+    """Return currencies whose default lines are set."""
+    return {row[0] for row in conn.execute(_SQL["currencies_with_terms"])}

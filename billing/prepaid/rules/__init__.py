@@ -9,7 +9,7 @@ from billing.prepaid.rules.days import (
     next_day,
     quality_of,
 )
-from billing.prepaid.rules.figures import corrected, figures, keeps_a_balance, screened
+from billing.prepaid.rules.figures import corrected, figures, screened
 from billing.prepaid.rules.lines import available, lines_passed, steps_reached
 
 __all__ = [
@@ -19,7 +19,6 @@ __all__ = [
     "corrected",
     "days_over",
     "figures",
-    "keeps_a_balance",
     "ladder_year",
     "largest_plausible_wh",
     "lines_passed",

@@ -6,6 +6,7 @@ the ledger has not taken yet. Nothing here knows a clock or a database.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 
 import numpy as np
@@ -14,30 +15,50 @@ from billing.money import IntArray
 from billing.prepaid.model import BoolArray, Columns, FeeBlock, Figures, Screened, States
 from billing.prepaid.rules.days import MISSING_AFTER
 from billing.prepaid.rules.lines import available
+from billing.prepaid.rules.periods import Uses, price_uses
 from billing.rating.model import CompiledTariff
 from billing.rating.rules import kernel
 from protocols.timeline import to_ms
 
 
-def keeps_a_balance(tariff: CompiledTariff) -> bool:
-    """Tell whether a fee under a version is a cumulative of one register, as balances need."""
-    return tariff.basis == "ladder_year"
-
-
 def figures(
-    states: States, tariffs: Mapping[str, CompiledTariff], register_wh: IntArray
+    states: States,
+    tariffs: Mapping[str, CompiledTariff],
+    register_wh: IntArray,
+    uses: Uses | None = None,
 ) -> Figures:
     """
     Return fee, year counter and tier of every agreement at `register_wh`.
 
-    A counter beyond the tariff's bound keeps the fee it had and is marked; a register under the
-    segment's opening charges nothing and is marked. *Shape*: as `states`.
+    `uses` tells energy and days of those on a tariff of periods. A counter beyond the tariff's
+    bound keeps the fee it had and is marked; a register under the segment's opening charges nothing
+    and is marked. *Shape*: as `states`.
     """
     hashes = np.array(states.tariff_hash, dtype=object)
-    return _figures(
-        [(tariffs[digest], hashes == digest) for digest in sorted(set(states.tariff_hash))],
+    found = _figures(
+        [
+            (tariffs[digest], hashes == digest)
+            for digest in sorted(set(states.tariff_hash))
+            if tariffs[digest].basis == "ladder_year"
+        ],
         states, register_wh,
     )  # fmt: skip
+    return found if uses is None else _with_periods(found, states, tariffs, uses)
+
+
+def _with_periods(
+    found: Figures, states: States, tariffs: Mapping[str, CompiledTariff], uses: Uses
+) -> Figures:
+    fee, tier, beyond = found.fee.copy(), found.tier.copy(), found.beyond.copy()
+    for digest in sorted({states.tariff_hash[row] for row in uses.row.tolist()}):
+        mine = [n for n, row in enumerate(uses.row.tolist()) if states.tariff_hash[row] == digest]
+        part = uses.rows(mine)
+        said = price_uses(tariffs[digest], part)
+        inside, row = said.beyond == 0, part.row
+        fee[row] = np.where(inside, states.segment_before[row] + said.fee, states.fee[row])
+        tier[row] = np.where(inside, said.tier, states.tier[row])
+        beyond[row] = ~inside
+    return replace(found, fee=fee, tier=tier, beyond=beyond)
 
 
 def screened(
@@ -82,7 +103,7 @@ def screened(
             fee_micros=found.fee, tariff_no=columns.tariff_no,
         ),
         crossed=crossed, moved=moved, missing=missing, beyond=found.beyond,
-        below_opening=found.below_opening,
+        below_opening=found.below_opening, no_hours=np.zeros(len(register), dtype=np.bool_),
     )  # fmt: skip
 
 
@@ -109,11 +130,12 @@ def _figures(
     return Figures(fee=fee, year_wh=year, tier=tier, beyond=beyond, below_opening=below)
 
 
-def corrected(states: States, figures: Figures) -> BoolArray:
+def corrected(states: States, figures: Figures, register_wh: IntArray) -> BoolArray:
     """
-    Tell whose fee is below what it was when the state was written.
+    Tell whose register, and with it the fee, is below what it was when the state was written.
 
-    A fee is a cumulative and only grows by use, so a register was corrected.
+    A register only grows by use, so it was corrected. A fee alone may fall as a day begins: free
+    energy and ladders that are shared by days grow with them.
     """
-    fallen: BoolArray = figures.fee < states.fee
+    fallen: BoolArray = (figures.fee < states.fee) & (register_wh < states.register)
     return fallen

@@ -9,7 +9,7 @@ next sweep sees what this one could not.
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from typing import TypeVar
 
@@ -20,6 +20,7 @@ from billing.customers.model import Terms
 from billing.money import IntArray
 from billing.prepaid import rules, store
 from billing.prepaid.model import BoolArray, Columns, ExceptionKind, FeeBlock, Screened
+from billing.prepaid.service.screen_periods import by_period
 from billing.rating import service as rating
 from billing.rating.model import CompiledTariff
 from cloud.store.db import Connection, Database
@@ -80,6 +81,8 @@ class _Question:
     since: str | None
     largest_point: int
     largest_account: int
+    periods: BoolArray
+    """By tariff number: of those on a tariff of periods another screen tells."""
     state_pages: list[store.Pages]
     register_pages: list[store.Pages]
 
@@ -108,11 +111,13 @@ def screen(
         question = _Question(
             tariffs=tariffs, marks=_marks(conn, tariffs), now=now, since=since,
             largest_point=largest_point, largest_account=largest_account,
-            state_pages=state_pages, register_pages=register_pages,
+            periods=_of_periods(tariffs), state_pages=state_pages, register_pages=register_pages,
         )  # fmt: skip
         pool = stack.enter_context(ThreadPoolExecutor(len(readers)))
         look = _every if since is None else _moved
         parts = look(pool, readers, question, progress)
+    if question.periods.any():
+        parts += by_period(conn, compiled, since=since, now=now)
     return _joined(parts, question)
 
 
@@ -194,6 +199,8 @@ def _shared(
 
 def _kept(columns: Columns, question: _Question) -> Screened:
     """Price a range and keep the rows that say something; all the rest is forgotten at once."""
+    if question.periods.any():
+        columns = _only(columns, ~question.periods[columns.tariff_no])
     reminder, cut = question.marks.of(columns)
     found = rules.screened(columns, question.tariffs, reminder=reminder, cut=cut, now=question.now)
     if question.since is not None:
@@ -202,8 +209,20 @@ def _kept(columns: Columns, question: _Question) -> Screened:
     return Screened(
         rows=found.rows, fees=_rows(found.fees, rows), crossed=found.crossed[rows],
         moved=found.moved[rows], missing=found.missing[rows], beyond=found.beyond[rows],
-        below_opening=found.below_opening[rows],
+        below_opening=found.below_opening[rows], no_hours=found.no_hours[rows],
     )  # fmt: skip
+
+
+def _of_periods(tariffs: Mapping[int, CompiledTariff]) -> BoolArray:
+    found = np.zeros(max(tariffs, default=0) + 1, dtype=np.bool_)
+    found[[number for number, tariff in tariffs.items() if tariff.basis == "period"]] = True
+    return found
+
+
+def _only(columns: Columns, rows: BoolArray) -> Columns:
+    if rows.all():
+        return columns
+    return Columns(**{each.name: getattr(columns, each.name)[rows] for each in fields(Columns)})
 
 
 def _joined(parts: list[Screened], question: _Question) -> Seen:
@@ -226,6 +245,7 @@ def _joined(parts: list[Screened], question: _Question) -> Seen:
             ("missing", ExceptionKind.MISSING_REGISTER),
             ("beyond", ExceptionKind.BEYOND_BOUND),
             ("below_opening", ExceptionKind.BELOW_OPENING),
+            ("no_hours", ExceptionKind.MISSING_INTERVALS),
         )
         for point in every.point[mask(name)].tolist()
     )

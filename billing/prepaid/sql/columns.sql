@@ -129,7 +129,8 @@ WHERE s.day_ends_at <= %(now)s::timestamptz
 -- Calculation exceptions that a screen finds and that stand, by point; no locks.
 SELECT s.point, x.kind FROM prepaid.exception AS x
 JOIN prepaid.state AS s ON s.agreement = x.agreement
-WHERE x.closed_at IS NULL AND x.kind IN ('missing_register', 'beyond_bound', 'below_opening');
+WHERE x.closed_at IS NULL AND x.kind IN ('missing_register', 'beyond_bound', 'below_opening',
+                                       'missing_intervals');
 
 -- append_snapshot
 -- One block of fees; a snapshot is never changed.
@@ -155,7 +156,8 @@ ORDER BY s.agreement;
 -- segments_of_many
 -- Segments of the agreements named, oldest first of each; no locks.
 SELECT g.agreement, g.seq, g.period, g.started_at, g.register_wh, g.year_wh, g.fee_before_micros,
-       g.tariff_hash
+       g.tariff_hash, g.previous, g.shape, g.before_wh, g.previous_wh,
+       g.start_day
 FROM prepaid.segment AS g
 WHERE g.agreement = ANY (%(agreements)s::text[])
 ORDER BY g.agreement, g.seq;

@@ -289,9 +289,16 @@ def snapshot_blocks(conn: Connection, limit: int) -> list[FeeBlock]:
 
 
 def _strings(conn: Connection, block: str, parameters: dict[str, Any]) -> list[IntArray] | None:
+    return octet_columns(conn, _SQL[block], parameters)
+
+
+def octet_columns(
+    conn: Connection, statement: Any, parameters: dict[str, Any]
+) -> list[IntArray] | None:
+    """Return the columns that a statement answers as strings of octets; None when empty."""
     with conn.cursor(binary=True) as cursor:
         cursor.adapters.register_dumper(Numbers, _NumbersDumper)
-        row = cursor.execute(_SQL[block], parameters).fetchone()
+        row = cursor.execute(statement, parameters).fetchone()
     assert row is not None
     return None if row[0] is None else [_numbers(each) for each in row]
 
