@@ -22,7 +22,7 @@ from billing.ledger import service as ledger
 from billing.payments import service as payments
 from billing.prepaid import service as prepaid
 from billing.prepaid.model import Swept
-from billing.prepaid.service import credit
+from billing.prepaid.service import credit, watch
 from cloud.store.clock import Clock
 from cloud.store.db import Database, TransientDatabaseError
 from protocols.mqtt.broker import BrokerAddress
@@ -144,6 +144,7 @@ def _once(
     prepaid.shadow_when_due(db, now=clock.now())
     credit.lend_by_policy(db, now=clock.now())
     stepped = collections.step(db, now=clock.now())
+    watch.look_when_due(db, now=clock.now())
     payments.expire(db, now=clock.now())
     payments.forget_messages(db, wall_now=clock.wall_now())
     ledger.seal(db, now=clock.now())

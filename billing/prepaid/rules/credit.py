@@ -33,6 +33,7 @@ class Refusal(StrEnum):
     NO_DEBT = "credit.no_such_debt"
     ENDED = "credit.debt_ended"
     SAME_PERSON = "credit.same_person"
+    NOT_WATCHED = "credit.not_watched"
 
 
 class Level(StrEnum):
