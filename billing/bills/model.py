@@ -27,6 +27,7 @@ class Refusal(StrEnum):
     RUN_INCOMPLETE = "bills.run_incomplete"
     RUN_TOTALS = "bills.totals_differ"
     RUN_ORDERED = "bills.run_ordered"
+    COLLECTIVE = "bills.collective_incomplete"
     ITEM_STATE = "bills.item_state"
     SAME_PERSON = "bills.same_person"
     BILL_UNKNOWN = "bills.bill_unknown"
@@ -108,11 +109,13 @@ class BillKind(StrEnum):
     """A later bill of the same ladder year, priced anew because an earlier one was corrected."""
     REFUND = "refund"
     SUPPLEMENT = "supplement"
+    FINAL = "final"
+    """Up to the day on which the agreement ended; none follows."""
 
 
 METERED = (
     BillKind.CYCLE, BillKind.TRUEUP, BillKind.ADHOC, BillKind.CORRECTIVE_METER,
-    BillKind.CORRECTIVE_READING, BillKind.RERUN,
+    BillKind.CORRECTIVE_READING, BillKind.RERUN, BillKind.FINAL,
 )  # fmt: skip
 """Kinds that together cover an agreement's time without gap or overlap."""
 
@@ -120,7 +123,7 @@ METERED = (
 _LETTERS = {
     BillKind.CYCLE: "C", BillKind.TRUEUP: "T", BillKind.ADHOC: "A", BillKind.ADHOC_SPECIAL: "S",
     BillKind.CORRECTIVE_METER: "M", BillKind.CORRECTIVE_READING: "R", BillKind.RERUN: "N",
-    BillKind.REFUND: "B", BillKind.SUPPLEMENT: "U",
+    BillKind.REFUND: "B", BillKind.SUPPLEMENT: "U", BillKind.FINAL: "F",
 }  # fmt: skip
 
 

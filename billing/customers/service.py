@@ -101,6 +101,15 @@ def cards_on_tariff(
     return store.cards_on_tariff(conn, code, span, after, limit)
 
 
+def end_agreement(conn: Connection, agreement: str, *, at: datetime) -> bool:
+    """
+    End an open agreement in the caller's transaction; tell whether it was open.
+
+    Its account, bills and ledger stay; another customer may begin at its usage point.
+    """
+    return store.end_agreement(conn, agreement, at)
+
+
 def set_threshold(db: Database, threshold: Threshold, *, actor: str, now: datetime) -> None:
     """
     Set lines and switches for a currency's default, a transformer area or an agreement (C10, F6).

@@ -59,6 +59,12 @@ def insert_agreement(conn: Connection, record: NewCustomer, content: bytes) -> b
     return row is not None
 
 
+def end_agreement(conn: Connection, agreement: str, at: datetime) -> bool:
+    """End an open agreement; tell whether it was open."""
+    row = conn.execute(_SQL["end_agreement"], {"agreement": agreement, "at": at}).fetchone()
+    return row is not None
+
+
 def agreement_contents(conn: Connection, ids: Sequence[str]) -> dict[str, bytes]:
     """Return content hashes of the agreements that exist."""
     rows = conn.execute(_SQL["agreement_contents"], {"ids": list(ids)})

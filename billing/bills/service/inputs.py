@@ -1,11 +1,11 @@
 """Freezing: what is known of agreements at this moment, asked in few questions for many of them."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
 
 from billing.bills import store
-from billing.bills.model import Agreement, Bill, Item, Refusal, Run
+from billing.bills.model import Agreement, Bill, Doubt, Item, Refusal, Run
 from billing.bills.rules import inputs as rules
 from billing.bills.rules.gate import ESTIMATED, QUESTIONABLE
 from billing.bills.rules.inputs import Facts, Metered, ParkedError, Version
@@ -80,6 +80,39 @@ def freeze(
                 run.id, each, span.start, run.period_end, error
             )
     return [found[name] for name in names]
+
+
+def freeze_end(
+    conn: Connection, run: Run, agreement: Agreement, *, register_wh: int | None
+) -> tuple[Item, bool]:
+    """
+    Return the item of a final bill up to the run's end, and whether prepayment drew of it.
+
+    `register_wh` is the register as handed over; without it the one read then counts. Whatever was
+    drawn since the last bill is taken off, days after the end too.
+    Raises: ParkedError with the code that would park the account in a run.
+    """
+    name = agreement.agreement
+    bills = store.metered_bills(conn, [name], run.period_start - HISTORY).get(name, [])
+    span = _span(conn, run, agreement, bills, _versions(conn, agreement.tariff_code), seen={})
+    registers = _registers(conn, run, [span])
+    facts = _facts(conn, run, span, registers, None, class_daily_wh=None)
+    own = dict(facts.registers)
+    if register_wh is not None:
+        own[span.end] = register_wh
+    if span.end not in own:
+        raise ParkedError(Refusal.NO_REGISTER, f"no register counts for {span.end}")
+    drawn = store.drawn_days(conn, [name], span.start, date.max).get(name)
+    facts = replace(facts, registers=own, end_quality="actual")
+    if drawn is not None:
+        first = rules.start_register(facts) if drawn[2] is None else drawn[2]
+        facts = replace(facts, drawn=(drawn[1], first, own[span.end]))
+    item = rules.item_of(run.id, facts, run.gate)
+    if item.energy_wh < 0:
+        raise ParkedError(
+            Doubt.NEGATIVE, f"the register falls from {item.start_wh} to {item.end_wh} Wh"
+        )
+    return item, drawn is not None
 
 
 def versions_of(conn: Connection, digests: Sequence[str]) -> Versions:
