@@ -6,7 +6,6 @@ from meterloop.cli import (
     ask,
     bill,
     care,
-    customer,
     decode,
     field,
     ledger,
@@ -35,7 +34,6 @@ decode.register(app)
 field.register(app)
 ledger.register(app)
 bill.register(app)
-customer.register(app)
 prepaid.register(app)
 tariffs = typer.Typer(no_args_is_help=True, help="Tariff files: prove, price, take, compare.")
 tariff.register(tariffs)

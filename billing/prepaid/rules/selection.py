@@ -22,7 +22,7 @@ _MS_PER_MINUTE = 60_000
 _MS_PER_HOUR = 60 * _MS_PER_MINUTE
 _MS_PER_DAY = 24 * _MS_PER_HOUR
 _DAYS_PER_MONTH = 28
-_FAR = np.int64(2**62)
+FAR = np.int64(2**62)
 _SCATTER, _OTHER, _PARTS = 40_503, 26_545, 65_536
 """Neighbouring numbers land far apart. *Source*: Knuth, TAOCP 3, 6.4: the golden ratio of 2^16."""
 
@@ -55,7 +55,7 @@ def next_look(
 
 def distance_to_line(left: IntArray, lines: Sequence[IntArray]) -> IntArray:
     """Return what may be used before the next line below is crossed; far where there is none."""
-    found = np.full_like(left, _FAR)
+    found = np.full_like(left, FAR)
     for line in lines:
         found = np.where(left >= line, np.minimum(found, left - line), found)
     return found

@@ -102,6 +102,15 @@ def policies_of(conn: Connection, points: Sequence[tuple[str, str, str]]) -> lis
     return found
 
 
+def named(conn: Connection) -> tuple[list[str], list[str]]:
+    """Return agreements, and usage points of areas, whose policy is not their currency's alone."""
+    parts = store.all_policies(conn)
+    agreements = {target for level, target in parts if level is Level.AGREEMENT}
+    groups = {target for level, target in parts if level is Level.GROUP}
+    agreements |= set(store.members_of(conn, sorted(groups)))
+    return sorted(agreements), sorted(_areas(conn, parts))
+
+
 def cut_window(conn: Connection, card: CustomerCard, now: datetime) -> Window:
     """Return whether a cut of this supply may begin now, and when the next window opens."""
     point = assets.usage_point(conn, UsagePointId(card.usage_point))

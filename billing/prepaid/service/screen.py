@@ -54,7 +54,7 @@ class Seen:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Marks:
+class Marks:
     """Lines by tariff number, and by point where an agreement or its area has its own."""
 
     reminder: IntArray
@@ -64,6 +64,7 @@ class _Marks:
     own_cut: IntArray
 
     def of(self, columns: Columns) -> tuple[IntArray, IntArray]:
+        """Return reminder and cut line of each row."""
         reminder, cut = self.reminder[columns.tariff_no], self.cut[columns.tariff_no]
         if self.points.size:
             at = np.minimum(np.searchsorted(self.points, columns.point), self.points.size - 1)
@@ -76,7 +77,7 @@ class _Marks:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Question:
     tariffs: Mapping[int, CompiledTariff]
-    marks: _Marks
+    marks: Marks
     now: datetime
     since: str | None
     largest_point: int
@@ -88,10 +89,18 @@ class _Question:
 
 
 def screen(
-    db: Database, conn: Connection, *, now: datetime, since: str | None, progress: Progress | None
+    db: Database,
+    conn: Connection,
+    *,
+    now: datetime,
+    since: str | None,
+    progress: Progress | None,
+    chosen: IntArray | None = None,
 ) -> Seen:
     """
     Price every agreement, or with `since` those whose register moved from that transaction on.
+
+    With `chosen` those points alone are priced, whether they moved or not; give `since` too.
 
     *Memory*: three numbers for each point and ledger account, and some columns of a range.
     """
@@ -109,16 +118,30 @@ def screen(
                 store.probe_ranges(reader)
         state_pages, register_pages = store.page_ranges(conn, whole=few)
         question = _Question(
-            tariffs=tariffs, marks=_marks(conn, tariffs), now=now, since=since,
+            tariffs=tariffs, marks=marks_of(conn, tariffs), now=now, since=since,
             largest_point=largest_point, largest_account=largest_account,
             periods=_of_periods(tariffs), state_pages=state_pages, register_pages=register_pages,
         )  # fmt: skip
         pool = stack.enter_context(ThreadPoolExecutor(len(readers)))
-        look = _every if since is None else _moved
-        parts = look(pool, readers, question, progress)
+        if chosen is not None:
+            parts = _chosen(conn, chosen, question)
+        else:
+            look = _every if since is None else _moved
+            parts = look(pool, readers, question, progress)
     if question.periods.any():
-        parts += by_period(conn, compiled, since=since, now=now)
+        parts += by_period(
+            conn, compiled, since=since if chosen is None else None, now=now, chosen=chosen
+        )
     return _joined(parts, question)
+
+
+def _chosen(conn: Connection, chosen: IntArray, question: _Question) -> list[Screened]:
+    """Price the points named."""
+    parts = (
+        store.read_moved(conn, each)
+        for each in store.in_order(store.registers_of_points(conn, chosen))
+    )
+    return [_kept(columns, question) for columns in parts if columns is not None]
 
 
 def _moved(
@@ -200,7 +223,7 @@ def _shared(
 def _kept(columns: Columns, question: _Question) -> Screened:
     """Price a range and keep the rows that say something; all the rest is forgotten at once."""
     if question.periods.any():
-        columns = _only(columns, ~question.periods[columns.tariff_no])
+        columns = only(columns, ~question.periods[columns.tariff_no])
     reminder, cut = question.marks.of(columns)
     found = rules.screened(columns, question.tariffs, reminder=reminder, cut=cut, now=question.now)
     if question.since is not None:
@@ -219,7 +242,8 @@ def _of_periods(tariffs: Mapping[int, CompiledTariff]) -> BoolArray:
     return found
 
 
-def _only(columns: Columns, rows: BoolArray) -> Columns:
+def only(columns: Columns, rows: BoolArray) -> Columns:
+    """Return some rows of columns."""
     if rows.all():
         return columns
     return Columns(**{each.name: getattr(columns, each.name)[rows] for each in fields(Columns)})
@@ -265,7 +289,7 @@ def _rows(fees: FeeBlock, rows: BoolArray) -> FeeBlock:
     )  # fmt: skip
 
 
-def _marks(conn: Connection, tariffs: Mapping[int, CompiledTariff]) -> _Marks:
+def marks_of(conn: Connection, tariffs: Mapping[int, CompiledTariff]) -> Marks:
     """Return the lines of everybody: most have their currency's, some their own."""
     numbers = sorted(tariffs)
     usual = customers.terms_of_many(conn, [("", "", tariffs[n].currency) for n in numbers])
@@ -276,7 +300,7 @@ def _marks(conn: Connection, tariffs: Mapping[int, CompiledTariff]) -> _Marks:
     reminder, cut = np.zeros(size, dtype=np.int64), np.zeros(size, dtype=np.int64)
     reminder[numbers] = _column(usual, "reminder_micros")
     cut[numbers] = _column(usual, "cut_micros")
-    return _Marks(
+    return Marks(
         reminder=reminder, cut=cut,
         points=np.array([row[3] for row in named], dtype=np.int64),
         own_reminder=_column(own, "reminder_micros"), own_cut=_column(own, "cut_micros"),

@@ -9,6 +9,7 @@ from datetime import datetime
 
 import numpy as np
 
+from billing.money import IntArray
 from billing.prepaid import rules, store
 from billing.prepaid.model import FeeBlock, Figures, Screened, States
 from billing.prepaid.service import lines, registers
@@ -22,10 +23,17 @@ PAGE = 20_000
 
 
 def by_period(
-    conn: Connection, tariffs: Mapping[str, CompiledTariff], *, since: str | None, now: datetime
+    conn: Connection,
+    tariffs: Mapping[str, CompiledTariff],
+    *,
+    since: str | None,
+    now: datetime,
+    chosen: IntArray | None = None,
 ) -> list[Screened]:
     """
     Price agreements with an open stretch, or with `since` those that may have moved.
+
+    With `chosen` those at the points named alone.
 
     Whose register is ahead of the hours known is looked at each time: a late hour raises no mark.
     """
@@ -33,6 +41,11 @@ def by_period(
     after = ""
     while names := store.period_agreements(conn, since=since, after=after, limit=PAGE):
         after = names[-1]
+        if chosen is not None:
+            mine = np.isin(store.points_of_agreements(conn, names)[0], chosen)
+            names = [name for name, wanted in zip(names, mine.tolist(), strict=True) if wanted]
+        if not names:
+            continue
         states = store.states(conn, names)
         read = registers.newest(conn, states)
         fresh = rules.figures(states, tariffs, read.wh, read.uses)

@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 import numpy as np
 
 from billing.customers.model import AgreementId
+from billing.money import IntArray
 from billing.prepaid import rules, store
 from billing.prepaid.model import ExceptionKind, FeeBlock, Swept
 from billing.prepaid.service import lines, registers
@@ -34,6 +35,7 @@ def sweep(
     everything: bool = False,
     moved_only: bool = False,
     every_account_each: timedelta = timedelta(0),
+    chosen: IntArray | None = None,
     progress: Progress | None = None,
 ) -> Swept:
     """
@@ -42,7 +44,8 @@ def sweep(
     `changed` of the result holds what watchers should see: all agreements with `everything`.
     With `moved_only` just those are priced whose register moved since the last sweep (C1), and
     likewise while every account was looked at less than `every_account_each` ago. The first
-    sweep prices all the same. Safe to repeat, to kill and to run twice at once.
+    sweep prices all the same. With `chosen` those points alone are priced, as a plan of looks
+    names them (C2, C3). Safe to repeat, to kill and to run twice at once.
     """
     with db.transaction() as conn:
         store.lock_sweep(conn)
@@ -55,10 +58,15 @@ def sweep(
         mark = store.mark(conn)
         before = store.next_moved(conn)
         since = None
-        if mark and not everything:
+        if mark is None or everything:
+            chosen = None
+        elif chosen is not None:
+            # what moved elsewhere was not looked at: the mark stays where it is
+            since, before = mark.next_moved, mark.next_moved
+        else:
             fresh = now - mark.every_account_at < every_account_each
             since = mark.next_moved if moved_only or fresh else None
-        seen = screen(db, conn, now=now, since=since, progress=progress)
+        seen = screen(db, conn, now=now, since=since, progress=progress, chosen=chosen)
         at = now if since is None or mark is None else mark.every_account_at
         store.set_mark(conn, store.Mark(next_moved=before, every_account_at=at))
         return _act(

@@ -30,6 +30,10 @@ ON CONFLICT (level, target) DO UPDATE SET
 SELECT g.agreement, g.name FROM prepaid.group_member AS g
 WHERE g.agreement = ANY (%(agreements)s::text[]);
 
+-- members_of
+-- Agreements in the groups named; no locks.
+SELECT g.agreement FROM prepaid.group_member AS g WHERE g.name = ANY (%(names)s::text[]);
+
 -- set_group
 -- One row, inserted or replaced; locks it.
 INSERT INTO prepaid.group_member (agreement, name, set_by, set_at)

@@ -81,6 +81,11 @@ def groups_of(conn: Connection, agreements: Sequence[str]) -> dict[str, str]:
     return {row[0]: row[1] for row in rows}
 
 
+def members_of(conn: Connection, names: Sequence[str]) -> list[str]:
+    """Return the agreements in the groups named."""
+    return [row[0] for row in conn.execute(_SQL["members_of"], {"names": list(names)})]
+
+
 def set_group(conn: Connection, agreement: str, name: str, *, actor: str, now: datetime) -> None:
     """Put an agreement into a group."""
     values = {"agreement": agreement, "name": name, "actor": actor, "now": now}

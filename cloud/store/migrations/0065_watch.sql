@@ -13,6 +13,14 @@ SELECT a.code, a.kind, a.currency, (a.posted_dr - a.posted_cr)::bigint AS owed_m
 FROM ledger.account AS a
 WHERE a.kind IN ('ar_emergency', 'ar_old_debt') AND a.posted_dr <> a.posted_cr;
 
+CREATE VIEW ledger.moved_account AS
+SELECT p.entry_id, a.code AS account, e.kind
+FROM ledger.posting AS p
+JOIN ledger.entry AS e ON e.id = p.entry_id
+JOIN ledger.account AS a ON a.id = p.ledger_account_id
+WHERE a.kind = 'customer_prepayment';
+
+GRANT SELECT ON ledger.moved_account TO meterloop_billing, meterloop_portal;
 GRANT SELECT ON control.supply_seen, customers.payer, ledger.credit_owed TO meterloop_billing, meterloop_portal;
 
 CREATE TABLE prepaid.watch (
