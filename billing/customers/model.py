@@ -22,6 +22,13 @@ class Refusal(StrEnum):
     CHANGED_RECORD = "customers.record_differs"
     BAD_RECORD = "customers.record_bad"
     BAD_THRESHOLD = "customers.threshold_bad"
+    POINT_TAKEN = "customers.usage_point_taken"
+    ACCOUNT_TAKEN = "customers.account_taken"
+    CUSTOMER_DIFFERS = "customers.customer_differs"
+    COLLECTIVE = "customers.collective"
+    COLLECTIVE_UNKNOWN = "customers.collective_unknown"
+    DISCOUNT = "customers.discount"
+    SAME_PERSON = "customers.same_person"
 
 
 class CustomerKind(StrEnum):
@@ -171,3 +178,61 @@ class Terms:
     auto_dun: bool
     auto_restore: bool
     notice_hours: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Occupied:
+    """What stands already among the records asked about: each id with whom it belongs to."""
+
+    usage_points: Mapping[str, str]
+    """Usage point to its open agreement."""
+    accounts: Mapping[str, str]
+    """Account to its open agreement."""
+    customers: Mapping[str, tuple[str, str]]
+    """Customer to name and kind."""
+    contents: Mapping[str, bytes]
+    """Agreement to the hash of what it was registered with."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Collective:
+    """
+    A company's supplies that are billed and paid together (G22).
+
+    `accounts` are in the order in which debts are paid; what is left goes to the first.
+    """
+
+    id: str
+    customer: CustomerId
+    name: str
+    language: str
+    currency: str
+    accounts: tuple[AccountId, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewDiscount:
+    """
+    A discount that somebody asks for: an attribute of the agreement, from a day until a day.
+
+    `evidence` names what shows the right to it, such as a licence and its number.
+    """
+
+    agreement: AgreementId
+    attribute: str
+    value: str
+    evidence: str
+    from_day: date
+    until_day: date
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Discount(NewDiscount):
+    """A discount as it stands; `granted` is None until another person decides."""
+
+    id: int
+    asked_by: str
+    asked_at: datetime
+    granted: bool | None
+    decided_by: str
+    reason: str

@@ -10,8 +10,13 @@ from billing.customers.model import (
     AccountId,
     AgreementId,
     AgreementTerms,
+    Collective,
     CustomerCard,
+    CustomerId,
+    Discount,
     NewCustomer,
+    NewDiscount,
+    Occupied,
     Refusal,
     Registered,
     Registration,
@@ -72,6 +77,11 @@ def register(db: Database, registration: Registration, *, now: datetime) -> Regi
         "customers.registered", extra={"fields": {"added": len(added), "unchanged": unchanged}}
     )
     return Registered(added=len(added), unchanged=unchanged)
+
+
+def occupied(conn: Connection, records: Sequence[NewCustomer]) -> Occupied:
+    """Return what stands already of the ids that records name, for `rules.check_free`."""
+    return store.occupied(conn, records)
 
 
 def card_of(conn: Connection, usage_point: str) -> CustomerCard | None:
@@ -180,6 +190,122 @@ def named_by_thresholds(conn: Connection) -> tuple[list[str], list[str]]:
     thresholds = store.all_thresholds(conn)
     agreements = [name for level, name in thresholds if level is ThresholdLevel.AGREEMENT]
     return agreements, sorted(_areas(conn, thresholds))
+
+
+def found_collective(
+    db: Database, id_: str, customer: str, currency: str, accounts: Sequence[str], *, actor: str,
+    now: datetime,
+) -> Collective:  # fmt: skip
+    """
+    Let these accounts of a company be billed and paid together, in this order (G22).
+
+    Again, with other accounts, it changes the members. Raises: RefusedError `customers.collective`.
+    """
+    wish = Collective(
+        id=id_, customer=CustomerId(customer), name="", language="", currency=currency,
+        accounts=tuple(AccountId(account) for account in accounts),
+    )  # fmt: skip
+    rules.check_id(id_)
+    with db.transaction() as conn:
+        rules.check_collective(wish, store.account_owners(conn, accounts))
+        store.insert_collective(conn, wish, actor=actor, now=now)
+        store.lock_collective(conn, id_)
+        before = collective_of(conn, id_)
+        if (before.customer, before.currency) != (wish.customer, wish.currency):
+            raise RefusedError(
+                Refusal.COLLECTIVE, f"{id_} is of {before.customer} in {before.currency}",
+                fix="name another collective",
+            )  # fmt: skip
+        rules.check_members_free(wish, store.collectives_of(conn, accounts))
+        store.set_members(conn, id_, accounts, now)
+        audit.record(
+            conn, at=now, actor=actor, action="customers.collective", entity="collective",
+            entity_id=id_, before={"accounts": list(before.accounts)},
+            after={"customer": customer, "accounts": list(accounts)},
+        )  # fmt: skip
+        return collective_of(conn, id_)
+
+
+def collective_of(conn: Connection, id_: str) -> Collective:
+    """Return a collective. Raises: RefusedError `customers.collective_unknown`."""
+    found = store.collectives(conn, collective=id_)
+    if not found:
+        raise RefusedError(
+            Refusal.COLLECTIVE_UNKNOWN, f"no collective {id_[:64]!r}", fix="customer companies"
+        )
+    return found[0]
+
+
+def lock_collective(conn: Connection, id_: str) -> Collective:
+    """Return a collective, and let nobody else pay or change it until commit."""
+    store.lock_collective(conn, id_)
+    return collective_of(conn, id_)
+
+
+def collectives(conn: Connection, text: str = "", *, limit: int = 100) -> list[Collective]:
+    """Return collectives whose id, customer or name holds `text`."""
+    return store.collectives(conn, text=text, limit=limit)
+
+
+def discounts(
+    conn: Connection, *, agreement: str | None = None, waiting: bool = False
+) -> list[Discount]:
+    """Return discounts of an agreement, or all that wait for a person, newest first."""
+    return store.discounts(conn, agreement=agreement, waiting=waiting)
+
+
+def ask_discount(db: Database, wish: NewDiscount, *, actor: str, now: datetime) -> Discount:
+    """
+    Ask that an agreement has a discount for some months (G15); nothing is cheaper yet.
+
+    Raises: RefusedError `customers.discount`, `customers.agreement_unknown`.
+    """
+    with db.transaction() as conn:
+        if not store.agreement_contents(conn, [wish.agreement]):
+            raise RefusedError(Refusal.UNKNOWN_AGREEMENT, f"no agreement {wish.agreement}")
+        standing = store.discounts(conn, agreement=wish.agreement)
+        rules.check_discount(wish, [one for one in standing if one.granted is not False])
+        number = store.insert_discount(conn, wish, actor=actor, now=now)
+        audit.record(
+            conn, at=now, actor=actor, action="customers.ask_discount", entity="agreement",
+            entity_id=wish.agreement, after={"discount": number, **_plain(wish)},
+        )  # fmt: skip
+        return store.discounts(conn, discount=number)[0]
+
+
+def decide_discount(
+    conn: Connection, discount: int, *, granted: bool, actor: str, reason: str, now: datetime
+) -> Discount:
+    """
+    Note what another person decides about a discount; who asked does not decide.
+
+    Raises: RefusedError `customers.discount` when none waits or no reason is given,
+    `customers.same_person`.
+    """
+    found = store.discounts(conn, discount=discount)
+    if not found or found[0].granted is not None or not reason.strip():
+        raise RefusedError(
+            Refusal.DISCOUNT, f"discount {discount} does not wait, or no reason is given",
+            fix="customer discounts lists what waits; say why",
+        )  # fmt: skip
+    if actor == found[0].asked_by:
+        raise RefusedError(
+            Refusal.SAME_PERSON, f"{actor} asked for it", fix="let another person decide"
+        )
+    store.decide_discount(conn, found[0], granted=granted, actor=actor, reason=reason, now=now)
+    audit.record(
+        conn, at=now, actor=actor, on_behalf=found[0].asked_by, reason=reason,
+        action="customers.grant_discount" if granted else "customers.refuse_discount",
+        entity="agreement", entity_id=found[0].agreement, after={"discount": discount},
+    )  # fmt: skip
+    return store.discounts(conn, discount=discount)[0]
+
+
+def _plain(wish: NewDiscount) -> dict[str, str]:
+    return {
+        "attribute": wish.attribute, "value": wish.value, "evidence": wish.evidence,
+        "from": wish.from_day.isoformat(), "until": wish.until_day.isoformat(),
+    }  # fmt: skip
 
 
 def _is_new(record: NewCustomer, known: bytes | None) -> bool:

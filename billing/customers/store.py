@@ -11,11 +11,15 @@ from billing.customers.model import (
     AccountId,
     AgreementId,
     AgreementTerms,
+    Collective,
     CustomerCard,
     CustomerId,
     CustomerKind,
+    Discount,
     NewCustomer,
+    NewDiscount,
     Notification,
+    Occupied,
     Threshold,
     ThresholdLevel,
 )
@@ -155,3 +159,116 @@ def terms_of_agreements(
 def currencies_with_terms(conn: Connection) -> set[str]:
     """Return currencies whose default lines are set."""
     return {row[0] for row in conn.execute(_SQL["currencies_with_terms"])}
+
+
+def occupied(conn: Connection, records: Sequence[NewCustomer]) -> Occupied:
+    """Return what stands already of the ids that records name."""
+    found: dict[str, dict[str, Any]] = {"usage_point": {}, "account": {}, "customer": {}}
+    asked = {
+        "usage_points": [each.usage_point for each in records],
+        "accounts": [each.account for each in records],
+        "customers": [each.customer for each in records],
+    }
+    for row in conn.execute(_SQL["occupied"], asked):
+        found[row[0]][row[1]] = (row[2], row[3]) if row[0] == "customer" else row[2]
+    return Occupied(
+        usage_points=found["usage_point"], accounts=found["account"],
+        customers=found["customer"],
+        contents=agreement_contents(conn, [each.agreement for each in records]),
+    )  # fmt: skip
+
+
+def account_owners(conn: Connection, accounts: Sequence[str]) -> dict[str, tuple[str, str]]:
+    """Return customer and currency of each account that exists."""
+    rows = conn.execute(_SQL["account_owners"], {"accounts": list(accounts)})
+    return {row[0]: (row[1], row[2]) for row in rows}
+
+
+def insert_collective(conn: Connection, found: Collective, *, actor: str, now: datetime) -> bool:
+    """Insert a collective; tell whether it was new."""
+    row = conn.execute(
+        _SQL["insert_collective"],
+        {
+            "id": found.id, "customer": found.customer, "currency": found.currency,
+            "actor": actor, "now": now,
+        },
+    ).fetchone()  # fmt: skip
+    return row is not None
+
+
+def set_members(conn: Connection, collective: str, accounts: Sequence[str], now: datetime) -> None:
+    """Let these accounts, in this order, be the members; others leave."""
+    asked = {"collective": collective, "accounts": list(accounts), "now": now}
+    conn.execute(_SQL["end_members"], asked)
+    conn.execute(_SQL["insert_members"], asked)
+
+
+def collectives(
+    conn: Connection, *, collective: str | None = None, text: str = "", limit: int = 100
+) -> list[Collective]:
+    """Return collectives with their members in order: one, or those that a text names."""
+    rows = conn.execute(
+        _SQL["collectives"], {"collective": collective, "text": text, "limit": limit}
+    )
+    return [
+        Collective(
+            id=row[0], customer=CustomerId(row[1]), name=row[2], language=row[3], currency=row[4],
+            accounts=tuple(AccountId(name) for name in row[5]),
+        )
+        for row in rows
+    ]  # fmt: skip
+
+
+def lock_collective(conn: Connection, collective: str) -> None:
+    """Take turns with whoever changes or pays this collective."""
+    conn.execute(_SQL["lock_collective"], {"collective": collective})
+
+
+def insert_discount(conn: Connection, wish: NewDiscount, *, actor: str, now: datetime) -> int:
+    """Keep a discount that is asked for and return its number."""
+    row = conn.execute(
+        _SQL["insert_discount"],
+        {
+            "agreement": wish.agreement, "attribute": wish.attribute, "value": wish.value,
+            "evidence": wish.evidence, "from_day": wish.from_day, "until_day": wish.until_day,
+            "actor": actor, "now": now,
+        },
+    ).fetchone()  # fmt: skip
+    assert row is not None
+    return int(row[0])
+
+
+def decide_discount(
+    conn: Connection, found: Discount, *, granted: bool, actor: str, reason: str, now: datetime
+) -> bool:
+    """Keep a decision; tell whether there was none before."""
+    row = conn.execute(
+        _SQL["decide_discount"],
+        {
+            "discount": found.id, "asked_by": found.asked_by, "granted": granted,
+            "actor": actor, "reason": reason, "now": now,
+        },
+    ).fetchone()  # fmt: skip
+    return row is not None
+
+
+def discounts(
+    conn: Connection, *, discount: int | None = None, agreement: str | None = None,
+    waiting: bool = False,
+) -> list[Discount]:  # fmt: skip
+    """Return discounts, newest first: one, those of an agreement, or those that wait."""
+    asked = {"discount": discount, "agreement": agreement, "waiting": waiting}
+    return [
+        Discount(
+            id=row[0], agreement=AgreementId(row[1]), attribute=row[2], value=row[3],
+            evidence=row[4], from_day=row[5], until_day=row[6], asked_by=row[7], asked_at=row[8],
+            granted=row[9], decided_by=row[10] or "", reason=row[11] or "",
+        )
+        for row in conn.execute(_SQL["discounts"], asked)
+    ]  # fmt: skip
+
+
+def collectives_of(conn: Connection, accounts: Sequence[str]) -> dict[str, str]:
+    """Return the collective that each account is in now."""
+    rows = conn.execute(_SQL["collectives_of"], {"accounts": list(accounts)})
+    return {row[0]: row[1] for row in rows}

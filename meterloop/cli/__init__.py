@@ -6,6 +6,7 @@ from meterloop.cli import (
     ask,
     bill,
     care,
+    customer,
     decode,
     field,
     ledger,
@@ -34,6 +35,7 @@ decode.register(app)
 field.register(app)
 ledger.register(app)
 bill.register(app)
+customer.register(app)
 prepaid.register(app)
 tariffs = typer.Typer(no_args_is_help=True, help="Tariff files: prove, price, take, compare.")
 tariff.register(tariffs)
