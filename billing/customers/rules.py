@@ -212,8 +212,11 @@ def check_collective(collective: Collective, owners: Mapping[str, tuple[str, str
         for account in collective.accounts
         if owners.get(account) != (collective.customer, collective.currency)
     ]
-    once = len(set(collective.accounts)) == len(collective.accounts)
-    if wrong or not collective.accounts or not once:
+    if (
+        not collective.accounts
+        or len(set(collective.accounts)) != len(collective.accounts)
+        or wrong
+    ):
         told = f"{wrong[0]} is not its account" if wrong else "name each of its accounts once"
         raise RefusedError(
             Refusal.COLLECTIVE, f"collective {collective.id} of {collective.customer}: {told}",
