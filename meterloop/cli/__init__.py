@@ -7,7 +7,6 @@ from meterloop.cli import (
     bill,
     care,
     customer,
-    customer,
     decode,
     field,
     ledger,
@@ -36,7 +35,6 @@ decode.register(app)
 field.register(app)
 ledger.register(app)
 bill.register(app)
-customer.register(app)
 customer.register(app)
 prepaid.register(app)
 tariffs = typer.Typer(no_args_is_help=True, help="Tariff files: prove, price, take, compare.")
