@@ -10,6 +10,7 @@ from meterloop.cli import (
     decode,
     field,
     ledger,
+    payments,
     play,
     prepaid,
     serve,
@@ -37,6 +38,7 @@ ledger.register(app)
 bill.register(app)
 customer.register(app)
 prepaid.register(app)
+payments.register(app)
 tariffs = typer.Typer(no_args_is_help=True, help="Tariff files: prove, price, take, compare.")
 tariff.register(tariffs)
 tariff_import.register(tariffs)
