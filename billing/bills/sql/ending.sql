@@ -43,7 +43,8 @@ WHERE e.state IN ('refund_due', 'refund_proposed', 'demanded')
       WHERE r.currency = e.currency AND r.account = ANY (ARRAY[
           'ar_penalty:' || e.account, 'ar_connection:' || e.account,
           'ar_instalment:' || e.account, 'ar_energy:' || e.account,
-          'ar_deposit:' || e.account])), 0)
+          'ar_deposit:' || e.account, 'ar_emergency:' || e.account,
+          'ar_old_debt:' || e.account])), 0)
 ORDER BY e.agreement LIMIT %(limit)s::int;
 
 -- move_ending

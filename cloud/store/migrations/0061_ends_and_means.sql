@@ -100,3 +100,9 @@ GRANT INSERT ON bills.delivery TO meterloop_billing;
 GRANT UPDATE (opened_at, opened_by) ON bills.delivery TO meterloop_billing, meterloop_portal;
 -- A balance that is settled is swept no more.
 GRANT DELETE ON prepaid.state TO meterloop_billing;
+
+-- Receivables of every kind, those of later chapters of the chart too.
+CREATE OR REPLACE VIEW ledger.receivable AS
+SELECT a.code AS account, a.kind, a.currency, (a.posted_dr - a.posted_cr)::bigint AS owed
+FROM ledger.account AS a
+WHERE a.kept AND starts_with(a.kind, 'ar_');
