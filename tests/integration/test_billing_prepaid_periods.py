@@ -9,6 +9,8 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import pytest
 
+from billing.bills.service import replay
+from billing.bills.service import run as runs
 from billing.ledger import service as ledger
 from billing.prepaid import service as prepaid
 from billing.prepaid.model import Balance, BalanceQuality, ExceptionKind
@@ -248,3 +250,43 @@ def test_a_balance_silent_over_the_end_of_a_month_pays_every_day_of_it(db: Datab
     fen = march + (march * 13 + 50) // 100 + april + (april * 13 + 50) // 100
     assert found.fee_micros == fen * 10_000
     sums_hold(db)
+
+
+def _run(db: Database, start: date, end: date, now: datetime) -> tuple[int, list[Any]]:
+    run = runs.open_run(db, start=start, end=end, zone=ZONE, actor="user:reza", now=now)
+    runs.advance(db, run.id, now=now)
+    return run.id, rows(
+        db,
+        "SELECT state, reasons, total_micros, closing_micros, drawn_micros, detail FROM bills.item"
+        " WHERE run = %s",
+        [run.id],
+    )
+
+
+@pytest.mark.req("C7", "B6")
+def test_the_bill_of_a_month_is_what_was_drawn_and_what_waits_for_the_close(db: Database) -> None:
+    town(db, two_part())
+    wh = 1_000_000
+    for day in range(54):
+        use = [30 + 7 * (n % 5) for n in range(24)]
+        hours(db, use, start=START + day * DAY)
+        wh += sum(use)
+        read(db, UP, START + (day + 1) * DAY, wh)
+        prepaid.sweep(db, now=START + (day + 1) * DAY + timedelta(minutes=5))
+    now = START + 54 * DAY + HOUR
+    march, first = _run(db, date(2026, 3, 1), date(2026, 4, 1), now)
+    _, second = _run(db, date(2026, 4, 1), date(2026, 5, 1), now)
+    for state, reasons, total, closing, drawn, detail in (*first, *second):
+        assert (state, reasons, detail) == ("billed", [], "")
+        assert total == drawn + closing
+        assert closing > 0
+    bill = rows(db, "SELECT min(id) FROM bills.bill")[0][0]
+    with db.transaction() as conn:
+        assert replay.replay(conn, bill).differences == ()
+    posted = 200 * YUAN - sum(row[2] for row in (*first, *second))
+    prepaid.sweep(db, now=now)
+    found = balance(db, now)
+    assert found.posted_micros == posted - (
+        found.drawn_micros - sum(row[4] for row in (*first, *second))
+    )
+    assert runs.close(db, march, actor="user:reza", now=now).equal

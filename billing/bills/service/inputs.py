@@ -1,6 +1,6 @@
 """Freezing: what is known of agreements at this moment, asked in few questions for many of them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
 
@@ -10,8 +10,10 @@ from billing.bills.rules import inputs as rules
 from billing.bills.rules.gate import ESTIMATED, QUESTIONABLE
 from billing.bills.rules.inputs import Facts, Metered, ParkedError, Version
 from billing.bills.rules.pinned import Versions
+from billing.bills.service.drawn import drawn_items
 from billing.rating import service as rating
 from billing.tariffs import service as tariffs
+from billing.tariffs.model import Tariff
 from billing.tariffs.rules.calendar import ladder_start, periods_of
 from cloud.store.db import Connection
 from cloud.usage import service as usage
@@ -56,8 +58,11 @@ def freeze(
     known = {code: _versions(conn, code) for code in {each.tariff_code for each in agreements}}
     spans: list[_Span] = []
     seen: _Seen = {}
-    found: dict[str, Item] = {}
+    drawn = store.drawn_days(conn, names, run.period_start, run.period_end)
+    found = _by_stretches(conn, run, agreements, history, drawn)
     for each in agreements:
+        if each.agreement in found:
+            continue
         bills = history.get(each.agreement, [])
         try:
             span = _span(conn, run, each, bills, known[each.tariff_code], seen=seen)
@@ -67,7 +72,6 @@ def freeze(
                 run.id, each, run.period_start, run.period_end, error
             )
     registers = _registers(conn, run, spans)
-    drawn = store.drawn_days(conn, names, run.period_start, run.period_end)
     for span in spans:
         each = span.agreement
         try:
@@ -113,6 +117,33 @@ def freeze_end(
             Doubt.NEGATIVE, f"the register falls from {item.start_wh} to {item.end_wh} Wh"
         )
     return item, drawn is not None
+
+
+def _by_stretches(
+    conn: Connection, run: Run, agreements: Sequence[Agreement],
+    history: Mapping[str, list[Bill]], drawn: store.DrawnDays,
+) -> dict[str, Item]:  # fmt: skip
+    """Return the items of balances on tariffs of periods."""
+    spans: dict[str, tuple[Agreement, date]] = {}
+    for each in agreements:
+        if each.agreement in drawn:
+            try:
+                spans[each.agreement] = each, _start(run, each, history.get(each.agreement, []))
+            except ParkedError:
+                continue  # the ordinary road parks it under the same code
+    if not spans:
+        return {}
+    late = {name: one[1] for name, one in spans.items() if one[1] < run.period_start}
+    for name, start in late.items():
+        drawn = {**drawn, **store.drawn_days(conn, [name], start, run.period_end)}
+
+    def metering(agreement: Agreement, start: date, end: date, tariff: Tariff) -> Metered:
+        return _metered_days(conn, run, agreement, (start, end), tariff)
+
+    return drawn_items(
+        conn, run, spans, drawn, metering=metering,
+        tariffs=lambda digests: tariffs.by_digest(conn, sorted(set(digests))),
+    )  # fmt: skip
 
 
 def versions_of(conn: Connection, digests: Sequence[str]) -> Versions:
@@ -240,9 +271,15 @@ def _drawn(
 
 def _metered(conn: Connection, run: Run, span: _Span) -> Metered:
     """Return energy and peaks by TouPeriod. Raises: ParkedError when an interval is missing."""
-    start, end = _midnight(run, span.start), _midnight(run, span.end)
+    return _metered_days(conn, run, span.agreement, (span.start, span.end), span.versions[-1][1])
+
+
+def _metered_days(
+    conn: Connection, run: Run, agreement: Agreement, days: tuple[date, date], tariff: Tariff
+) -> Metered:
+    start, end = _midnight(run, days[0]), _midnight(run, days[1])
     rows = usage.intervals(
-        conn, UsagePointId(span.agreement.usage_point), Interval(start=start, end=end)
+        conn, UsagePointId(agreement.usage_point), Interval(start=start, end=end)
     )
     seconds = rows[0].seconds if rows else 0
     whole = int((end - start).total_seconds())
@@ -253,9 +290,8 @@ def _metered(conn: Connection, run: Run, span: _Span) -> Metered:
         for number, row in enumerate(rows)
     ):
         raise ParkedError(
-            Refusal.INTERVALS, f"{len(rows)} intervals do not cover {span.start} to {span.end}"
+            Refusal.INTERVALS, f"{len(rows)} intervals do not cover {days[0]} to {days[1]}"
         )
-    tariff = span.versions[-1][1]
     periods = periods_of(tariff, start, seconds, len(rows)).tolist()
     energy, peak = ([0] * len(tariff.period_names) for _ in range(2))
     for row, period in zip(rows, periods, strict=True):

@@ -82,3 +82,12 @@ SELECT d.agreement, d.account, d.day, d.segment_seq, d.from_register_wh, d.regis
 FROM prepaid.drawdown AS d
 WHERE d.agreement = %(agreement)s AND d.day < %(day)s
 ORDER BY d.day DESC, d.seq DESC LIMIT 1;
+
+-- stretch_ends
+-- The last day drawn of each segment before a day, of the agreements named; no locks.
+SELECT DISTINCT ON (d.agreement, d.segment_seq)
+       d.agreement, d.account, d.day, d.segment_seq, d.from_register_wh, d.register_wh,
+       d.register_at, d.fee_micros, d.amount_micros, d.tariff_hash, d.entry_id, d.seq, d.energy_wh
+FROM unnest(%(agreements)s::text[], %(ends)s::date[]) AS u (agreement, before)
+JOIN prepaid.drawdown AS d ON d.agreement = u.agreement AND d.day < u.before
+ORDER BY d.agreement, d.segment_seq, d.day DESC, d.seq DESC;

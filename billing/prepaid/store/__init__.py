@@ -44,6 +44,7 @@ from billing.prepaid.store.periods import (
     period_agreements,
     points_of_agreements,
     put_stretch,
+    stretch_ends,
 )
 from billing.prepaid.store.rows import (
     Unenrolled,
@@ -149,6 +150,7 @@ __all__ = [
     "standing_exceptions",
     "standing_points",
     "states",
+    "stretch_ends",
     "unenrolled",
     "update_figures",
     "update_lines",

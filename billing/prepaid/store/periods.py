@@ -98,6 +98,18 @@ def intervals_since(
     )
 
 
+def stretch_ends(
+    conn: Connection, asked: Sequence[tuple[str, date]]
+) -> dict[tuple[str, int], Drawdown]:
+    """Return the last day drawn of each segment before a day, by agreement and segment."""
+    rows = conn.execute(
+        SQL["stretch_ends"],
+        {"agreements": [name for name, _ in asked], "ends": [end for _, end in asked]},
+    )
+    found = [drawdown_of_row(row) for row in rows]
+    return {(each.agreement, each.segment_seq): each for each in found}
+
+
 def drawdown_before(conn: Connection, agreement: str, day: date) -> Drawdown | None:
     """Return the last day drawn before a day, or None."""
     row = conn.execute(SQL["drawdown_before"], {"agreement": agreement, "day": day}).fetchone()

@@ -18,7 +18,7 @@ COMMENT ON COLUMN prepaid.segment.previous_wh IS
 
 -- The open stretch of each agreement on a tariff of periods.
 CREATE TABLE prepaid.open_stretch (
-    agreement text NOT NULL,
+    agreement text NOT NULL REFERENCES prepaid.state (agreement) ON DELETE CASCADE,
     point bigint NOT NULL,
     hourly boolean NOT NULL,
     start_day date NOT NULL,
