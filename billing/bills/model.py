@@ -28,6 +28,7 @@ class Refusal(StrEnum):
     RUN_TOTALS = "bills.totals_differ"
     RUN_ORDERED = "bills.run_ordered"
     COLLECTIVE = "bills.collective_incomplete"
+    TERMS = "bills.terms_change_inside"
     ITEM_STATE = "bills.item_state"
     SAME_PERSON = "bills.same_person"
     BILL_UNKNOWN = "bills.bill_unknown"

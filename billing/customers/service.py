@@ -277,8 +277,10 @@ def decide_discount(
     conn: Connection, discount: int, *, granted: bool, actor: str, reason: str, now: datetime
 ) -> Discount:
     """
-    Note what another person decides about a discount; who asked does not decide.
+    Grant or refuse a discount; who asked does not decide.
 
+    Granted, it is a change of the agreement's terms on its first day and another on its last, so
+    bills and balances of each day have it or have it not, and it ends by itself.
     Raises: RefusedError `customers.discount` when none waits or no reason is given,
     `customers.same_person`.
     """
@@ -293,6 +295,12 @@ def decide_discount(
             Refusal.SAME_PERSON, f"{actor} asked for it", fix="let another person decide"
         )
     store.decide_discount(conn, found[0], granted=granted, actor=actor, reason=reason, now=now)
+    if granted:
+        said = store.terms_of_agreements(conn, [found[0].agreement])[found[0].agreement]
+        before = rules.terms_on(said, found[0].until_day).attributes.get(found[0].attribute)
+        store.insert_discount_terms(
+            conn, found[0], before=before, actor=actor, today=now.date(), now=now
+        )
     audit.record(
         conn, at=now, actor=actor, on_behalf=found[0].asked_by, reason=reason,
         action="customers.grant_discount" if granted else "customers.refuse_discount",

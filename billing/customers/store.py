@@ -272,3 +272,16 @@ def collectives_of(conn: Connection, accounts: Sequence[str]) -> dict[str, str]:
     """Return the collective that each account is in now."""
     rows = conn.execute(_SQL["collectives_of"], {"accounts": list(accounts)})
     return {row[0]: row[1] for row in rows}
+
+
+def insert_discount_terms(
+    conn: Connection, found: Discount, *, before: str | None, actor: str, today: date,
+    now: datetime,
+) -> None:  # fmt: skip
+    """Let a discount's attribute hold on its days; `before` is what holds again afterwards."""
+    asked = {
+        "agreement": found.agreement, "discount": found.id, "before": before, "actor": actor,
+        "today": today, "now": now,
+    }  # fmt: skip
+    conn.execute(_SQL["discount_base"], asked)
+    conn.execute(_SQL["discount_terms"], asked)

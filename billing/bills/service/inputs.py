@@ -11,6 +11,7 @@ from billing.bills.rules.gate import ESTIMATED, QUESTIONABLE
 from billing.bills.rules.inputs import Facts, Metered, ParkedError, Version
 from billing.bills.rules.pinned import Versions
 from billing.bills.service.drawn import drawn_items
+from billing.bills.service.terms import AllTerms, as_of, terms_of
 from billing.rating import service as rating
 from billing.tariffs import service as tariffs
 from billing.tariffs.model import Tariff
@@ -58,6 +59,7 @@ def freeze(
     known = {code: _versions(conn, code) for code in {each.tariff_code for each in agreements}}
     spans: list[_Span] = []
     seen: _Seen = {}
+    changed = terms_of(conn, names)
     drawn = store.drawn_days(conn, names, run.period_start, run.period_end)
     found = _by_stretches(conn, run, agreements, history, drawn)
     for each in agreements:
@@ -65,8 +67,10 @@ def freeze(
             continue
         bills = history.get(each.agreement, [])
         try:
-            span = _span(conn, run, each, bills, known[each.tariff_code], seen=seen)
-            spans.append(span)
+            said = _as_of(run, each, bills, changed)
+            if said.tariff_code not in known:
+                known[said.tariff_code] = _versions(conn, said.tariff_code)
+            spans.append(_span(conn, run, said, bills, known[said.tariff_code], seen=seen))
         except ParkedError as error:
             found[each.agreement] = rules.parked_item(
                 run.id, each, run.period_start, run.period_end, error
@@ -98,6 +102,7 @@ def freeze_end(
     """
     name = agreement.agreement
     bills = store.metered_bills(conn, [name], run.period_start - HISTORY).get(name, [])
+    agreement = _as_of(run, agreement, bills, terms_of(conn, [name]))
     span = _span(conn, run, agreement, bills, _versions(conn, agreement.tariff_code), seen={})
     registers = _registers(conn, run, [span])
     facts = _facts(conn, run, span, registers, None, class_daily_wh=None)
@@ -144,6 +149,15 @@ def _by_stretches(
         conn, run, spans, drawn, metering=metering,
         tariffs=lambda digests: tariffs.by_digest(conn, sorted(set(digests))),
     )  # fmt: skip
+
+
+def _as_of(
+    run: Run, agreement: Agreement, bills: Sequence[Bill], changed: AllTerms
+) -> Agreement:
+    """Return an agreement with the terms of the first day that is billed. Raises: ParkedError."""
+    if agreement.agreement not in changed:
+        return agreement
+    return as_of(agreement, changed, _start(run, agreement, bills), run.period_end)
 
 
 def versions_of(conn: Connection, digests: Sequence[str]) -> Versions:

@@ -82,3 +82,29 @@ WHERE (%(discount)s::bigint IS NULL OR d.id = %(discount)s::bigint)
   AND (%(agreement)s::text IS NULL OR d.agreement = %(agreement)s::text)
   AND (NOT %(waiting)s::boolean OR e.discount IS NULL)
 ORDER BY d.id DESC LIMIT 200;
+
+-- discount_base
+-- What the agreement said before any change, once: one row or none.
+INSERT INTO customers.terms_change
+    (agreement, from_day, tariff_code, pinned_hash, attributes, reason, state, backdated,
+     proposed_by, proposed_at, applied_at)
+SELECT g.id, g.started_at::date, g.tariff_code, g.pinned_hash, g.attributes, 'as registered',
+       'base', false, %(actor)s, %(now)s::timestamptz, %(now)s::timestamptz
+FROM customers.agreement AS g
+WHERE g.id = %(agreement)s AND NOT EXISTS (
+    SELECT 1 FROM customers.terms_change AS t WHERE t.agreement = g.id AND t.state = 'base');
+
+-- discount_terms
+-- Two rows: from its first day the agreement has the attribute, from its last day on as before.
+INSERT INTO customers.terms_change
+    (agreement, from_day, attributes, reason, state, backdated, proposed_by, proposed_at,
+     decided_by, decided_at)
+SELECT d.agreement, u.from_day, u.attributes, 'discount ' || d.id || ': ' || d.evidence,
+       'approved', u.from_day <= %(today)s::date, d.asked_by, d.asked_at, %(actor)s,
+       %(now)s::timestamptz
+FROM customers.discount AS d
+CROSS JOIN LATERAL (VALUES
+    (d.from_day, jsonb_build_object(d.attribute, d.value)),
+    (d.until_day, jsonb_build_object(d.attribute, %(before)s::text))
+) AS u (from_day, attributes)
+WHERE d.id = %(discount)s;
