@@ -250,6 +250,7 @@ def test_old_debt_is_set_aside_by_two_people_and_recovered_by_shares(db: Databas
     assert credit.approve_old_debt(db, number, actor="user:aziz", now=at + DAY).entry_id
     assert owed(db) == {"ar_old_debt": debt}
     assert left(db, at + DAY) == 0
+    assert payments.quote(db, "bank", AC, now=at + DAY).lines == ()
     payments.pay(db, order(1, "a", 10), now=at + DAY)
     assert owed(db) == {"ar_old_debt": debt - 2 * YUAN}
     assert left(db, at + DAY) == 8 * YUAN

@@ -32,6 +32,7 @@ from billing.payments.service import guard, posting
 from billing.payments.store import holds, rows, settling
 from billing.prepaid import service as prepaid
 from billing.prepaid.model import Refusal as NoBalance
+from billing.prepaid.service import credit
 from cloud.assets import service as assets
 from cloud.store import audit
 from cloud.store.db import Connection, Database
@@ -79,7 +80,8 @@ def quote(db: Database, channel: str, account: str, *, now: datetime) -> Quote:
         terms = holds.channel(conn, channel)
         available = _available(conn, card, now)
         branch = branch_of(conn, card.usage_point)
-        owed = ledger.owed(conn, account)
+        # old debt comes back as a share of what is paid: nobody is asked for all of it at once
+        owed = credit.without_old_debt(ledger.owed(conn, account))
         lines = [DueLine(code=kind.value, amount_micros=owed[kind])
                  for kind in posting.ORDER.order if kind in owed]  # fmt: skip
         if available < 0:
