@@ -8,9 +8,11 @@ from meterloop.cli import (
     care,
     customer,
     decode,
+    deposit,
     field,
     ledger,
     payments,
+    plan,
     play,
     prepaid,
     serve,
@@ -39,6 +41,8 @@ bill.register(app)
 customer.register(app)
 prepaid.register(app)
 payments.register(app)
+plan.register(app)
+deposit.register(app)
 tariffs = typer.Typer(no_args_is_help=True, help="Tariff files: prove, price, take, compare.")
 tariff.register(tariffs)
 tariff_import.register(tariffs)
