@@ -22,6 +22,9 @@ class Refusal(StrEnum):
     CHANGED_RECORD = "customers.record_differs"
     BAD_RECORD = "customers.record_bad"
     BAD_THRESHOLD = "customers.threshold_bad"
+    BAD_TERMS = "customers.terms_bad"
+    TERMS_STATE = "customers.terms_decided"
+    TERMS_PERSON = "customers.terms_same_person"
     POINT_TAKEN = "customers.usage_point_taken"
     ACCOUNT_TAKEN = "customers.account_taken"
     CUSTOMER_DIFFERS = "customers.customer_differs"
@@ -145,6 +148,36 @@ class TermsOnDay:
     tariff_code: str
     pinned_hash: str | None
     attributes: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewTermsChange:
+    """A change of tariff or attributes that somebody wants; an attribute of None is taken away."""
+
+    agreement: AgreementId
+    from_day: date
+    reason: str
+    tariff_code: str | None = None
+    attributes: Mapping[str, str | None] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TermsChange:
+    """A change of terms: `proposed`, then `approved` or `refused`; backdated takes two people."""
+
+    id: int
+    agreement: AgreementId
+    from_day: date
+    tariff_code: str | None
+    attributes: Mapping[str, str | None]
+    reason: str
+    state: str
+    backdated: bool
+    proposed_by: str
+    proposed_at: datetime
+    decided_by: str | None
+    decided_at: datetime | None
+    applied_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,6 +12,7 @@ from billing.customers.model import (
     Collective,
     NewCustomer,
     NewDiscount,
+    NewTermsChange,
     Occupied,
     Refusal,
     Terms,
@@ -113,6 +114,16 @@ def terms_on(changes: Sequence[AgreementTerms], day: date) -> TermsOnDay:
         tariff_code=code, pinned_hash=pinned,
         attributes={name: text for name, text in attributes.items() if text is not None},
     )  # fmt: skip
+
+
+def check_terms_change(wish: NewTermsChange) -> None:
+    """Refuse a change that changes nothing or says no reason. Raises: RefusedError."""
+    if not wish.reason.strip():
+        raise RefusedError(Refusal.BAD_TERMS, "a change needs a reason", fix="say why")
+    if wish.tariff_code is None and not wish.attributes:
+        raise RefusedError(
+            Refusal.BAD_TERMS, "the change changes nothing", fix="name a tariff or an attribute"
+        )
 
 
 def nearest_levels(

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Sequence
 from dataclasses import asdict
-from datetime import datetime
+from datetime import date, datetime
 
 from billing.customers import rules, store
 from billing.customers.model import (
@@ -16,11 +16,14 @@ from billing.customers.model import (
     Discount,
     NewCustomer,
     NewDiscount,
+    NewTermsChange,
     Occupied,
     Refusal,
     Registered,
     Registration,
     Terms,
+    TermsChange,
+    TermsOnDay,
     Threshold,
     ThresholdLevel,
 )
@@ -389,3 +392,79 @@ def _areas(
         if level is ThresholdLevel.TRANSFORMER
         for usage_point in assets.usage_points_of_transformer(conn, TransformerId(target))
     }
+
+
+def propose_terms(
+    conn: Connection, wish: NewTermsChange, *, today: date, actor: str, now: datetime
+) -> TermsChange:
+    """
+    Write down a change of tariff or attributes from a day on (G24, G2, G15).
+
+    From today or later it is agreed at once; of days past a second person decides. It is done by
+    the next sweep. Raises: RefusedError `customers.terms_bad`.
+    """
+    rules.check_terms_change(wish)
+    backdated = wish.from_day < today
+    number = store.insert_terms_change(conn, wish, backdated=backdated, actor=actor, now=now)
+    if not backdated:
+        store.decide_terms_change(conn, number, state="approved", actor=actor, now=now)
+    audit.record(
+        conn, at=now, actor=actor, action="customers.propose_terms", entity="agreement",
+        entity_id=wish.agreement, reason=wish.reason,
+        after={
+            "change": number, "from_day": wish.from_day.isoformat(),
+            "tariff_code": wish.tariff_code, "attributes": dict(wish.attributes),
+            "backdated": backdated,
+        },
+    )  # fmt: skip
+    return store.terms_changes(conn, change=number, agreement=None, waiting=False)[0]
+
+
+def decide_terms(
+    db: Database, change: int, *, approve: bool, actor: str, now: datetime
+) -> TermsChange:
+    """
+    Agree to a backdated change or refuse it; who proposed it does not decide.
+
+    Raises: RefusedError `customers.terms_decided`, `customers.terms_same_person`.
+    """
+    with db.transaction() as conn:
+        found = store.terms_changes(conn, change=change, agreement=None, waiting=True)
+        if not found:
+            raise RefusedError(
+                Refusal.TERMS_STATE, f"no change {change} waits", fix="prepaid terms --waiting"
+            )
+        if approve and found[0].proposed_by == actor:
+            raise RefusedError(
+                Refusal.TERMS_PERSON, f"{actor} proposed change {change}",
+                fix="let another person approve it",
+            )  # fmt: skip
+        state = "approved" if approve else "refused"
+        store.decide_terms_change(conn, change, state=state, actor=actor, now=now)
+        audit.record(
+            conn, at=now, actor=actor, action="customers.decide_terms", entity="agreement",
+            entity_id=found[0].agreement, reason=found[0].reason,
+            after={"change": change, "state": state},
+        )  # fmt: skip
+        return store.terms_changes(conn, change=change, agreement=None, waiting=False)[0]
+
+
+def terms_changes(
+    conn: Connection, *, agreement: str | None = None, waiting: bool = False
+) -> list[TermsChange]:
+    """Return changes of an agreement or of all, newest first; `waiting` are those undecided."""
+    return store.terms_changes(conn, change=None, agreement=agreement, waiting=waiting)
+
+
+def due_terms(conn: Connection, day: date) -> list[tuple[AgreementId, date]]:
+    """Return agreements with agreed changes up to a day that were not done yet."""
+    return store.due_terms(conn, day)
+
+
+def apply_terms(conn: Connection, agreement: str, *, day: date, now: datetime) -> TermsOnDay:
+    """Bring an agreement's row to what it says on a day; return that."""
+    found = rules.terms_on(
+        store.terms_of_agreements(conn, [agreement])[AgreementId(agreement)], day
+    )
+    store.apply_terms(conn, agreement, found, day=day, now=now)
+    return found

@@ -18,8 +18,11 @@ from billing.customers.model import (
     Discount,
     NewCustomer,
     NewDiscount,
+    NewTermsChange,
     Notification,
     Occupied,
+    TermsChange,
+    TermsOnDay,
     Threshold,
     ThresholdLevel,
 )
@@ -285,3 +288,65 @@ def insert_discount_terms(
     }  # fmt: skip
     conn.execute(_SQL["discount_base"], asked)
     conn.execute(_SQL["discount_terms"], asked)
+
+
+def insert_terms_change(
+    conn: Connection, wish: NewTermsChange, *, backdated: bool, actor: str, now: datetime
+) -> int:
+    """Insert a change that waits, and before the first what the agreement said; return its id."""
+    base = {"agreement": wish.agreement, "actor": actor, "now": now}
+    conn.execute(_SQL["insert_terms_base"], base)
+    row = conn.execute(
+        _SQL["insert_terms_change"],
+        {
+            **base, "from_day": wish.from_day, "tariff_code": wish.tariff_code,
+            "attributes": Jsonb(dict(wish.attributes)), "reason": wish.reason,
+            "backdated": backdated,
+        },
+    ).fetchone()  # fmt: skip
+    assert row is not None
+    return int(row[0])
+
+
+def decide_terms_change(
+    conn: Connection, change: int, *, state: str, actor: str, now: datetime
+) -> bool:
+    """Decide a change that waits; tell whether it did."""
+    values = {"id": change, "state": state, "actor": actor, "now": now}
+    return conn.execute(_SQL["decide_terms_change"], values).fetchone() is not None
+
+
+def terms_changes(
+    conn: Connection, *, change: int | None, agreement: str | None, waiting: bool
+) -> list[TermsChange]:
+    """Return changes, newest first."""
+    rows = conn.execute(
+        _SQL["terms_changes"], {"id": change, "agreement": agreement, "waiting": waiting}
+    )
+    return [
+        TermsChange(
+            id=row[0], agreement=AgreementId(row[1]), from_day=row[2], tariff_code=row[3],
+            attributes=row[4], reason=row[5], state=row[6], backdated=row[7], proposed_by=row[8],
+            proposed_at=row[9], decided_by=row[10], decided_at=row[11], applied_at=row[12],
+        )
+        for row in rows
+    ]  # fmt: skip
+
+
+def due_terms(conn: Connection, day: date) -> list[tuple[AgreementId, date]]:
+    """Return agreements with changes to be done, and the first day that they concern."""
+    return [(AgreementId(row[0]), row[1]) for row in conn.execute(_SQL["due_terms"], {"day": day})]
+
+
+def apply_terms(
+    conn: Connection, agreement: str, terms: TermsOnDay, *, day: date, now: datetime
+) -> None:
+    """Bring an agreement's row to its terms and note that changes up to a day are done."""
+    conn.execute(
+        _SQL["apply_terms"],
+        {
+            "agreement": agreement, "tariff_code": terms.tariff_code,
+            "pinned_hash": terms.pinned_hash, "attributes": Jsonb(dict(terms.attributes)),
+        },
+    )  # fmt: skip
+    conn.execute(_SQL["mark_terms_applied"], {"agreement": agreement, "day": day, "now": now})

@@ -17,10 +17,14 @@ BoolArray = npt.NDArray[np.bool_]
 
 
 class Refusal(StrEnum):
-    """Why no balance can be told."""
+    """Why no balance can be told, or terms not be changed."""
 
     NO_AGREEMENT = "prepaid.no_agreement"
     NO_REGISTER = "prepaid.no_register"
+    TERMS_UNFIT = "prepaid.terms_unfit"
+    TERMS_TOO_EARLY = "prepaid.terms_too_early"
+    TERMS_HOURS = "prepaid.terms_hours"
+    TERMS_BILLED = "prepaid.terms_billed"
 
 
 class BalanceQuality(StrEnum):

@@ -6,6 +6,7 @@ from billing.prepaid.service.lines import settle
 from billing.prepaid.service.shadow import shadow_check, shadow_when_due
 from billing.prepaid.service.stretches import BilledStretch, UnalignedError, stretches_of
 from billing.prepaid.service.sweep import sweep
+from billing.prepaid.service.terms import change_terms
 from billing.prepaid.service.views import (
     balance_of,
     crossings_after,
@@ -25,6 +26,7 @@ __all__ = [
     "audit_drawdowns",
     "audit_fees",
     "balance_of",
+    "change_terms",
     "crossings_after",
     "crossings_of",
     "daily_costs",

@@ -19,6 +19,7 @@ from billing.prepaid.service import lines, registers
 from billing.prepaid.service.days import draw_days, note_uses
 from billing.prepaid.service.enrol import enrol
 from billing.prepaid.service.screen import Progress, Seen, screen
+from billing.prepaid.service.terms import apply_due
 from billing.rating import service as rating
 from cloud.store.db import Connection, Database
 from protocols.mqtt.live import LiveBalance
@@ -52,6 +53,7 @@ def sweep(
         entered, blocked = enrol(conn, now)
     with db.transaction() as conn:
         store.lock_sweep(conn)
+        entered += apply_due(conn, now)
         drawn = draw_days(conn, now)
     with db.transaction() as conn:
         store.lock_sweep(conn)

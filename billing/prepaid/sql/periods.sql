@@ -91,3 +91,11 @@ SELECT DISTINCT ON (d.agreement, d.segment_seq)
 FROM unnest(%(agreements)s::text[], %(ends)s::date[]) AS u (agreement, before)
 JOIN prepaid.drawdown AS d ON d.agreement = u.agreement AND d.day < u.before
 ORDER BY d.agreement, d.segment_seq, d.day DESC, d.seq DESC;
+
+-- set_drawn
+-- One state: what the ledger took for all its days. Locks the row.
+UPDATE prepaid.state AS s SET drawn_micros = %(drawn)s WHERE s.agreement = %(agreement)s;
+
+-- billed_until
+-- The day up to which bills of an agreement stand, or none; no locks.
+SELECT b.period_end FROM bills.billed_until AS b WHERE b.agreement = %(agreement)s;

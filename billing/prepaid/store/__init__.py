@@ -36,6 +36,7 @@ from billing.prepaid.store.columns import (
 )
 from billing.prepaid.store.periods import (
     begin_day,
+    billed_until,
     delete_stretch,
     drawdown_before,
     intervals_since,
@@ -44,6 +45,7 @@ from billing.prepaid.store.periods import (
     period_agreements,
     points_of_agreements,
     put_stretch,
+    set_drawn,
     stretch_ends,
 )
 from billing.prepaid.store.rows import (
@@ -96,6 +98,7 @@ __all__ = [
     "all_segments",
     "append_snapshot",
     "begin_day",
+    "billed_until",
     "close_exceptions",
     "contracts_of_points",
     "crossings_after",
@@ -145,6 +148,7 @@ __all__ = [
     "registers_of_points",
     "segments_of",
     "segments_of_many",
+    "set_drawn",
     "set_mark",
     "snapshot_blocks",
     "standing_exceptions",

@@ -98,6 +98,17 @@ def intervals_since(
     )
 
 
+def set_drawn(conn: Connection, agreement: str, drawn_micros: int) -> None:
+    """Note what the ledger took for all days together, after some were put right."""
+    conn.execute(SQL["set_drawn"], {"agreement": agreement, "drawn": drawn_micros})
+
+
+def billed_until(conn: Connection, agreement: str) -> date | None:
+    """Return the day up to which bills of an agreement stand, or None."""
+    row = conn.execute(SQL["billed_until"], {"agreement": agreement}).fetchone()
+    return None if row is None else row[0]
+
+
 def stretch_ends(
     conn: Connection, asked: Sequence[tuple[str, date]]
 ) -> dict[tuple[str, int], Drawdown]:

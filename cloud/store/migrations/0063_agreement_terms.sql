@@ -56,3 +56,12 @@ CREATE TRIGGER terms_change_not_deleted BEFORE DELETE OR TRUNCATE ON customers.t
 GRANT SELECT, INSERT, UPDATE ON customers.terms_change TO meterloop_billing;
 GRANT SELECT, INSERT ON customers.terms_change TO meterloop_portal;
 GRANT UPDATE (state, decided_by, decided_at) ON customers.terms_change TO meterloop_portal;
+
+-- Days that bills stand for are not priced anew by prepayment: a corrective bill does that.
+CREATE VIEW bills.billed_until AS
+SELECT b.agreement, max(b.period_end) AS period_end
+FROM bills.standing AS b
+WHERE b.kind IN ('cycle', 'trueup', 'adhoc', 'corrective_reading', 'corrective_meter', 'rerun',
+                 'final')
+GROUP BY b.agreement;
+GRANT SELECT ON bills.billed_until TO meterloop_billing, meterloop_portal;
