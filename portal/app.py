@@ -26,15 +26,18 @@ from portal.config import PortalConfig
 from portal.crew import routes as crew
 from portal.customer import bills, why
 from portal.customer import routes as customer
+from portal.customer import statement as customer_statement
 from portal.fmt import Reader
 from portal.headers import SecurityHeaders
 from portal.live.hub import Hub, WatchedMeter
 from portal.live.stream import LiveStream, Seat
 from portal.site import HERE, Site, site_of, static_version
+from portal.staff import companies as staff_companies
 from portal.staff import orders as meter_orders
 from portal.staff import payments as staff_payments
 from portal.staff import routes as staff
 from portal.staff import runs as staff_runs
+from portal.staff import subscribers as staff_subscribers
 from portal.staff import tariff_change as staff_tariff_change
 from portal.staff import tariffs as staff_tariffs
 from protocols.identity import UsagePointId
@@ -73,6 +76,9 @@ def create_app(
     pages = (
         auth, customer, why, bills, staff, meter_orders, staff_tariffs, staff_tariff_change,
         staff_runs, staff_payments, crew,
+        staff_subscribers,
+        staff_companies,
+        customer_statement,
     )  # fmt: skip
     for part in pages:
         app.include_router(part.router, include_in_schema=False)

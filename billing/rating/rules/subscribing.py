@@ -25,8 +25,6 @@ class Refusal(StrEnum):
     POWER = "subscribers.power"
     ATTRIBUTE = "subscribers.attribute"
     POINT_UNKNOWN = "subscribers.usage_point_unknown"
-    POINT_TAKEN = "subscribers.usage_point_taken"
-    ACCOUNT_TAKEN = "subscribers.account_taken"
     CUSTOMER = "subscribers.customer_differs"
     TWICE = "subscribers.twice"
     LINE = "subscribers.line"
