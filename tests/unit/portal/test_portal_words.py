@@ -11,6 +11,9 @@ import cloud.control.model
 import cloud.messages.model
 import cloud.vee.model
 import cloud.work.model
+from billing.prepaid.rules.credit import FIELDS, Level
+from billing.prepaid.rules.credit import Refusal as CreditRefusal
+from billing.prepaid.rules.watching import WatchReason
 from cloud.ingest.model import CAUSES
 from portal.auth.model import AccessRefusal, Role
 from portal.i18n import LANGUAGES, Words, catalogue
@@ -47,7 +50,7 @@ def test_every_code_that_reaches_a_page_has_a_text() -> None:
             str(code)
             for codes in (
                 AccessRefusal, control.Refusal, work.Refusal, billing.payments.model.Refusal,
-                billing.prepaid.model.Refusal,
+                billing.prepaid.model.Refusal, CreditRefusal,
             )
             for code in codes
         ],
@@ -62,6 +65,9 @@ def test_every_code_that_reaches_a_page_has_a_text() -> None:
         "outcome": [str(int(code)) for code in work.VisitOutcome],
         "exception": [*billing.prepaid.model.ExceptionKind, *cloud.vee.model.ExceptionKind],
         "quarantine_cause": [cause for cause, _ in CAUSES.values()],
+        "watch_reason": list(WatchReason),
+        "policy_level": list(Level),
+        "policy": list(FIELDS),
         "role": list(Role),
         "tour": list(Role),
     }  # fmt: skip
