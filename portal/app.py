@@ -24,7 +24,7 @@ from portal.auth import routes as auth
 from portal.auth import service as access
 from portal.config import PortalConfig
 from portal.crew import routes as crew
-from portal.customer import bills, why
+from portal.customer import bills, debts, why
 from portal.customer import credit as customer_credit
 from portal.customer import routes as customer
 from portal.customer import statement as customer_statement
@@ -34,6 +34,7 @@ from portal.live.hub import Hub, WatchedMeter
 from portal.live.stream import LiveStream, Seat
 from portal.site import HERE, Site, site_of, static_version
 from portal.staff import companies as staff_companies
+from portal.staff import debts as staff_debts
 from portal.staff import fee_control as staff_fee_control
 from portal.staff import orders as meter_orders
 from portal.staff import payments as staff_payments
@@ -76,7 +77,7 @@ def create_app(
     app.state.site = site
     errors.install(app)
     pages = (
-        auth, customer, customer_credit, why, bills, staff, staff_fee_control, meter_orders,
+        auth, customer, customer_credit, why, bills, debts, staff_debts, staff, staff_fee_control, meter_orders,
         staff_tariffs, staff_tariff_change,
         staff_runs, staff_payments, crew,
         staff_subscribers,
