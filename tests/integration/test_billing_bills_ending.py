@@ -225,6 +225,8 @@ def test_the_final_bill_of_a_prepaid_account_takes_off_what_was_drawn(
     assert total == 6_420_000
     assert done.left_micros == 50 * YUAN - total
     assert done.state is EndState.REFUND_DUE
+    # what was drawn knows parts of a cent; what is left can be paid out
+    assert done.left_micros % 10_000 == 0
     assert rows(db, "SELECT count(*) FROM prepaid.state") == [(0,)]
     read_at(db, UP, ORIGIN + timedelta(days=4), 1_040_000)
     prepaid.sweep(db, now=ORIGIN + timedelta(days=4, minutes=1))

@@ -230,6 +230,7 @@ def test_a_kept_plan_stops_the_cut_and_a_broken_one_returns_the_case(db: Databas
     asked = case_of(db).request_id
     plan = plans.propose(db, wish(HOME, first=1, count=1), now=later)
     assert plan.parts.prepaid == 7_720_000
+    assert plan.parts.prepaid % plan.terms.step_micros == 0
     plans.sign(db, plan.id, actor="customer:c1", now=later)
     with db.transaction() as conn:
         request = control.request_of(conn, asked)

@@ -28,6 +28,7 @@ from billing.customers.model import Refusal as CustomerRefusal
 from billing.ledger import service as ledger
 from billing.ledger.model import Event
 from billing.ledger.rules.allocating import allocate
+from billing.money import Rounding, RoundMode, round_ratio
 from billing.prepaid.service import closing
 from billing.tariffs import service as tariffs
 from cloud.store import audit
@@ -307,15 +308,18 @@ def _assess(conn: Connection, ending: Ending, *, actor: str, now: datetime) -> E
     parts = allocate(max(0, ledger.balance_of(conn, ending.account)), owed, ledger.ORDER)
     if parts:
         amounts = {kind.value: parts.get(kind, 0) for kind in ledger.ORDER.order}
+        total = sum(parts.values())
         paid = Event(
-            kind="allocation", key=f"allocation:end:{ending.agreement}:{now.isoformat()}",
+            kind="allocation",
+            key=f"allocation:end:{ending.agreement}:{now.isoformat()}:{total}",
             value_date=local_date(now, ZoneInfo(ending.zone)), actor=actor,
             currency=ending.currency, owners={"account": ending.account},
-            amounts={**amounts, "total": sum(parts.values())}, reason=ledger.ORDER.rule,
+            amounts={**amounts, "total": total}, reason=ledger.ORDER.rule,
             source_ref=f"ending:{ending.agreement}",
         )  # fmt: skip
         ledger.book(conn, paid, now=now)
-    left = 0 if store.open_agreements_of(conn, ending.account) else _left(conn, ending)
+    alone = not store.open_agreements_of(conn, ending.account)
+    left = _whole(conn, ending, actor=actor, now=now) if alone else 0
     state = rules.moved(ending.state, rules.assessed(left), ending.agreement)
     if ending.state is EndState.REFUND_PROPOSED and left == ending.left_micros:
         return ending
@@ -325,6 +329,22 @@ def _assess(conn: Connection, ending: Ending, *, actor: str, now: datetime) -> E
         _note(conn, changed, state.value, actor=actor, reason="", now=now)
         return changed
     return ending
+
+
+def _whole(conn: Connection, ending: Ending, *, actor: str, now: datetime) -> int:
+    """Return what is left in sums that can be paid; parts of a cent go to the rounding carry."""
+    left = _left(conn, ending)
+    step = deposits.RULES.interest_steps.get(ending.currency, 1)
+    whole = round_ratio(left, 1, Rounding(step=step, mode=RoundMode.HALF_UP))
+    if whole != left:
+        rounded = Event(
+            kind="end_rounding", key=f"end_rounding:{ending.agreement}:{now.isoformat()}:{left}",
+            value_date=local_date(now, ZoneInfo(ending.zone)), actor=actor,
+            currency=ending.currency, owners={"account": ending.account},
+            amounts={"amount": whole - left}, source_ref=f"ending:{ending.agreement}",
+        )  # fmt: skip
+        ledger.book(conn, rounded, now=now)
+    return whole
 
 
 def _left(conn: Connection, ending: Ending) -> int:

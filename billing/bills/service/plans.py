@@ -22,6 +22,7 @@ from billing.customers import service as customers
 from billing.customers.model import AgreementId, CustomerCard, Notification
 from billing.ledger import service as ledger
 from billing.ledger.model import AccountKind, Event
+from billing.money import Rounding, RoundMode, round_ratio
 from billing.prepaid import service as prepaid
 from billing.prepaid.model import Refusal as NoBalance
 from cloud.control import service as control
@@ -278,8 +279,14 @@ def _debt(
     return Parts(
         ar_energy=found[AccountKind.AR_ENERGY], ar_penalty=found[AccountKind.AR_PENALTY],
         ar_connection=found[AccountKind.AR_CONNECTION],
-        prepaid=max(0, -available) if AccountKind.CUSTOMER in kinds else 0,
+        prepaid=_whole(-available, card) if AccountKind.CUSTOMER in kinds else 0,
     )  # fmt: skip
+
+
+def _whole(owed: int, card: CustomerCard) -> int:
+    """Return a balance's debt in sums that can be paid: a balance knows parts of a cent."""
+    step = terms_for(card).step_micros
+    return round_ratio(max(0, owed), 1, Rounding(step=step, mode=RoundMode.UP))
 
 
 def _kinds_of(parts: Parts) -> frozenset[AccountKind]:
