@@ -263,3 +263,26 @@ def test_the_case_of_an_ended_agreement_is_closed(db: Database) -> None:
     case = case_of(db)
     assert case.state is CaseState.CLOSED
     assert case.closed_at is not None
+
+
+def test_the_end_of_a_balance_on_a_tariff_of_periods_settles_to_the_last_cent(
+    db: Database,
+) -> None:
+    book(db, household(1, opening_balance_micros=100 * YUAN))
+    for day in range(2, 12):
+        read(db, 1, date(2026, 1, day), 1_000 + 10 * (day - 1))
+        prepaid.sweep(db, now=datetime(2026, 1, day, 4, tzinfo=UTC))
+    drawn = rows(db, "SELECT count(*), sum(amount_micros)::bigint FROM prepaid.drawdown")[0]
+    assert drawn[0] == 10
+    done = ended(db, end=date(2026, 1, 11), wh=1_100 * KWH, now=noon(1, 11))
+    total, posted = rows(
+        db, "SELECT total_micros, posted_micros FROM bills.bill WHERE id = %s", [done.bill]
+    )[0]  # fmt: skip
+    assert posted == total - drawn[1]
+    assert done.left_micros == 100 * YUAN - total
+    assert rows(db, "SELECT count(*) FROM prepaid.state") == [(0,)]
+    assert rows(db, "SELECT count(*) FROM prepaid.open_stretch") == [(0,)]
+    prepaid.sweep(db, now=datetime(2026, 1, 12, 4, tzinfo=UTC))
+    with db.transaction() as conn:
+        assert ending.late_registers(conn) == []
+    sound(db)
