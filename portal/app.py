@@ -43,6 +43,7 @@ from portal.staff import runs as staff_runs
 from portal.staff import subscribers as staff_subscribers
 from portal.staff import tariff_change as staff_tariff_change
 from portal.staff import tariffs as staff_tariffs
+from portal.staff import terms as staff_terms
 from protocols.identity import UsagePointId
 
 
@@ -78,7 +79,7 @@ def create_app(
     errors.install(app)
     pages = (
         auth, customer, customer_credit, why, bills, debts, staff_debts, staff, staff_fee_control, meter_orders,
-        staff_tariffs, staff_tariff_change,
+        staff_tariffs, staff_terms, staff_tariff_change,
         staff_runs, staff_payments, crew,
         staff_subscribers,
         staff_companies,
