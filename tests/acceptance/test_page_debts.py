@@ -123,7 +123,7 @@ def test_how_bills_are_paid_and_come_is_chosen(chromium: Browser, town: Town) ->
         assert not reza.faults + own.faults
 
 
-@pytest.mark.req("G11", "G18")
+@pytest.mark.req("K10")
 def test_what_is_left_of_an_end_and_a_deposit_go_back_by_two(chromium: Browser, town: Town) -> None:
     now = town.clock.now()
     deposit = deposits.demand(

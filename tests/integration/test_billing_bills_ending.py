@@ -55,7 +55,7 @@ def home(db: Database) -> Database:
     return db
 
 
-@pytest.mark.req("G18")
+@pytest.mark.req("K10")
 def test_an_end_prices_up_to_the_register_handed_over_and_nothing_is_billed_after(
     home: Database, database_dsn: str
 ) -> None:
