@@ -11,7 +11,7 @@ from portal.amounts import micros_of
 from portal.auth.guard import allowed, need_step_up, sends
 from portal.auth.model import Permission, SignedIn
 from portal.fmt import plain_digits
-from portal.site import go, page, site_of
+from portal.site import go, page, reader_of, site_of
 from portal.staff import gather
 
 router = APIRouter()
@@ -36,6 +36,17 @@ def fee_control(request: Request, person: Viewer, days: int = 7) -> Response:
         request, "fee_control.html", zone=zone, whole=whole, watched=watched, debts=debts,
         parts=parts, days=span, spans=_DAYS, lines=_LINES, sides=overview.SIDES,
         mine=person.actor,
+    )  # fmt: skip
+
+
+@router.post("/customers/{usage_point}/credit")
+def lend(request: Request, person: Settler, usage_point: str) -> Response:
+    """Lend what the policy offers to a customer who asks by phone or at the counter."""
+    site = site_of(request)
+    given = credit.take_emergency(site.db, usage_point, actor=person.actor, now=site.clock.now())
+    return go(
+        f"/customers/{given.usage_point}", flash="flash.credit_taken",
+        amount=reader_of(request).money_exact(given.amount_micros, given.currency),
     )  # fmt: skip
 
 

@@ -146,3 +146,22 @@ def test_fee_control_is_clean_in_every_language_narrow_and_wide(
         look.page.goto(f"{town.url}/home/credit?lang={language}")
         check(look, f"credit {language} {width}")
         keep(look.page, f"credit-{language}-{width}")
+
+
+def test_staff_lend_for_a_customer_who_asks_by_phone(chromium: Browser, town: Town) -> None:
+    own = PolicyPart(
+        level=Level.AGREEMENT, target="SA-000042",
+        says={"emergency_micros": 7 * YUAN, "emergency_from_micros": 500 * YUAN},
+    )  # fmt: skip
+    policies.set_policy(town.owner, own, actor="user:reza", now=town.clock.now())
+    with looking(chromium, town, "reza") as look:
+        page = look.page
+        page.goto(f"{town.url}/customers/{point(42)}?lang=en")
+        check(look, "customer with credit")
+        page.get_by_role("button", name="as the customer asks").click()
+        page.locator(".flash.good").wait_for()
+        page.goto(f"{town.url}/customers/{point(42)}?lang=en")
+        assert "7.00" in page.locator("#apart").inner_text()
+        keep(page, "customer-credit")
+        assert not look.faults
+    assert owed(town, 42) == {"ar_emergency": 7 * YUAN}

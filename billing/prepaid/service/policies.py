@@ -14,6 +14,9 @@ from cloud.store.db import Connection, Database
 from protocols.errors import RefusedError
 from protocols.identity import TransformerId, UsagePointId
 
+_FEW = 20
+"""Usage points up to which each is asked for its area, instead of each area for its points."""
+
 
 def set_policy(db: Database, part: PolicyPart, *, actor: str, now: datetime) -> None:
     """
@@ -84,7 +87,8 @@ def policies_of(conn: Connection, points: Sequence[tuple[str, str, str]]) -> lis
     """
     parts = store.all_policies(conn)
     groups = store.groups_of(conn, [agreement for agreement, _, _ in points])
-    areas = _areas(conn, parts)
+    few = len(points) <= _FEW
+    areas = _areas_at(conn, points) if few else _areas(conn, parts)
     lines = store.line_areas(conn)
     shared: dict[tuple[str, str, str, str], Policy] = {}
     found = []
@@ -123,6 +127,12 @@ def cut_window(conn: Connection, card: CustomerCard, now: datetime) -> Window:
     except RefusedError:
         # rest days close every window in sight: nobody is cut by a calendar that says so
         return Window(open=False, opens_at=now + timedelta(days=1), closes_at=now)
+
+
+def _areas_at(conn: Connection, points: Sequence[tuple[str, str, str]]) -> dict[str, str]:
+    """Return the area of each usage point named, policies or not."""
+    found = {point: assets.usage_point(conn, UsagePointId(point)) for _, point, _ in points}
+    return {point: str(known.transformer) for point, known in found.items() if known}
 
 
 def _areas(conn: Connection, parts: dict[tuple[Level, str], PolicyPart]) -> dict[str, str]:
