@@ -33,9 +33,11 @@ from portal.headers import SecurityHeaders
 from portal.live.hub import Hub, WatchedMeter
 from portal.live.stream import LiveStream, Seat
 from portal.site import HERE, Site, site_of, static_version
+from portal.staff import accounts as staff_accounts
 from portal.staff import companies as staff_companies
 from portal.staff import debts as staff_debts
 from portal.staff import fee_control as staff_fee_control
+from portal.staff import limits as staff_limits
 from portal.staff import orders as meter_orders
 from portal.staff import payments as staff_payments
 from portal.staff import routes as staff
@@ -78,10 +80,10 @@ def create_app(
     app.state.site = site
     errors.install(app)
     pages = (
-        auth, customer, customer_credit, why, bills, debts, staff_debts, staff, staff_fee_control, meter_orders,
+        auth, customer, customer_credit, why, bills, debts, staff_debts, staff,
+        staff_fee_control, meter_orders,
         staff_tariffs, staff_terms, staff_tariff_change,
-        staff_runs, staff_payments, crew,
-        staff_subscribers,
+        staff_runs, staff_payments, staff_limits, staff_accounts, crew, staff_subscribers,
         staff_companies,
         customer_statement,
     )  # fmt: skip
