@@ -1,6 +1,7 @@
 """Friendly hours, emergency credit and old debt on a real database, every step in the ledger."""
 
 from datetime import UTC, date, datetime, timedelta
+from threading import Thread
 
 import pytest
 
@@ -291,3 +292,25 @@ def test_a_top_up_repays_the_loan_before_old_debt_takes_its_share(db: Database) 
     payments.pay(db, order(1, "a", 30), now=at + DAY)
     assert owed(db) == {AccountKind.AR_OLD_DEBT.value: debt - 10 * YUAN}
     assert left(db, at + DAY) == 20 * YUAN
+
+
+def test_many_who_ask_at_once_get_one_loan(db: Database, database_dsn: str) -> None:
+    say(db, emergency_micros=10 * YUAN)
+    at = fallen(db)
+    refused = []
+
+    def ask(hand: int) -> None:
+        with Database(database_dsn, user="meterloop_portal", size=1) as mine:
+            try:
+                credit.take_emergency(mine, UP, actor=f"user:hand{hand}", now=at)
+            except RefusedError as error:
+                refused.append(error.refusal.value)
+
+    hands = [Thread(target=ask, args=(hand,)) for hand in range(6)]
+    for hand in hands:
+        hand.start()
+    for hand in hands:
+        hand.join(30)
+    assert refused == ["credit.outstanding"] * 5
+    assert owed(db) == {"ar_emergency": 10 * YUAN}
+    assert len(view(db, at).loans) == 1

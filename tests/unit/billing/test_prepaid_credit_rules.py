@@ -7,6 +7,9 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from billing.ledger.model import AccountKind
+from billing.ledger.rules.allocating import allocate
+from billing.ledger.service import ORDER
 from billing.prepaid.model import BalanceQuality
 from billing.prepaid.rules.credit import (
     HOUSE,
@@ -143,3 +146,25 @@ def test_a_share_never_exceeds_what_is_left_the_debt_or_the_cap(
         assert share <= cap
     if permille == 1000 and not cap:
         assert share == min(amount - repaid, debt)
+
+
+@given(
+    amount=MONEY, permille=st.integers(0, 1000), cap=MONEY,
+    owed=st.fixed_dictionaries(dict.fromkeys(ORDER.order, MONEY)),
+)  # fmt: skip
+def test_a_top_up_repays_the_loan_first_and_old_debt_last_by_its_share(
+    amount, permille, cap, owed
+) -> None:
+    policy = Policy(recovery_permille=permille, recovery_cap_micros=cap)
+    repaid = min(amount, owed[AccountKind.AR_EMERGENCY])
+    share = recovery_of(
+        policy, amount_micros=amount, repaid_micros=repaid,
+        debt_micros=owed[AccountKind.AR_OLD_DEBT],
+    )  # fmt: skip
+    parts = allocate(amount, {**owed, AccountKind.AR_OLD_DEBT: share}, ORDER)
+    assert sum(parts.values()) <= amount
+    assert parts.get(AccountKind.AR_EMERGENCY, 0) == repaid
+    if len(parts) > (1 if repaid else 0):
+        assert repaid == owed[AccountKind.AR_EMERGENCY], "another debt was paid before the loan"
+    others = sum(due for kind, due in owed.items() if kind is not AccountKind.AR_OLD_DEBT)
+    assert parts.get(AccountKind.AR_OLD_DEBT, 0) == min(share, max(0, amount - others))
