@@ -142,11 +142,14 @@ def check_fit(tariff: Tariff, compiled: CompiledTariff, shape: str) -> None:
             raise UnfitError(f"line {line.id} prices what registers of energy do not tell")
     try:
         attribute_columns(compiled, [shape])
-        _sizes(compiled.limits, shape)
+        sizes = _sizes(compiled.limits, shape)
     except RefusedError as error:
         raise UnfitError(error.message) from error
     except ValueError as error:
         raise UnfitError(f"a size of the agreement is no whole number: {error}") from error
+    for name, size in sizes.items():
+        if size > getattr(compiled.limits, name):
+            raise UnfitError(f"{name} {size} is beyond the limits of {compiled.code}")
 
 
 def attribute_columns(tariff: CompiledTariff, shapes: Sequence[str]) -> dict[str, IntArray]:
