@@ -35,6 +35,7 @@ class Refusal(StrEnum):
     CANCELLED = "bills.cancelled_already"
     REBILL_OF_REBILL = "bills.rebill_of_rebill"
     NOT_NEWEST = "bills.not_newest"
+    ENDED = "bills.agreement_ended"
     OVERLAP = "bills.period_overlaps"
     AMOUNT = "bills.amount_bad"
     REASON = "bills.reason_missing"

@@ -7,6 +7,7 @@ from typing import Any
 import psycopg
 import pytest
 
+from billing.bills.model import BillKind, CancelKind
 from billing.bills.rules.ending import EndEvent, EndState
 from billing.bills.service import corrections, deposits, ending, plans
 from billing.bills.service import run as runs
@@ -128,6 +129,12 @@ def test_what_is_left_is_paid_out_by_two_people(home: Database, database_dsn: st
     )  # fmt: skip
     assert standing(home, HOME) == {}
     refused("ending.state", lambda: propose(home))
+    # money that comes when all is settled is found within the hour
+    payments.pay(home, replace(order(1, "r", 2), peer_time=noon(2, 15)), now=noon(2, 15))
+    assert ending.step(home, now=noon(2, 15)) == 1
+    assert ending.step(home, now=noon(2, 15)) == 0
+    with home.transaction() as conn:
+        assert ending.endings_of(conn, HOME)[0].left_micros == 2 * YUAN
     noted = rows(home, "SELECT actor, on_behalf FROM audit.event WHERE action = 'ending.refunded'")
     assert noted == [("user:wang", "user:li")]
     sound(home)
@@ -152,6 +159,16 @@ def test_a_late_register_corrects_the_final_bill_and_its_settlement(home: Databa
     with home.transaction() as conn:
         assert ending.late_registers(conn) == []
     again = Order(reason="read again", actor="user:li")
+    for act in (
+        lambda: corrections.cancel(
+            home, fixed.bill, kind=CancelKind.ORDINARY, order=again, now=noon(2, 16)
+        ),
+        lambda: corrections.correct(
+            home, fixed.bill, kind=BillKind.CORRECTIVE_READING, wh=1_140 * KWH, order=again,
+            now=noon(2, 16),
+        ),
+    ):  # fmt: skip
+        refused("bills.agreement_ended", act)
     refused(
         "bills.rebill_of_rebill",
         lambda: ending.correct(home, SA, register_wh=1_151 * KWH, order=again, now=noon(2, 16)),
@@ -189,6 +206,27 @@ def test_an_end_takes_an_open_plan_back(home: Database) -> None:
     done = ended(home, wh=1_130 * KWH)
     assert done.left_micros == -80_990_000
     assert standing(home, HOME) == {"ar_energy": 80_990_000}
+    sound(home)
+
+
+def test_a_correction_of_an_earlier_bill_runs_through_the_final_one(home: Database) -> None:
+    payments.pay(home, replace(order(1, "p", 100), peer_time=noon(2, 5)), now=noon(2, 5))
+    done = ended(home, wh=1_130 * KWH)
+    january = rows(home, "SELECT id FROM bills.bill WHERE agreement = %s ORDER BY id", [SA])[0][0]
+    corrections.correct(
+        home, january, kind=BillKind.CORRECTIVE_READING, wh=1_110 * KWH,
+        order=Order(reason="misread", actor="user:li"), now=noon(2, 14),
+    )  # fmt: skip
+    ending.step(home, now=noon(2, 14))
+    with home.transaction() as conn:
+        [moved] = ending.endings_of(conn, HOME)
+    # ten kWh go from February to January; only roundings of a cent may differ
+    assert abs(moved.left_micros - done.left_micros) <= 20_000
+    fixed = ending.correct(
+        home, SA, register_wh=1_150 * KWH, now=noon(2, 15),
+        order=Order(reason="read late", actor="user:li", approver="user:wang"),
+    )  # fmt: skip
+    assert fixed.left_micros < moved.left_micros
     sound(home)
 
 

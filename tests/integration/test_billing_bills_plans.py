@@ -23,6 +23,7 @@ from cloud.messages import service as messages
 from cloud.store.db import Database
 from protocols.errors import RefusedError
 from tests.integration.billing_kit import YUAN, order, rows
+from tests.integration.billing_kit import read as read_at
 from tests.integration.bills_kit import FEB, NOW, book, household, read
 from tests.integration.test_billing_bills_penalty import FIRM, HOME, TODAY
 from tests.integration.test_billing_bills_run import finished
@@ -256,7 +257,7 @@ def test_a_kept_plan_stops_the_cut_and_a_broken_one_returns_the_case(db: Databas
 
 
 @pytest.mark.req("G11")
-def test_a_paid_plan_ends_its_case_and_new_debt_in_it_is_dunned_anew(db: Database) -> None:
+def test_a_paid_plan_ends_its_case(db: Database) -> None:
     later = requested(db)
     plan = plans.propose(db, wish(HOME, first=1, count=1), now=later)
     plans.sign(db, plan.id, actor="customer:c1", now=later)
@@ -272,3 +273,19 @@ def test_a_paid_plan_ends_its_case_and_new_debt_in_it_is_dunned_anew(db: Databas
     assert case.state is CaseState.PAID
     assert case.closed_at is not None
     sound(db)
+
+
+@pytest.mark.req("G11")
+def test_what_is_used_beside_a_plan_is_dunned_as_ever(db: Database) -> None:
+    later = requested(db)
+    plan = plans.propose(db, wish(HOME, first=1, count=1), now=later)
+    plans.sign(db, plan.id, actor="customer:c1", now=later)
+    turn(db, later)
+    assert case_of(db).state is CaseState.INSTALMENT
+    soon = later + timedelta(hours=2)
+    read_at(db, UP, soon, 1_120_000)
+    turn(db, soon)
+    turn(db, soon)
+    assert case_of(db).state in {CaseState.OVERDUE, CaseState.NOTICE}
+    with db.transaction() as conn:
+        assert plans.pages_of(conn, HOME)[0].plan.state is PlanState.ACTIVE

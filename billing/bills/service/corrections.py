@@ -34,6 +34,7 @@ from billing.bills.rules.inputs import in_force
 from billing.bills.rules.pinned import Priced, canonical_usage, input_hash, price_pinned
 from billing.bills.rules.rebill import Anew, corrected, overlaps
 from billing.bills.service import documents, inputs, posting
+from billing.bills.store import ending as endings
 from billing.customers.model import Refusal as CustomerRefusal
 from billing.rating.rules import kernel
 from billing.tariffs import service as tariffs
@@ -68,6 +69,7 @@ def cancel(db: Database, bill: int, *, kind: CancelKind, order: Order, now: date
     check(order, two=kind is CancelKind.SPECIAL)
     with db.transaction() as conn:
         found = _locked(conn, bill)
+        _need_open_time(conn, found)
         later = _later(conn, found)
         if found.kind in METERED and later:
             raise RefusedError(
@@ -93,6 +95,7 @@ def correct(
     Raises: RefusedError `bills.rebill_of_rebill`, and as `cancel`.
     """
     with db.transaction() as conn:
+        _need_open_time(conn, _locked(conn, bill))
         return correct_in(conn, bill, kind=kind, wh=wh, order=order, now=now)
 
 
@@ -326,6 +329,16 @@ def _locked(conn: Connection, bill: int) -> Bill:
             fix="bill show names the bill that took its place",
         )  # fmt: skip
     return again
+
+
+def _need_open_time(conn: Connection, bill: Bill) -> None:
+    """Refuse what would take the last bill of an ended agreement past its settlement."""
+    ended = endings.for_update(conn, bill.agreement)
+    if ended is not None and bill.kind in METERED and bill.period_end >= ended.ended_on:
+        raise RefusedError(
+            Refusal.ENDED, f"bill {bill.id} is the last of {bill.agreement}, which has ended",
+            fix="bill final correct settles what a correction changes",
+        )  # fmt: skip
 
 
 def _later(conn: Connection, bill: Bill) -> list[Bill]:

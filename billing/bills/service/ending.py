@@ -39,6 +39,7 @@ from protocols.identity import UsagePointId
 from protocols.timeline import local_date
 
 PAGE = 200
+ALL_EACH = timedelta(hours=1)
 _DAY = timedelta(days=1)
 _SYSTEM = "system:billing"
 _UNSETTLED = (EndState.REFUND_DUE, EndState.REFUND_PROPOSED, EndState.DEMANDED)
@@ -121,8 +122,8 @@ def correct(
                 fix="state the register that is right",
             )  # fmt: skip
         made = corrections.correct_in(
-            conn, ending.bill, kind=BillKind.CORRECTIVE_READING, wh=register_wh, order=order,
-            now=now, drawn=ending.drawn,
+            conn, _standing_bill(conn, ending), kind=BillKind.CORRECTIVE_READING, wh=register_wh,
+            order=order, now=now, drawn=ending.drawn,
         )  # fmt: skip
         store.correct(conn, agreement, bill=made[0], register_wh=register_wh, now=now)
         _note(conn, ending, "corrected", actor=order.actor, reason=order.reason, now=now,
@@ -195,11 +196,17 @@ def decide_refund(
 
 
 def step(db: Database, *, now: datetime) -> int:
-    """Settle anew the ends whose account moved: debts that were paid, money that came late."""
-    seen = 0
+    """
+    Settle anew the ends whose account moved: debts that were paid, money that came late.
+
+    Unsettled ones are looked at each time, all of them once an hour.
+    """
+    with db.transaction() as conn:
+        everything = store.take_look(conn, since=now - ALL_EACH, now=now)
+    states, seen = tuple(EndState) if everything else _UNSETTLED, 0
     while True:
         with db.transaction() as conn:
-            named = store.that_moved(conn, PAGE)
+            named = store.that_moved(conn, states, PAGE)
         for agreement in named:
             with db.transaction() as conn:
                 _assess(conn, _locked(conn, agreement), actor=_SYSTEM, now=now)
@@ -345,6 +352,14 @@ def _whole(conn: Connection, ending: Ending, *, actor: str, now: datetime) -> in
         )  # fmt: skip
         ledger.book(conn, rounded, now=now)
     return whole
+
+
+def _standing_bill(conn: Connection, ending: Ending) -> int:
+    """Return the final bill as it stands: an earlier bill's correction may have replaced it."""
+    bill: int = ending.bill
+    while (following := bills.corrected_by(conn, bill)) is not None:
+        bill = following
+    return bill
 
 
 def _left(conn: Connection, ending: Ending) -> int:

@@ -33,11 +33,12 @@ FROM bills.ending AS e WHERE e.state = ANY (%(states)s::text[])
 ORDER BY e.ended_on DESC, e.agreement LIMIT %(limit)s::int;
 
 -- endings_that_moved
--- Ends whose account holds another sum than their settlement says; no locks.
+-- Ends in some states whose account holds another sum than their settlement says; no locks.
 SELECT e.agreement
 FROM bills.ending AS e
 JOIN ledger.customer_balance AS b ON b.account = e.account AND b.currency = e.currency
-WHERE e.state IN ('refund_due', 'refund_proposed', 'demanded')
+WHERE e.state = ANY (%(states)s::text[])
+  AND NOT EXISTS (SELECT 1 FROM customers.open_agreement AS o WHERE o.account = e.account)
   AND e.left_micros <> b.posted_micros - coalesce((
       SELECT sum(r.owed) FROM ledger.receivable AS r
       WHERE r.currency = e.currency AND r.account = ANY (ARRAY[
@@ -60,6 +61,12 @@ WHERE agreement = %(agreement)s;
 -- The end of one agreement, locked by the caller, has another bill and register.
 UPDATE bills.ending SET bill = %(bill)s, register_wh = %(register_wh)s, changed_at = %(now)s
 WHERE agreement = %(agreement)s;
+
+-- take_look
+-- One row when all ends were not looked at since an instant; they are now.
+INSERT INTO bills.endings_looked AS l (at) VALUES (%(now)s::timestamptz)
+ON CONFLICT (single) DO UPDATE SET at = excluded.at WHERE l.at <= %(since)s::timestamptz
+RETURNING l.at;
 
 -- open_agreements_of
 -- Open agreements of an account; no locks.

@@ -82,9 +82,15 @@ def in_states(conn: Connection, states: Iterable[EndState], limit: int) -> list[
     return [_ending(row) for row in conn.execute(_SQL["endings_in_states"], asked)]
 
 
-def that_moved(conn: Connection, limit: int) -> list[str]:
+def that_moved(conn: Connection, states: Iterable[EndState], limit: int) -> list[str]:
     """Return agreements whose account holds another sum than their settlement says."""
-    return [row[0] for row in conn.execute(_SQL["endings_that_moved"], {"limit": limit})]
+    asked = {"states": [state.value for state in states], "limit": limit}
+    return [row[0] for row in conn.execute(_SQL["endings_that_moved"], asked)]
+
+
+def take_look(conn: Connection, *, since: datetime, now: datetime) -> bool:
+    """Tell whether all ends were not looked at since an instant, and note that they are now."""
+    return conn.execute(_SQL["take_look"], {"since": since, "now": now}).fetchone() is not None
 
 
 def move(

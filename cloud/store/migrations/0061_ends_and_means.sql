@@ -91,6 +91,15 @@ CREATE TABLE bills.delivery (
 );
 CREATE INDEX delivery_debits ON bills.delivery (bill) WHERE means = 'bank_debit';
 
+-- When all ends were looked at, settled ones too.
+CREATE TABLE bills.endings_looked (
+    single boolean NOT NULL DEFAULT true,
+    at timestamptz NOT NULL,
+    CONSTRAINT endings_looked_pk PRIMARY KEY (single),
+    CONSTRAINT endings_looked_once CHECK (single)
+);
+GRANT SELECT, INSERT, UPDATE ON bills.endings_looked TO meterloop_billing;
+
 GRANT SELECT ON bills.ending, bills.means, bills.delivery TO meterloop_billing, meterloop_portal;
 GRANT INSERT, UPDATE ON bills.ending TO meterloop_billing;
 GRANT UPDATE (state, left_micros, changed_at, proposed_by, channel, decided_by, refunded_micros)
