@@ -72,6 +72,8 @@ class Policy:
     """The share of each top-up that pays old debt, after a loan was repaid."""
     recovery_cap_micros: int = 0
     """The most of one top-up that pays old debt; 0: no cap."""
+    horizon_days: int = 1
+    """Whose next line is nearer than so many average days is looked at each `unseen_minutes`."""
     unseen_minutes: int = 60
     """How long a crossed line may stay unseen at most, counted from its register."""
     limit_minutes: int = 1440
@@ -133,7 +135,7 @@ def check_part(part: PolicyPart) -> None:
         raise _bad("an amount is negative", "give zero or more")
     if not 0 <= policy.recovery_permille <= _PERMILLE:
         raise _bad("a share is more than the whole", "give 0 to 1000 permille")
-    if policy.unseen_minutes < 1 or policy.watch_days < 1:
+    if policy.unseen_minutes < 1 or policy.watch_days < 1 or policy.horizon_days < 0:
         raise _bad("a time is less than the smallest", "give 1 or more")
     if not policy.unseen_minutes <= policy.limit_minutes <= 1440:
         raise _bad("the limit is over a day or under the time unseen", "use up to 1440 minutes")

@@ -21,6 +21,8 @@ FeeAhead = Callable[[IntArray, IntArray], IntArray]
 _MS_PER_MINUTE = 60_000
 _MS_PER_HOUR = 60 * _MS_PER_MINUTE
 _MS_PER_DAY = 24 * _MS_PER_HOUR
+_MINUTES_PER_DAY = 1_440
+_FORTNIGHT = 14 * _MINUTES_PER_DAY
 _DAYS_PER_MONTH = 28
 FAR = np.int64(2**62)
 _SCATTER, _OTHER, _PARTS = 40_503, 26_545, 65_536
@@ -36,19 +38,24 @@ def next_look(
     fee_ahead: FeeAhead,
     unseen_ms: IntArray,
     limit_ms: IntArray,
+    daily: IntArray,
+    horizon_days: IntArray,
     cycle_ms: int,
     now_ms: int,
 ) -> IntArray:
     """
     Return the instant at which each account is to be calculated again, in ms.
 
-    A crossing is seen within `unseen_ms` of its register, where registers come in time and no
+    Whose next line is nearer than `horizon_days` of the average day's fee, where one is known, is
+    looked at each `unseen_ms`. Whatever the average says, a crossing is seen within `unseen_ms` of its register, where registers come in time and no
     supply uses more than its contract power. *Shape*: all columns equally long. *Units*: micros, W.
     """
     distance = distance_to_line(left, lines)
     cycles = _safe_cycles(distance, contract_w, fee_ahead, limit_ms, cycle_ms)
     safe = register_ms + cycles * cycle_ms
     wanted = safe + np.maximum(unseen_ms - cycle_ms, 0)
+    soon = (daily > 0) & (distance // np.maximum(daily, 1) < horizon_days)
+    wanted = np.where(soon, np.minimum(wanted, now_ms + unseen_ms), wanted)
     found: IntArray = np.maximum(np.minimum(wanted, now_ms + limit_ms), now_ms + cycle_ms)
     return found
 
@@ -123,6 +130,20 @@ def spread(limit_ms: IntArray, point: IntArray, *, now_ms: int) -> IntArray:
     """
     part = (point * _SCATTER + now_ms // _MS_PER_MINUTE * _OTHER) % _PARTS
     found: IntArray = limit_ms - limit_ms // 2 * part // _PARTS
+    return found
+
+
+def daily_fee(known: IntArray, fee: IntArray, ms: IntArray) -> IntArray:
+    """
+    Return the average day's fee after `fee` more was used in `ms` more; 0 is not known yet.
+
+    The days of two weeks weigh alike, what is older fades. *Units*: micros, ms.
+    """
+    minutes = np.maximum(ms // _MS_PER_MINUTE, 1)
+    now = np.maximum(fee, 0) * _MINUTES_PER_DAY // minutes
+    weight = np.minimum(minutes, _FORTNIGHT)
+    moved = np.where(known > 0, known + (now - known) * weight // _FORTNIGHT, now)
+    found: IntArray = np.where(ms > 0, moved, known)
     return found
 
 

@@ -6,6 +6,7 @@ whoever starts anew looks at everybody once and plans from there. An account is 
 time has come, when its money moved, and when it is new (C1, C2, C3, C8).
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -27,6 +28,8 @@ from protocols.timeline import from_ms, to_ms
 
 _AVERAGE = timedelta(days=14)
 _MS_PER_MINUTE = 60_000
+Average = Callable[[IntArray, IntArray, IntArray], IntArray]
+"""Takes points, fees and the ms they are as of; returns the average day's fee."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,8 +66,12 @@ class Plan:
         """Begin with nothing planned: everybody is due."""
         self.cycle = cycle
         self._next_ms = np.zeros(0, dtype=np.int64)
+        self._fee = np.zeros(0, dtype=np.int64)
+        self._fee_ms = np.zeros(0, dtype=np.int64)
+        self._daily = np.zeros(0, dtype=np.int64)
         self._enrolled = np.zeros(0, dtype=np.bool_)
         self._entry: int | None = None
+        self._new_sought_at: datetime | None = None
 
     @property
     def accounts(self) -> int:
@@ -79,19 +86,35 @@ class Plan:
             return None
         ripe = np.flatnonzero(self._enrolled & (self._next_ms <= to_ms(now)))
         moved = store.points_of_moved_money(conn, before, newest)
-        new = np.setdiff1d(store.every_point(conn), np.flatnonzero(self._enrolled))
-        return np.unique(np.concatenate((ripe, moved, new)))
+        return np.unique(np.concatenate((ripe, moved, self._new(conn, now))))
 
     def note(self, conn: Connection, points: IntArray, *, now: datetime) -> None:
         """Plan the next look at points that were just looked at."""
-        planned = _planned(conn, points, cycle=self.cycle, now=now)
-        size = int(points.max(initial=-1)) + 1
-        if size > len(self._next_ms):
-            more = size - len(self._next_ms)
-            self._next_ms = np.concatenate((self._next_ms, np.zeros(more, dtype=np.int64)))
-            self._enrolled = np.concatenate((self._enrolled, np.zeros(more, dtype=np.bool_)))
+        more = int(points.max(initial=-1)) + 1 - len(self._next_ms)
+        if more > 0:
+            for name in ("_next_ms", "_fee", "_fee_ms", "_daily", "_enrolled"):
+                setattr(self, name, np.pad(getattr(self, name), (0, more)))
+        planned = _planned(conn, points, cycle=self.cycle, now=now, average=self._average)
         self._next_ms[planned.point] = planned.at_ms
         self._enrolled[planned.point] = True
+
+    def _average(self, point: IntArray, fee: IntArray, ms: IntArray) -> IntArray:
+        """Note what was used since the last look; return the average day's fee, 0: not known."""
+        known = self._enrolled[point]
+        since = np.where(known, ms - self._fee_ms[point], 0)
+        daily = selection.daily_fee(self._daily[point], fee - self._fee[point], since)
+        moved = point[(since > 0) | ~known]
+        self._daily[point] = daily
+        at = (since > 0) | ~known
+        self._fee[moved], self._fee_ms[moved] = fee[at], ms[at]
+        return daily
+
+    def _new(self, conn: Connection, now: datetime) -> IntArray:
+        """Return points that have a state and no plan; sought once in a cycle."""
+        if self._new_sought_at is not None and now - self._new_sought_at < self.cycle:
+            return np.zeros(0, dtype=np.int64)
+        self._new_sought_at = now
+        return np.setdiff1d(store.every_point(conn), np.flatnonzero(self._enrolled))
 
 
 def look(db: Database, plan: Plan, *, now: datetime, progress: Progress | None = None) -> Looked:
@@ -113,10 +136,13 @@ def next_look_of(conn: Connection, usage_point: str, *, now: datetime) -> NextLo
     states = store.states(conn, [agreement])
     row = store.points_of(conn, [agreement], [])[0]
     points = np.array([row[3]], dtype=np.int64)
-    planned = _planned(conn, points, cycle=timedelta(minutes=15), now=now)
-    policy = policies.policies_of(conn, [row[:3]])[0]
     first = (now - _AVERAGE).date()
     daily = fees.daily_fees(conn, [agreement], first).get(agreement)
+    planned = _planned(
+        conn, points, cycle=timedelta(minutes=15), now=now,
+        average=lambda point, _fee, _ms: np.full_like(point, daily or 0),
+    )  # fmt: skip
+    policy = policies.policies_of(conn, [row[:3]])[0]
     left = np.array([int(planned.left[0])], dtype=np.int64)
     lasts = selection.days_left(left, np.array([daily or 0], dtype=np.int64))
     distance = int(planned.distance[0])
@@ -136,7 +162,9 @@ class _Planned:
     distance: IntArray
 
 
-def _planned(conn: Connection, points: IntArray, *, cycle: timedelta, now: datetime) -> _Planned:
+def _planned(
+    conn: Connection, points: IntArray, *, cycle: timedelta, now: datetime, average: Average
+) -> _Planned:
     """Return the next looks of points that have a state and a register."""
     hashes = store.number_tariffs(conn, [])
     compiled = rating.compiled(conn, list(hashes.values()))
@@ -144,7 +172,16 @@ def _planned(conn: Connection, points: IntArray, *, cycle: timedelta, now: datet
     lines = screen.marks_of(conn, tariffs)
     own, house = _policies(conn)
     parts = [
-        _next_of(conn, columns, tariffs, lines, pace=(own, house), cycle=cycle, now=now)
+        _next_of(
+            conn,
+            columns,
+            tariffs,
+            lines,
+            pace=_pace(columns, own, house),
+            cycle=cycle,
+            now=now,
+            average=average,
+        )
         for each in store.in_order(store.registers_of_points(conn, points))
         if (columns := store.read_moved(conn, each)) is not None
     ]
@@ -163,15 +200,16 @@ def _next_of(
     tariffs: dict[int, CompiledTariff],
     lines: screen.Marks,
     *,
-    pace: tuple[dict[int, Policy], dict[int, Policy]],
+    pace: tuple[IntArray, IntArray, IntArray],
     cycle: timedelta,
     now: datetime,
+    average: Average,
 ) -> _Planned:
     reminder, cut = lines.of(columns)
-    unseen, limit = _pace(columns, *pace)
+    unseen, limit, horizon = pace
     limit = selection.spread(limit, columns.point, now_ms=to_ms(now))
     watts = _contracts(conn, columns.point)
-    left, at_ms = columns.available.copy(), columns.register_ms.copy()
+    left, at_ms, fee = columns.available.copy(), columns.register_ms.copy(), columns.fee.copy()
     looks = np.full_like(left, to_ms(now) + int(cycle.total_seconds() * 1000))
     for number in np.unique(columns.tariff_no).tolist():
         tariff, mine = tariffs[number], columns.tariff_no == number
@@ -180,6 +218,7 @@ def _next_of(
             priced = rules.screened(
                 part, tariffs, reminder=reminder[mine], cut=cut[mine], now=now
             ).fees
+            fee[mine] = priced.fee_micros
             left[mine] = part.posted - (priced.fee_micros - part.drawn)
             at_ms[mine] = priced.register_ms
             year = part.segment_year + np.maximum(priced.register_wh - part.segment_register, 0)
@@ -192,7 +231,8 @@ def _next_of(
         looks[mine] = selection.next_look(
             left=left[mine], lines=(reminder[mine], np.zeros_like(left[mine]), cut[mine]),
             register_ms=at_ms[mine], contract_w=watts[mine], fee_ahead=ahead,
-            unseen_ms=unseen[mine], limit_ms=limit[mine],
+            unseen_ms=unseen[mine], limit_ms=limit[mine], horizon_days=horizon[mine],
+            daily=average(part.point, fee[mine], at_ms[mine]),
             cycle_ms=int(cycle.total_seconds() * 1000), now_ms=to_ms(now),
         )  # fmt: skip
     distance = selection.distance_to_line(left, (reminder, np.zeros_like(left), cut))
@@ -221,14 +261,18 @@ def _policies(conn: Connection) -> tuple[dict[int, Policy], dict[int, Policy]]:
 
 def _pace(
     columns: Columns, own: dict[int, Policy], usual: dict[int, Policy]
-) -> tuple[IntArray, IntArray]:
-    size = max(usual, default=0) + 1
-    unseen, limit = np.zeros(size, dtype=np.int64), np.zeros(size, dtype=np.int64)
+) -> tuple[IntArray, IntArray, IntArray]:
+    """Return for each row the time unseen and the limit in ms, and the horizon in days."""
+    known = np.zeros((max(usual, default=0) + 1, 3), dtype=np.int64)
     for number, policy in usual.items():
-        unseen[number], limit[number] = policy.unseen_minutes, policy.limit_minutes
-    found = unseen[columns.tariff_no], limit[columns.tariff_no]
+        known[number] = _times(policy)
+    found = known[columns.tariff_no]
     if own:
         for n, point in enumerate(columns.point.tolist()):
             if point in own:
-                found[0][n], found[1][n] = own[point].unseen_minutes, own[point].limit_minutes
-    return found[0] * _MS_PER_MINUTE, found[1] * _MS_PER_MINUTE
+                found[n] = _times(own[point])
+    return found[:, 0] * _MS_PER_MINUTE, found[:, 1] * _MS_PER_MINUTE, found[:, 2]
+
+
+def _times(policy: Policy) -> tuple[int, int, int]:
+    return policy.unseen_minutes, policy.limit_minutes, policy.horizon_days

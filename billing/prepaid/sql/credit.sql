@@ -2,7 +2,7 @@
 -- Every part of a policy at any level; no locks.
 SELECT p.level, p.target, p.cut_weekdays, p.cut_from_hour, p.cut_until_hour, p.spare_eves,
        p.emergency_micros, p.emergency_auto, p.emergency_from_micros, p.recovery_permille,
-       p.recovery_cap_micros, p.unseen_minutes, p.limit_minutes, p.watch_days
+       p.recovery_cap_micros, p.horizon_days, p.unseen_minutes, p.limit_minutes, p.watch_days
 FROM prepaid.policy AS p;
 
 -- upsert_policy
@@ -10,11 +10,11 @@ FROM prepaid.policy AS p;
 INSERT INTO prepaid.policy AS p
     (level, target, cut_weekdays, cut_from_hour, cut_until_hour, spare_eves, emergency_micros,
      emergency_auto, emergency_from_micros, recovery_permille, recovery_cap_micros,
-     unseen_minutes, limit_minutes, watch_days, set_by, set_at)
+     horizon_days, unseen_minutes, limit_minutes, watch_days, set_by, set_at)
 VALUES (%(level)s, %(target)s, %(cut_weekdays)s, %(cut_from_hour)s, %(cut_until_hour)s,
         %(spare_eves)s, %(emergency_micros)s, %(emergency_auto)s, %(emergency_from_micros)s,
-        %(recovery_permille)s, %(recovery_cap_micros)s, %(unseen_minutes)s, %(limit_minutes)s,
-        %(watch_days)s, %(actor)s, %(now)s)
+        %(recovery_permille)s, %(recovery_cap_micros)s, %(horizon_days)s, %(unseen_minutes)s,
+        %(limit_minutes)s, %(watch_days)s, %(actor)s, %(now)s)
 ON CONFLICT (level, target) DO UPDATE SET
     cut_weekdays = excluded.cut_weekdays, cut_from_hour = excluded.cut_from_hour,
     cut_until_hour = excluded.cut_until_hour, spare_eves = excluded.spare_eves,
@@ -22,7 +22,7 @@ ON CONFLICT (level, target) DO UPDATE SET
     emergency_from_micros = excluded.emergency_from_micros,
     recovery_permille = excluded.recovery_permille,
     recovery_cap_micros = excluded.recovery_cap_micros,
-    unseen_minutes = excluded.unseen_minutes, limit_minutes = excluded.limit_minutes,
+    horizon_days = excluded.horizon_days, unseen_minutes = excluded.unseen_minutes, limit_minutes = excluded.limit_minutes,
     watch_days = excluded.watch_days, set_by = excluded.set_by, set_at = excluded.set_at;
 
 -- groups_of

@@ -27,6 +27,7 @@ CREATE TABLE prepaid.policy (
     emergency_from_micros bigint,
     recovery_permille integer,
     recovery_cap_micros bigint,
+    horizon_days integer,
     unseen_minutes integer,
     limit_minutes integer,
     watch_days integer,
@@ -41,7 +42,7 @@ CREATE TABLE prepaid.policy (
     CONSTRAINT policy_amounts CHECK (emergency_micros >= 0 AND recovery_cap_micros >= 0),
     CONSTRAINT policy_share CHECK (recovery_permille BETWEEN 0 AND 1000),
     CONSTRAINT policy_times CHECK (
-        unseen_minutes > 0 AND limit_minutes BETWEEN 1 AND 1440 AND watch_days > 0)
+        horizon_days >= 0 AND unseen_minutes > 0 AND limit_minutes BETWEEN 1 AND 1440 AND watch_days > 0)
 );
 
 -- Which customers a group's policy speaks of, and which areas a line feeds.

@@ -4,7 +4,7 @@ from datetime import UTC, date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from billing.ledger.model import AccountKind
@@ -90,6 +90,7 @@ def test_office_hours_are_local_and_the_eve_of_a_rest_day_is_spared() -> None:
     assert found.opens_at == datetime(2026, 11, 23, 0, 0, tzinfo=UTC)
 
 
+@settings(deadline=None)
 @given(
     now=INSTANTS, weekdays=WEEKDAYS, hours=st.tuples(st.integers(0, 23), st.integers(1, 24)),
     rest=st.sets(st.dates(date(2026, 1, 1), date(2027, 12, 31)), max_size=6),
@@ -115,6 +116,7 @@ def test_a_window_holds_now_exactly_when_day_and_hour_say_so(now, weekdays, hour
         assert again.closes_at == found.closes_at
 
 
+@settings(deadline=None)
 @given(available=st.integers(-(10**12), 10**12), lent=MONEY, loan=MONEY, line=MONEY)
 def test_a_loan_is_given_once_where_it_helps(available, lent, loan, line) -> None:
     policy = Policy(emergency_micros=loan, emergency_from_micros=line)
@@ -134,6 +136,7 @@ def test_nothing_is_lent_on_a_balance_nobody_knows() -> None:
     assert refused.refusal is Refusal.UNSURE
 
 
+@settings(deadline=None)
 @given(amount=MONEY, repaid=MONEY, debt=MONEY, permille=st.integers(0, 1000), cap=MONEY)
 def test_a_share_never_exceeds_what_is_left_the_debt_or_the_cap(
     amount, repaid, debt, permille, cap
@@ -148,6 +151,7 @@ def test_a_share_never_exceeds_what_is_left_the_debt_or_the_cap(
         assert share == min(amount - repaid, debt)
 
 
+@settings(deadline=None)
 @given(
     amount=MONEY, permille=st.integers(0, 1000), cap=MONEY,
     owed=st.fixed_dictionaries(dict.fromkeys(ORDER.order, MONEY)),

@@ -4,10 +4,11 @@ from datetime import date, timedelta
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from billing.prepaid.rules.selection import (
+    daily_fee,
     days_left,
     distance_to_line,
     fee_of_ladder,
@@ -25,6 +26,10 @@ CYCLE = 15 * 60_000
 HOUR = 4 * CYCLE
 DAY = 24 * HOUR
 YUAN = 1_000_000
+PERIODS = {
+    code: rating.prove(tariffs.shipped(code))[1]
+    for code in ("zj-household-tou", "uk-price-cap-2025q3")
+}
 LADDER = rating.prove(tariffs.shipped("cq-household-lv"))[1]
 
 
@@ -36,12 +41,14 @@ def full(like: np.ndarray, value: int) -> np.ndarray:
     return np.full(len(like), value, dtype=np.int64)
 
 
-def looked(left, year, register_ms, *, now, unseen=HOUR, watts=8_000, limit=None):
+def looked(left, year, register_ms, *, now, unseen=HOUR, watts=8_000, limit=None, daily=None):
+    daily = full(left, 0) if daily is None else daily
     limit = full(left, DAY) if limit is None else limit
     return next_look(
         left=left, lines=(full(left, 20 * YUAN), full(left, 0)), register_ms=register_ms,
         contract_w=full(left, watts), fee_ahead=fee_of_ladder(LADDER, year),
-        unseen_ms=full(left, unseen), limit_ms=limit, cycle_ms=CYCLE, now_ms=now,
+        unseen_ms=full(left, unseen), daily=daily,
+        horizon_days=full(left, 1), limit_ms=limit, cycle_ms=CYCLE, now_ms=now,
     )  # fmt: skip
 
 
@@ -51,6 +58,29 @@ def test_far_from_any_line_once_a_day_and_near_one_within_the_time_unseen() -> N
     assert found.tolist() == [DAY, HOUR - CYCLE, HOUR - CYCLE, DAY]
 
 
+def test_who_lasts_less_than_the_horizon_is_looked_at_while_the_line_is_far_by_power() -> None:
+    left = column(60 * YUAN, 60 * YUAN, 60 * YUAN)
+    daily = column(0, 39 * YUAN, 41 * YUAN)
+    found = looked(left, full(left, 0), full(left, 0), now=0, watts=2_000, daily=daily)
+    assert found[0] == found[1] > 12 * HOUR
+    assert found[2] == HOUR
+
+
+@settings(deadline=None)
+@given(known=st.integers(0, 10**9), fee=st.integers(0, 10**9), minutes=st.integers(0, 10**5))
+def test_an_average_lies_between_what_was_known_and_what_is_used_now(known, fee, minutes) -> None:
+    ms = minutes * 60_000
+    found = int(daily_fee(column(known), column(fee), column(ms))[0])
+    now = fee * 1440 // max(minutes, 1)
+    if not ms:
+        assert found == known
+    elif not known or minutes >= 14 * 1440:
+        assert found == now
+    else:
+        assert min(known, now) <= found <= max(known, now)
+
+
+@settings(deadline=None)
 @given(
     left=st.integers(-(10**8), 10**9), year=st.integers(0, 9_000_000),
     watts=st.integers(100, 50_000), late=st.integers(0, 3 * DAY),
@@ -76,10 +106,11 @@ def test_a_balance_lasts_for_whole_days_and_nobody_guesses_without_use() -> None
     assert days_left(column(100, 5, -3, 9), column(10, 10, 10, 0)).tolist() == [10, 0, 0, -1]
 
 
-@pytest.mark.parametrize("code", ["zj-household-tou", "uk-price-cap-2025q3"])
+@pytest.mark.parametrize("code", list(PERIODS))
+@settings(deadline=None)
 @given(data=st.data())
 def test_a_bound_of_periods_is_never_below_what_they_cost(code: str, data) -> None:
-    tariff = rating.prove(tariffs.shipped(code))[1]
+    tariff = PERIODS[code]
     ahead = fee_of_period(tariff)
     assert ahead is not None
     start = date(2026, 11, 1)
@@ -131,9 +162,7 @@ class Fleet:
 
 
 @pytest.mark.req("C1", "C2", "C3", "C8")
-def test_in_a_month_one_in_twenty_is_looked_at_each_quarter_hour_and_nobody_is_overlooked() -> (
-    None
-):
+def test_in_a_month_one_in_twenty_is_looked_at_each_quarter_hour_and_nobody_is_overlooked() -> None:
     size, cycles = 2_000, 30 * 96
     fleet = Fleet(size, seed=7)
     lines = (full(fleet.left, 20 * YUAN), full(fleet.left, 0))
@@ -146,6 +175,8 @@ def test_in_a_month_one_in_twenty_is_looked_at_each_quarter_hour_and_nobody_is_o
     due = looked(
         fleet.left, fleet.year, full(fleet.left, 0), now=0, limit=spread(limit, numbers, now_ms=0)
     )
+    daily, at = full(fleet.left, 0), full(fleet.left, 0)
+    spent = fleet.fee.copy()
     last, shares, worst, crossed = np.zeros(size, dtype=np.int64), [], 0, 0
     for cycle in range(1, cycles):
         now = cycle * CYCLE
@@ -161,9 +192,13 @@ def test_in_a_month_one_in_twenty_is_looked_at_each_quarter_hour_and_nobody_is_o
         unseen_since[:, chosen] = -1
         seen[:, chosen] = sides()[:, chosen]
         assert (before >= fleet.left).all()
+        daily[chosen] = daily_fee(
+            daily[chosen], fleet.fee[chosen] - spent[chosen], now - at[chosen]
+        )
+        spent[chosen], at[chosen] = fleet.fee[chosen], now
         due[chosen] = looked(
             fleet.left[chosen], fleet.year[chosen], full(chosen, now), now=now,
-            limit=spread(limit[chosen], chosen, now_ms=now),
+            limit=spread(limit[chosen], chosen, now_ms=now), daily=daily[chosen],
         )  # fmt: skip
         assert (now - last[chosen]).max(initial=0) <= DAY + CYCLE
         last[chosen] = now
@@ -175,6 +210,12 @@ def test_in_a_month_one_in_twenty_is_looked_at_each_quarter_hour_and_nobody_is_o
     assert crossed > 1_000
     assert worst <= HOUR
     assert (cycles * CYCLE - last).max() <= DAY + CYCLE
+    print(
+        sum(shares) / len(shares),
+        sorted(shares)[int(len(shares) * 0.99)],
+        max(shares),
+        worst / 60000,
+    )
     assert sum(shares) / len(shares) <= 0.04
     # of a hundred quarters of an hour ninety-nine look at no more than one in twenty
     assert sorted(shares)[int(len(shares) * 0.99)] <= 0.05
