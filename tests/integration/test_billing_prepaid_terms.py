@@ -1,8 +1,10 @@
 """Terms changed with past effect: priced anew from that day, put right beside what was drawn."""
 
 import json
+import random
 from copy import deepcopy
 from datetime import date, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +13,7 @@ from billing.bills.service import run as runs
 from billing.customers import service as customers
 from billing.customers.model import AgreementId, NewTermsChange, TermsChange
 from billing.ledger import service as ledger
+from billing.payments import service as payments
 from billing.prepaid import service as prepaid
 from billing.prepaid.service import audit
 from billing.rating import service as rating
@@ -18,7 +21,17 @@ from billing.tariffs import service as tariffs
 from cloud.messages import service as messages
 from cloud.store.db import Database
 from protocols.errors import RefusedError
-from tests.integration.billing_kit import HOUR, read, rows
+from tests.integration.billing_kit import (
+    HOUR,
+    ORIGIN,
+    YUAN,
+    customer,
+    order,
+    read,
+    rows,
+    street,
+)
+from tests.integration.test_billing_prepaid_cli import cli
 from tests.integration.test_billing_prepaid_periods import (
     DAY,
     START,
@@ -192,3 +205,90 @@ def test_changes_that_no_balance_can_follow_are_refused(db: Database) -> None:
     assert publish(db, graced())
     with db.transaction() as conn:
         assert audit.audit_fees(conn).count == 0
+
+
+def test_the_roles_that_processes_have_may_change_and_apply_terms(
+    db: Database, database_dsn: str
+) -> None:
+    town(db, graced())
+    now = START + 6 * DAY + HOUR
+    with (
+        Database(database_dsn, user="meterloop_billing") as billing,
+        Database(database_dsn, user="meterloop_portal") as portal,
+    ):
+        for day in range(6):
+            use = [100] * 24
+            hours(db, use, start=START + day * DAY)
+            read(db, UP, START + (day + 1) * DAY, 1_000_000 + 2_400 * (day + 1))
+            prepaid.sweep(billing, now=START + (day + 1) * DAY + timedelta(minutes=5))
+        asked = change(portal, date(2026, 3, 12), now=now, attributes={"veteran": "true"})
+        customers.decide_terms(portal, asked.id, approve=True, actor="user:reza", now=now)
+        prepaid.sweep(billing, now=now)
+        assert balance(portal, now).fee_micros > 0
+        payments.pay(portal, order(1, "a", 5), now=now)
+    assert rows(db, "SELECT count(*)::int FROM prepaid.drawdown WHERE seq > 0") == [(1,)]
+    sums_hold(db)
+
+
+def test_terms_from_the_command_line(db: Database, database_dsn: str, tmp_path: Path) -> None:
+    street(db, customer(1, started_at=ORIGIN))
+    asked = cli(
+        tmp_path, database_dsn, "change-terms", "SA-000001", "--from", "2026-03-01", "--set",
+        "households=2", "--reason", "two families", "--actor", "user:lin",
+    )  # fmt: skip
+    assert (asked["state"], asked["backdated"]) == ("proposed", True)
+    number = str(asked["id"])
+    same = cli(tmp_path, database_dsn, "decide-terms", number, "approve", "--actor", "user:lin")
+    assert same["error"]["code"] == "customers.terms_same_person"
+    agreed = cli(tmp_path, database_dsn, "decide-terms", number, "approve", "--actor", "user:reza")
+    assert agreed["state"] == "approved"
+    listed = cli(tmp_path, database_dsn, "terms", "SA-000001")
+    assert [each["id"] for each in listed["changes"]] == [asked["id"]]
+    assert cli(tmp_path, database_dsn, "terms", "--waiting")["changes"] == []
+    wrong = cli(
+        tmp_path, database_dsn, "change-terms", "SA-000001", "--from", "2026-03-01", "--set",
+        "households", "--reason", "x",
+    )  # fmt: skip
+    assert wrong["ok"] is False
+
+
+@pytest.mark.req("C7", "G24")
+@pytest.mark.parametrize("seed", [11, 12])
+def test_any_life_adds_up_late_hours_changed_terms_and_all(db: Database, seed: int) -> None:
+    chance = random.Random(seed)
+    town(db, graced(), opening_year_wh=70_000, opening_balance_micros=900 * YUAN)
+    rating.publish(db, tariffs.shipped("cq-household-period"), actor="user:reza", now=START)
+    wh, owed = 1_000_000, []
+    for day in range(30):
+        use = [chance.randrange(0, 900) for _ in range(24)]
+        owed.append((START + day * DAY, use))
+        at = START + (day + 1) * DAY
+        if chance.random() < 0.7:  # else the day is heard with a later one
+            for start, late in owed:
+                hours(db, late, start=start)
+            wh += sum(sum(late) for _, late in owed)
+            owed = []
+            read(db, UP, at, wh)
+        prepaid.sweep(db, now=at + timedelta(hours=chance.choice((0, 1, 7))))
+        if day in (9, 17, 24):
+            what: dict[str, Any] = chance.choice((
+                {"attributes": {"veteran": "true"}}, {"attributes": {"veteran": None}},
+                {"tariff_code": "cq-household-lv"}, {"tariff_code": "cq-household-period"},
+            ))  # fmt: skip
+            first = (START + DAY * (day - chance.randrange(0, 6))).astimezone(ZONE).date()
+            asked = change(db, first, now=at + 8 * HOUR, **what)
+            if asked.state == "proposed":
+                customers.decide_terms(
+                    db, asked.id, approve=True, actor="user:reza", now=at + 8 * HOUR
+                )
+            prepaid.sweep(db, now=at + 8 * HOUR)
+            sums_hold(db)
+    now = START + 30 * DAY + 9 * HOUR
+    prepaid.sweep(db, now=now)
+    sums_hold(db)
+    with db.transaction() as conn:
+        why = prepaid.reckoning_of(
+            conn, UP, first=date(2026, 3, 10), last=date(2026, 4, 9), now=now
+        )
+    assert why.adds_up
+    assert why.amount_micros == balance(db, now).fee_micros

@@ -43,49 +43,61 @@ class Part:
     corrections: int = 0
 
 
-def parts_of(
-    rows: Sequence[Drawdown], segments: Mapping[int, Segment], before: Drawdown | None
-) -> list[Part]:
-    """Return days drawn as parts of segments, in their order; `before` is the day before them."""
-    found: list[Part] = []
-    last = {before.segment_seq: _at(before)} if before is not None else {}
+@dataclass(slots=True)
+class Walk:
+    """Days as they were written: the parts of some of them, and how far each segment came."""
+
+    parts: list[Part]
+    reached: dict[int, At | None]
+
+
+def walked(
+    rows: Sequence[Drawdown], segments: Mapping[int, Segment], first: date, last: date
+) -> Walk:
+    """
+    Return the parts of `[first, last]`, from every day drawn in the order they were written.
+
+    That order counts: what puts a day right was written after days that were drawn without it.
+    """
+    walk = Walk(parts=[], reached={})
+    found = walk.parts
     for row in rows:
-        if not found or found[-1].segment.seq != row.segment_seq:
-            found.append(
-                Part(
-                    segment=segments[row.segment_seq], since=last.get(row.segment_seq),
-                    from_register_wh=row.from_register_wh,
-                )
-            )  # fmt: skip
-        part = found[-1]
-        if row.seq:
-            # what follows goes on from here
-            part.corrections += row.amount_micros
-            if part.regular:
-                part = Part(segment=part.segment, since=_at(row))
-                found.append(part)
-            part.since, part.from_register_wh = _at(row), row.register_wh
-        else:
-            part.until, part.regular = _at(row), True
-        part.register_wh = row.register_wh
-        last[row.segment_seq] = _at(row)
-    return found
+        if first <= row.day <= last:
+            if not found or found[-1].segment.seq != row.segment_seq:
+                found.append(
+                    Part(
+                        segment=segments[row.segment_seq],
+                        since=walk.reached.get(row.segment_seq),
+                        from_register_wh=row.from_register_wh,
+                    )
+                )  # fmt: skip
+            _add(found, row)
+        walk.reached[row.segment_seq] = _at(row)
+    return walk
+
+
+def _add(found: list[Part], row: Drawdown) -> None:
+    part = found[-1]
+    if row.seq:
+        # what follows goes on from here
+        part.corrections += row.amount_micros
+        if part.regular:
+            part = Part(segment=part.segment, since=None)
+            found.append(part)
+        part.since, part.from_register_wh = _at(row), row.register_wh
+    else:
+        part.until, part.regular = _at(row), True
+    part.register_wh = row.register_wh
 
 
 def with_running(
-    parts: list[Part], segment: Segment, before: Drawdown | None, *, registers: tuple[int, int],
-    until: At | None,
-) -> list[Part]:  # fmt: skip
+    walk: Walk, segment: Segment, *, registers: tuple[int, int], until: At | None
+) -> list[Part]:
     """Return the parts with the open day: it goes on where the last day of its segment ended."""
+    parts = walk.parts
     if not parts or parts[-1].segment.seq != segment.seq:
-        since = before and before.segment_seq == segment.seq and not parts
-        parts = [
-            *parts,
-            Part(
-                segment=segment, since=_at(before) if before and since else None,
-                from_register_wh=registers[0],
-            ),
-        ]  # fmt: skip
+        since = walk.reached.get(segment.seq)
+        parts.append(Part(segment=segment, since=since, from_register_wh=registers[0]))
     last = parts[-1]
     last.until, last.register_wh, last.regular = until, registers[1], True
     return parts

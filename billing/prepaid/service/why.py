@@ -20,7 +20,7 @@ from billing.prepaid.service.period_lines import (
     Part,
     correction_line,
     lines_of,
-    parts_of,
+    walked,
     with_running,
 )
 from billing.rating import service as rating
@@ -109,11 +109,11 @@ def reckoning_of(
         )  # fmt: skip
     states = store.states(conn, [agreement])
     newest = registers.one(conn, states, now)
-    drawn = store.drawdowns_of(conn, agreement, first, last)
-    before = store.drawdown_before(conn, agreement, first)
+    every = store.drawdowns_in_order(conn, agreement)
+    drawn = [row for row in every if first <= row.day <= last]
     known = {each.seq: each for each in store.segments_of(conn, agreement, former=True)}
     tariffs = rating.compiled(conn, [each.tariff_hash for each in known.values()])
-    parts, days = parts_of(drawn, known, before), drawn_days(drawn)
+    walk, days = walked(every, known, first, last), drawn_days(drawn)
     running = None
     if first <= states.open_day[0] <= last:
         figures = rules.figures(states, tariffs, newest.wh, newest.uses)
@@ -126,10 +126,8 @@ def reckoning_of(
         )  # fmt: skip
         uses = newest.uses
         until = None if uses is None else At(uses.energy[0], uses.upto[0])
-        parts = with_running(
-            parts, known[int(states.segment_seq[0])], before, registers=(start, end), until=until
-        )
-    stretches = _stretches(parts, tariffs)
+        with_running(walk, known[int(states.segment_seq[0])], registers=(start, end), until=until)
+    stretches = _stretches(walk.parts, tariffs)
     return Reckoning(
         usage_point=usage_point, currency=states.currency[0],
         zone=str(tariffs[states.tariff_hash[0]].zone), first=first, last=last,
@@ -151,7 +149,7 @@ def drawn_days(rows: Sequence[Drawdown]) -> list[DayCost]:
             day=row.day, wh=old.wh if old else row.register_wh - row.from_register_wh,
             amount_micros=row.amount_micros + (old.amount_micros if old else 0), drawn=True,
         )  # fmt: skip
-    return list(days.values())
+    return [days[day] for day in sorted(days)]
 
 
 def _taken(conn: Connection, account: str, drawn: Sequence[Drawdown]) -> int:

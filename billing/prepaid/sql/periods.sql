@@ -75,13 +75,13 @@ FROM (
     ORDER BY p.n, i.start
 ) AS w;
 
--- drawdown_before
--- The last day drawn of an agreement before a day, put right or not; no locks.
+-- drawdowns_in_order
+-- Every day drawn of an agreement, as they were written; no locks.
 SELECT d.agreement, d.account, d.day, d.segment_seq, d.from_register_wh, d.register_wh,
        d.register_at, d.fee_micros, d.amount_micros, d.tariff_hash, d.entry_id, d.seq, d.energy_wh
 FROM prepaid.drawdown AS d
-WHERE d.agreement = %(agreement)s AND d.day < %(day)s
-ORDER BY d.day DESC, d.seq DESC LIMIT 1;
+WHERE d.agreement = %(agreement)s
+ORDER BY d.id;
 
 -- stretch_ends
 -- The last day drawn of each segment before a day, of the agreements named; no locks.

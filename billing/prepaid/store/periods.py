@@ -121,7 +121,7 @@ def stretch_ends(
     return {(each.agreement, each.segment_seq): each for each in found}
 
 
-def drawdown_before(conn: Connection, agreement: str, day: date) -> Drawdown | None:
-    """Return the last day drawn before a day, or None."""
-    row = conn.execute(SQL["drawdown_before"], {"agreement": agreement, "day": day}).fetchone()
-    return None if row is None else drawdown_of_row(row)
+def drawdowns_in_order(conn: Connection, agreement: str) -> list[Drawdown]:
+    """Return every day drawn of an agreement as they were written, what puts days right too."""
+    rows = conn.execute(SQL["drawdowns_in_order"], {"agreement": agreement})
+    return [drawdown_of_row(row) for row in rows]
