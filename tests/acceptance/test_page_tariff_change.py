@@ -8,10 +8,11 @@ from playwright.sync_api import Browser, Page
 
 from billing.rating.rules.oracle import oracle_between
 from billing.tariffs import service as tariffs
+from billing.tariffs.model import Case
 from billing.tariffs.rules import read_tariff
 from portal.i18n import LANGUAGES
 from protocols.timeline import local_date, local_day
-from tests.acceptance.browser_kit import OPEN_ALL, check, keep, looking, needs_browser
+from tests.acceptance.browser_kit import OPEN_ALL, Look, check, keep, looking, needs_browser
 from tests.acceptance.test_page_run_orders import confirmed
 from tests.integration.billing_kit import rows
 from tests.integration.portal_kit import Town
@@ -27,10 +28,10 @@ def in_force(town: Town, day: date) -> str | None:
         return tariffs.version_on(conn, CODE, day)
 
 
-def widths(page: Page, look: object, where: str) -> None:
+def widths(page: Page, look: Look, where: str) -> None:
     for width in (360, 1280):
         page.set_viewport_size({"width": width, "height": 800})
-        check(look, f"{where} {width}")  # type: ignore[arg-type]
+        check(look, f"{where} {width}")
 
 
 @pytest.mark.req("G2", "G3", "G4")
@@ -55,6 +56,7 @@ def test_prices_are_changed_seen_on_real_accounts_and_put_in_force_by_two(
         document = read_tariff(tariffs.shipped(CODE))
         totals = {}
         for number, case in enumerate(document.test_cases):
+            assert isinstance(case, Case)
             dearer = sum(
                 6 * (min(wh, 4_800_000) - 2_400_000) * 10 * sign
                 for wh, sign in ((case.to_wh, 1), (case.from_wh, -1)) if wh > 2_400_000
@@ -82,14 +84,7 @@ def test_prices_are_changed_seen_on_real_accounts_and_put_in_force_by_two(
         page.goto(f"{town.url}/tariffs?lang=en")
         assert "another person decides" in page.locator("#proposed").inner_text()
         assert page.locator("button[value='published']").count() == 0
-        _impact(town, page, old)
-        for language in LANGUAGES:
-            page.goto(f"{town.url}/tariffs?lang={language}")
-            widths(page, reza, f"tariffs {language}")
-            page.goto(f"{town.url}/tariffs/{old[:16]}/change?lang={language}")
-            widths(page, reza, f"change {language}")
-            keep(page, f"tariff-change-{language}")
-
+        _impact(town, reza, old)
         confirmed(lin.page, town, "/tariffs")
         lin.page.locator("button[value='published']").click()
         lin.page.locator(".flash.good").wait_for()
@@ -100,9 +95,24 @@ def test_prices_are_changed_seen_on_real_accounts_and_put_in_force_by_two(
     assert in_force(town, DAY - timedelta(days=1)) == old
 
 
-def _impact(town: Town, page: Page, old: str) -> None:
+@pytest.mark.req("Q4")
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_the_form_of_new_prices_is_sound_in_every_language(
+    chromium: Browser, town: Town, language: str
+) -> None:
+    present = in_force(town, local_date(town.clock.now(), ZONE))
+    assert present is not None
+    with looking(chromium, town, "reza") as look:
+        for path in ("/tariffs", f"/tariffs/{present[:16]}/change"):
+            look.page.goto(f"{town.url}{path}?lang={language}")
+            widths(look.page, look, f"{path} {language}")
+        keep(look.page, f"tariff-change-{language}")
+        assert not look.faults
+
+
+def _impact(town: Town, look: Look, old: str) -> None:
     """See what the proposal does to the town's accounts; every figure is checked by the oracle."""
-    today = local_date(town.clock.now(), ZONE)
+    page, today = look.page, local_date(town.clock.now(), ZONE)
     first, until = today - timedelta(days=1), today
     page.goto(f"{town.url}/tariffs/diff?before={old[:16]}&after=p1&lang=en")
     page.fill("#first", first.isoformat())
@@ -134,7 +144,7 @@ def _impact(town: Town, page: Page, old: str) -> None:
         for width in (360, 1280):
             page.set_viewport_size({"width": width, "height": 800})
             keep(page, f"tariff-impact-{language}-{width}")
-            assert not page.evaluate("document.documentElement.scrollWidth > innerWidth"), language
+            check(look, f"impact {language} {width}")
 
 
 def _by_oracle(town: Town, first: date, until: date) -> tuple[dict[str, int], dict[str, int]]:

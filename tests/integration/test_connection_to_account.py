@@ -179,7 +179,9 @@ def test_a_household_is_connected_metered_calculated_and_settled(db: Database) -
         sums = ledger.audit_sums(conn)
     # the bill is the oracle's price of the month, and what the days had drawn already
     tariff = read_tariff(tariffs.shipped(CODE))
-    by_hand = oracle_charges(tariff, use_of(tariff, _by_hours(hours)))
+    by_hand = oracle_charges(
+        tariff, use_of(tariff, by_hours(FIRST, LAST + timedelta(days=1), hours))
+    )
     assert bill.total_micros == by_hand.total == why.amount_micros
     assert bill.posted_micros == bill.total_micros - why.taken_micros
     assert again.differences == ()
@@ -191,13 +193,14 @@ def test_a_household_is_connected_metered_calculated_and_settled(db: Database) -
     assert balance.currency == "CNY"
 
 
-def _by_hours(hours: int) -> UsageFile:
-    """Return the month as a usage file of hours, read apart from the meter's road."""
+def by_hours(first: date, end: date, hours: int) -> UsageFile:
+    """Return days as a usage file of hours, read apart from the meter's road."""
+    since = local_day(first, ZONE).start.astimezone(ZONE).isoformat()
     return read_usage(
         json.dumps({
-            "period": {"start": FIRST.isoformat(), "end": (LAST + timedelta(days=1)).isoformat()},
-            "quality": "actual", "before_kwh": {"calendar_year": {}},
-            "intervals": {"start": BEGIN.astimezone(ZONE).isoformat(), "seconds": 3600,
+            "period": {"start": first.isoformat(), "end": end.isoformat()}, "quality": "actual",
+            "before_kwh": {"calendar_year": {}},
+            "intervals": {"start": since, "seconds": 3600,
                           "wh": [used_wh(hour) for hour in range(hours)]},
         }).encode()
     )  # fmt: skip

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+import billing.bills.model
 import billing.payments.model
 import billing.prepaid.model
 import cloud.control.model
@@ -14,6 +15,8 @@ import cloud.work.model
 from billing.prepaid.rules.credit import FIELDS, Level
 from billing.prepaid.rules.credit import Refusal as CreditRefusal
 from billing.prepaid.rules.watching import WatchReason
+from billing.rating.rules.subscribing import SupplyKind
+from billing.tariffs.rules.parameters import FIGURES
 from cloud.ingest.model import CAUSES
 from portal.auth.model import AccessRefusal, Role
 from portal.i18n import LANGUAGES, Words, catalogue
@@ -70,6 +73,10 @@ def test_every_code_that_reaches_a_page_has_a_text() -> None:
         "policy": list(FIELDS),
         "role": list(Role),
         "tour": list(Role),
+        "run_act": list(billing.bills.model.RunAct),
+        "run_outcome": list(billing.bills.model.RunOutcome),
+        "figure": list(FIGURES),
+        "supply_kind": list(SupplyKind),
     }  # fmt: skip
     words = Words("en")
     lacking = [
