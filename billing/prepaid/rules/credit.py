@@ -99,11 +99,15 @@ class PolicyPart:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Window:
-    """Whether a cut may begin now; `opens_at` is the next time it may, `closes_at` when no more."""
+    """
+    Whether a cut may begin now; `opens_at` is the next time it may, `closes_at` when no more.
+
+    `closes_at` is None where no window closes within a month.
+    """
 
     open: bool
     opens_at: datetime
-    closes_at: datetime
+    closes_at: datetime | None
 
 
 def effective(parts: Iterable[PolicyPart | None]) -> Policy:
@@ -159,7 +163,8 @@ def window_at(
             day, policy.cut_until_hour, zone
         )  # fmt: skip
         if now < end:
-            return Window(open=start <= now, opens_at=max(start, now), closes_at=end)
+            closes = _closes(policy, day, rest_days, zone=zone)
+            return Window(open=start <= now, opens_at=max(start, now), closes_at=closes)
     raise _bad("no window opens within a month", "allow cuts on some day that is no rest day")
 
 
@@ -216,6 +221,18 @@ def _may(policy: Policy, day: date, rest_days: frozenset[date]) -> bool:
     after = day + timedelta(days=1)
     rests = after in rest_days or str(after.isoweekday()) not in policy.cut_weekdays
     return not (policy.spare_eves and rests)
+
+
+def _closes(
+    policy: Policy, day: date, rest_days: frozenset[date], *, zone: ZoneInfo
+) -> datetime | None:
+    """Return when the window that opens on `day` closes: days that touch are one window."""
+    if policy.cut_from_hour > 0 or policy.cut_until_hour < 24:
+        return _instant(day, policy.cut_until_hour, zone)
+    for ahead in range(_MONTH):
+        if not _may(policy, day + timedelta(days=ahead), rest_days):
+            return _instant(day + timedelta(days=ahead), 0, zone)
+    return None
 
 
 def _working_days(weekdays: str) -> bool:

@@ -126,7 +126,7 @@ def cut_window(conn: Connection, card: CustomerCard, now: datetime) -> Window:
         )
     except RefusedError:
         # rest days close every window in sight: nobody is cut by a calendar that says so
-        return Window(open=False, opens_at=now + timedelta(days=1), closes_at=now)
+        return Window(open=False, opens_at=now + timedelta(days=1), closes_at=None)
 
 
 def _areas_at(conn: Connection, points: Sequence[tuple[str, str, str]]) -> dict[str, str]:

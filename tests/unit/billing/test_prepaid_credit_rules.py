@@ -77,6 +77,16 @@ def test_a_policy_that_cannot_hold_is_refused(says: dict[str, int | bool | str])
     assert caught.value.refusal is Refusal.BAD_POLICY
 
 
+def test_days_that_touch_are_one_window_and_a_window_without_end_has_none() -> None:
+    found = window_at(HOUSE, zone=CITY, rest_days=frozenset(), now=NOON)
+    assert (found.open, found.closes_at) == (True, None)
+    feast = frozenset({date(2026, 11, 20)})
+    found = window_at(HOUSE, zone=CITY, rest_days=feast, now=NOON)
+    assert found.closes_at == datetime(2026, 11, 19, 16, 0, tzinfo=UTC)
+    found = window_at(Policy(cut_weekdays="123"), zone=CITY, rest_days=frozenset(), now=NOON)
+    assert found.closes_at == datetime(2026, 11, 18, 16, 0, tzinfo=UTC)
+
+
 def test_office_hours_are_local_and_the_eve_of_a_rest_day_is_spared() -> None:
     policy = Policy(cut_weekdays="12345", cut_from_hour=8, cut_until_hour=15, spare_eves=True)
     assert window_at(policy, zone=CITY, rest_days=frozenset(), now=NOON).open
@@ -109,7 +119,8 @@ def test_a_window_holds_now_exactly_when_day_and_hour_say_so(now, weekdays, hour
     assume(local.utcoffset() == (local + timedelta(hours=25)).utcoffset())
     assume(local.utcoffset() == (local - timedelta(hours=25)).utcoffset())
     assert found.open == allowed
-    assert now <= found.opens_at < found.closes_at
+    assert now <= found.opens_at
+    assert found.closes_at is None or found.opens_at < found.closes_at
     if not found.open:
         again = window_at(policy, zone=NEW_YORK, rest_days=frozenset(rest), now=found.opens_at)
         assert again.open
