@@ -16,7 +16,7 @@ from billing.customers.model import (
     NewCustomer,
 )
 from billing.rating.rules.subscriber_file import NEEDED, OPTIONAL
-from billing.rating.rules.subscribing import Subscription, SupplyKind
+from billing.rating.rules.subscribing import Refusal, Subscription, SupplyKind
 from billing.rating.service import subscribing
 from billing.tariffs import service as tariffs
 from cloud.assets import service as assets
@@ -126,7 +126,10 @@ def _zone_of(conn: Connection, point: str) -> ZoneInfo:
 
 
 def _currency_of(conn: Connection, code: str) -> str:
-    return next((row.currency for row in tariffs.published(conn) if row.code == code), "XXX")
+    for row in tariffs.published(conn):
+        if row.code == code:
+            return row.currency
+    raise RefusedError(Refusal.TARIFF, f"no tariff {code!r} is in the book")
 
 
 def _midnight(text: str, zone: ZoneInfo) -> datetime:
