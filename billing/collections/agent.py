@@ -15,7 +15,7 @@ from pathlib import Path
 
 import aiomqtt
 
-from billing.bills.service import deposits, ending, plans
+from billing.bills.service import deposits, ending, plan_turns
 from billing.bills.service import orders as bill_orders
 from billing.collections import service as collections
 from billing.collections.model import Stepped
@@ -157,7 +157,7 @@ def _once(
     stepped = collections.step(db, now=clock.now())
     watch.look_when_due(db, now=clock.now())
     payments.expire(db, now=clock.now())
-    plans.step(db, now=clock.now())
+    plan_turns.step(db, now=clock.now())
     deposits.step(db, now=clock.now())
     ending.step(db, now=clock.now())
     payments.forget_messages(db, wall_now=clock.wall_now())

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from billing.bills.rules.plans import PlanEvent, PlanState
-from billing.bills.service import penalty, plans
+from billing.bills.service import penalty, plan_turns, plans
 from billing.bills.service.plans import ALL_KINDS, Wish
 from billing.bills.store.plans import Plan
 from billing.collections import service as collections
@@ -103,14 +103,14 @@ def test_a_plan_that_is_kept_bears_no_penalty_and_ends_paid(
     pay(late, 80, noon(2, 21))
     with Database(database_dsn, user="meterloop_billing") as own:
         for month, share in ((3, 104.58), (4, 104.58), (5, 104.59)):
-            plans.step(own, now=noon(month, 10))
+            plan_turns.step(own, now=noon(month, 10))
             assert "ar_instalment" not in standing(late)
-            assert plans.step(own, now=noon(month, 11)) == 1
+            assert plan_turns.step(own, now=noon(month, 11)) == 1
             assert standing(late)["ar_instalment"] == round(share * 100) * 10_000
             pay(late, share, noon(month, 20))
         assert accrue(late, date(2026, 4, 30)) == 3_540_000  # the household's alone
-        assert plans.step(own, now=noon(5, 21)) == 1
-        assert plans.step(own, now=noon(5, 22)) == 0
+        assert plan_turns.step(own, now=noon(5, 21)) == 1
+        assert plan_turns.step(own, now=noon(5, 22)) == 0
     assert standing(late) == {}
     with late.transaction() as conn:
         page = plans.pages_of(conn, FIRM)[0]
@@ -129,10 +129,10 @@ def test_a_broken_plan_gives_the_debt_back_with_its_penalty_clock(late: Database
     pay(late, 80, noon(2, 21))
     # the household's 0.99, and of the firm the day of the signature
     assert accrue(late, date(2026, 3, 20)) == 1_770_000
-    plans.step(late, now=noon(3, 11))
-    plans.step(late, now=noon(3, 24))
+    plan_turns.step(late, now=noon(3, 11))
+    plan_turns.step(late, now=noon(3, 24))
     assert standing(late)["ar_instalment"] == 104_320_000
-    assert plans.step(late, now=noon(3, 25)) == 1
+    assert plan_turns.step(late, now=noon(3, 25)) == 1
     # of the first share 3.12 paid the penalty, 76.88 the bill
     assert standing(late) == {"ar_energy": 312_970_000, "ar_penalty": 780_000}
     # five days of 389.85 and 33 of 312.97 at 2 per mille are 24.55452
@@ -152,11 +152,11 @@ def test_money_that_lies_there_pays_a_share_when_it_is_asked_for(late: Database)
     signed(late, noon(2, 21))
     pay(late, 200, noon(2, 21))
     assert standing(late)["customer_prepayment"] == -120_000_000
-    plans.step(late, now=noon(3, 11))
+    plan_turns.step(late, now=noon(3, 11))
     assert standing(late) == {
         "ar_plan": 206_570_000, "customer_prepayment": -(120_000_000 - 103_280_000),
     }  # fmt: skip
-    plans.step(late, now=noon(3, 28))
+    plan_turns.step(late, now=noon(3, 28))
     with late.transaction() as conn:
         assert plans.pages_of(conn, FIRM)[0].plan.state is PlanState.ACTIVE
     sound(late)
@@ -243,7 +243,7 @@ def test_a_kept_plan_stops_the_cut_and_a_broken_one_returns_the_case(db: Databas
     turn(db, later + timedelta(days=2))
     assert case_of(db).state is CaseState.INSTALMENT
     miss = later + timedelta(days=7)
-    assert plans.step(db, now=miss) == 1
+    assert plan_turns.step(db, now=miss) == 1
     with db.transaction() as conn:
         assert prepaid.balance_of(conn, UP, miss).available_micros == -7_720_000
     turn(db, miss)
@@ -264,10 +264,10 @@ def test_a_paid_plan_ends_its_case(db: Database) -> None:
     turn(db, later)
     payments.pay(db, replace(order(1, "p1", 1), peer_time=later), now=later)
     following = later + timedelta(days=28)
-    plans.step(db, now=following)
+    plan_turns.step(db, now=following)
     payments.pay(db, replace(order(1, "p2", 6.72), peer_time=following), now=following)
     assert set(standing(db, HOME)) == {"customer_prepayment"}  # what is used and not drawn yet
-    assert plans.step(db, now=following) == 1
+    assert plan_turns.step(db, now=following) == 1
     turn(db, following)
     case = case_of(db)
     assert case.state is CaseState.PAID

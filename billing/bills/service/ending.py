@@ -17,7 +17,7 @@ from billing.bills.rules.ending import EndEvent, EndRefusal, EndState
 from billing.bills.rules.inputs import ParkedError
 from billing.bills.rules.pinned import price_pinned
 from billing.bills.rules.plans import OPEN, PlanEvent
-from billing.bills.service import corrections, deposits, documents, inputs, plans, posting
+from billing.bills.service import corrections, deposits, documents, inputs, plan_turns, posting
 from billing.bills.service.accounts import card_of, zone_of
 from billing.bills.service.corrections import Order
 from billing.bills.store import ending as store
@@ -79,8 +79,8 @@ def close(
         closing.forget(conn, agreement)
         for plan in plan_store.plans_of(conn, known.account):
             if plan.state in OPEN:
-                locked = plans.plan_of(conn, plan.id)
-                plans.end_plan(
+                locked = plan_turns.plan_of(conn, plan.id)
+                plan_turns.end_plan(
                     conn, locked, PlanEvent.END, actor=order.actor, now=now,
                     reason="the agreement ended",
                 )  # fmt: skip

@@ -1,34 +1,31 @@
 """
-Debts in instalments: propose, approve, sign, ask for each share, end when paid, missed, taken back.
+Debts in instalments: propose, approve, sign, take back by two people, tell.
 
 A signed plan takes its debt out of the receivables (and a prepaid account's debt out of its
-balance) into an account of its own; each share comes back as a due line some days before its day,
-so payments pay it like any other. What is unpaid of a plan that is not kept is returned. Locks are
+balance) into an account of its own; `plan_turns` brings its shares back as due lines. Locks are
 taken as payments take them: ledger account, state, supply.
 """
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from datetime import date, datetime, time
+from datetime import datetime
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
 from billing.bills.rules import plans as rules
-from billing.bills.rules.plans import Clock, Parts, PlanEvent, PlanRefusal, PlanState, Share, Terms
+from billing.bills.rules.plans import Parts, PlanEvent, PlanRefusal, PlanState, Share, Terms
 from billing.bills.service.accounts import card_of, zone_of
+from billing.bills.service.plan_turns import end_plan, look, note, plan_of
 from billing.bills.store import plans as store
 from billing.bills.store.plans import DebtEvent, Instalment, NewPlan, Plan
 from billing.customers import service as customers
-from billing.customers.model import AgreementId, CustomerCard, Notification
+from billing.customers.model import CustomerCard
 from billing.ledger import service as ledger
 from billing.ledger.model import AccountKind, Event
 from billing.money import Rounding, RoundMode, round_ratio
 from billing.prepaid import service as prepaid
 from billing.prepaid.model import Refusal as NoBalance
 from cloud.control import service as control
-from cloud.messages import service as messages
-from cloud.messages.model import Kind
-from cloud.store import audit
 from cloud.store.db import Connection, Database
 from protocols.errors import RefusedError
 from protocols.identity import UsagePointId
@@ -36,8 +33,6 @@ from protocols.timeline import local_date
 
 RULES = rules.parse((Path(__file__).parents[1] / "plan_rules.json").read_text(encoding="utf-8"))
 """Terms by class of customer and currency."""
-PAGE = 200
-_SYSTEM = "system:billing"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,8 +92,8 @@ def propose(db: Database, wish: Wish, *, now: datetime) -> Plan:
                 PlanRefusal.OPEN, f"account {card.account} has an open plan",
                 fix="withdraw it, or wait until it ends",
             )  # fmt: skip
-        found = _locked(conn, number)
-        _note(conn, found, "proposed", actor=wish.actor, now=now, reason=found.reason)
+        found = plan_of(conn, number)
+        note(conn, found, "proposed", actor=wish.actor, now=now, reason=found.reason)
         return found
 
 
@@ -111,7 +106,7 @@ def decide(
     Raises: RefusedError `plan.unknown`, `plan.state`, `plan.same_person`.
     """
     with db.transaction() as conn:
-        plan = _locked(conn, number)
+        plan = plan_of(conn, number)
         state = rules.moved(plan.state, event, number)
         if event is not PlanEvent.WITHDRAW and actor in ("", plan.proposed_by):
             raise RefusedError(
@@ -122,8 +117,8 @@ def decide(
             store.end(conn, number, state, actor=actor, now=now)
         else:
             store.decide(conn, number, state, actor=actor, now=now)
-        _note(conn, plan, state.value, actor=actor, now=now, reason=reason)
-        return _locked(conn, number)
+        note(conn, plan, state.value, actor=actor, now=now, reason=reason)
+        return plan_of(conn, number)
 
 
 def sign(db: Database, number: int, *, actor: str, ref: str = "", now: datetime) -> Plan:
@@ -134,7 +129,7 @@ def sign(db: Database, number: int, *, actor: str, ref: str = "", now: datetime)
     is void. Raises: RefusedError `plan.state`, `plan.debt_changed`, `plan.no_debt`.
     """
     with db.transaction() as conn:
-        plan = _locked(conn, number)
+        plan = plan_of(conn, number)
         rules.moved(plan.state, PlanEvent.SIGN, number)
         card = card_of(conn, plan.account)
         ledger.owed(conn, plan.account, lock=True)
@@ -159,9 +154,9 @@ def sign(db: Database, number: int, *, actor: str, ref: str = "", now: datetime)
         )  # fmt: skip
         ledger.book(conn, opened, now=now)
         _settle_and_fence(conn, card, ref=f"plan:{number}", now=now)
-        _note(conn, plan, "signed", actor=actor, now=now, figures={"total": parts.total})
-        _look(conn, _locked(conn, number), now=now)
-        return _locked(conn, number)
+        note(conn, plan, "signed", actor=actor, now=now, figures={"total": parts.total})
+        look(conn, plan_of(conn, number), now=now)
+        return plan_of(conn, number)
 
 
 def take_back(db: Database, number: int, *, order: tuple[str, str], reason: str,
@@ -180,40 +175,10 @@ def take_back(db: Database, number: int, *, order: tuple[str, str], reason: str,
             fix="name another person as approver",
         )  # fmt: skip
     with db.transaction() as conn:
-        plan = _locked(conn, number)
+        plan = plan_of(conn, number)
         rules.moved(plan.state, PlanEvent.END, number)
         end_plan(conn, plan, PlanEvent.END, actor=actor, approver=approver, reason=reason, now=now)
-        return _locked(conn, number)
-
-
-def step(db: Database, *, now: datetime) -> int:
-    """Ask for shares whose time has come, end plans that are paid or missed; return how many."""
-    looked = 0
-    while True:
-        with db.transaction() as conn:
-            numbers = store.plans_to_look_at(conn, now, PAGE)
-        for number in numbers:
-            with db.transaction() as conn:
-                _look(conn, _locked(conn, number), now=now)
-        looked += len(numbers)
-        if len(numbers) < PAGE:
-            return looked
-
-
-def end_plan(
-    conn: Connection, plan: Plan, event: PlanEvent, *, actor: str, approver: str = "",
-    reason: str, now: datetime,
-) -> None:  # fmt: skip
-    """Return what is unpaid of a locked plan, if it is signed, and end it."""
-    state = rules.moved(plan.state, event, plan.id)
-    figures = {}
-    if plan.state is PlanState.ACTIVE and state is not PlanState.PAID:
-        figures = _return_debt(conn, plan, actor=actor, reason=reason, now=now)
-    store.end(conn, plan.id, state, actor=actor, now=now)
-    _note(
-        conn, plan, state.value, actor=actor, now=now, reason=reason, figures=figures,
-        approver=approver,
-    )  # fmt: skip
+        return plan_of(conn, number)
 
 
 def pages_of(conn: Connection, account: str) -> list[PlanPage]:
@@ -227,11 +192,6 @@ def pages_of(conn: Connection, account: str) -> list[PlanPage]:
 def waiting(conn: Connection, *, limit: int = 100) -> list[Plan]:
     """Return plans that wait for a second person or for the customer, oldest first."""
     return store.plans_in(conn, (PlanState.PROPOSED, PlanState.APPROVED), limit)
-
-
-def plan_of(conn: Connection, number: int) -> Plan:
-    """Return a plan. Raises: RefusedError `plan.unknown`."""
-    return _locked(conn, number)
 
 
 def events_after(conn: Connection, after: int) -> list[DebtEvent]:
@@ -298,98 +258,6 @@ def _kinds_of(parts: Parts) -> frozenset[AccountKind]:
     return frozenset(kind for kind, amount in named.items() if amount)
 
 
-def _look(conn: Connection, plan: Plan, *, now: datetime) -> None:
-    """Ask for what is due of a locked plan, and end it when it is paid or missed."""
-    if plan.state is not PlanState.ACTIVE:
-        return
-    today = local_date(now, ZoneInfo(plan.zone))
-    shares = store.instalments_of(conn, [plan.id])[plan.id]
-    asked = rules.asked_for(shares, today=today, terms=plan.terms)
-    fresh = [share for share in shares if share.entry_id is None and share.seq in
-             {each.seq for each in asked}]  # fmt: skip
-    for share in fresh:
-        _ask(conn, plan, share, now=now)
-    if fresh:
-        _pay_from_credit(conn, plan, upto=fresh[-1].seq, now=now)
-    unpaid = ledger.owed(conn, plan.account, lock=True).get(AccountKind.AR_INSTALMENT, 0)
-    asked_micros = sum(share.amount_micros for share in asked)
-    found = rules.standing(
-        shares, asked_micros=asked_micros, unpaid_micros=unpaid, today=today, terms=plan.terms
-    )
-    if found.complete:
-        end_plan(conn, plan, PlanEvent.COMPLETE, actor=_SYSTEM, reason="", now=now)
-    elif found.missed is not None:
-        reason = f"instalment {found.missed.seq} of {found.missed.due_on} was not paid"
-        end_plan(conn, plan, PlanEvent.MISS, actor=_SYSTEM, reason=reason, now=now)
-    else:
-        day = rules.next_look(
-            shares, asked=len(asked), paid_micros=found.paid_micros, terms=plan.terms
-        )
-        store.look_again(conn, plan.id, _midnight(day, plan.zone))
-
-
-def _ask(conn: Connection, plan: Plan, share: Instalment, *, now: datetime) -> None:
-    due = Event(
-        kind="instalment_due", key=f"instalment:{plan.id}:{share.seq}",
-        value_date=local_date(now, ZoneInfo(plan.zone)), actor=_SYSTEM, currency=plan.currency,
-        owners={"account": plan.account}, amounts={"amount": share.amount_micros},
-        source_ref=f"plan:{plan.id}",
-    )  # fmt: skip
-    entry = ledger.book(conn, due, now=now).entry_id
-    store.demand(conn, plan.id, share.seq, entry=entry, now=now)
-    card = card_of(conn, plan.account)
-    paper = customers.terms_of(conn, card).notification is Notification.PAPER
-    messages.enqueue(
-        conn, dedupe_key=f"instalment:{plan.id}:{share.seq}", kind=Kind.INSTALMENT_DUE,
-        subject=plan.usage_point, phone="" if paper else None, now=now,
-        variables={
-            "number": f"{plan.id}/{share.seq}", "amount_micros": share.amount_micros,
-            "currency": plan.currency, "due_at": _midnight(share.due_on, plan.zone),
-        },
-    )  # fmt: skip
-
-
-def _pay_from_credit(conn: Connection, plan: Plan, *, upto: int, now: datetime) -> None:
-    """Pay what is asked for from money that lies there; prepaid balances buy energy alone."""
-    owed = ledger.owed(conn, plan.account, lock=True).get(AccountKind.AR_INSTALMENT, 0)
-    if prepaid.standing(conn, [AgreementId(plan.agreement)]):
-        return
-    part = min(owed, ledger.balance_of(conn, plan.account))
-    if part <= 0:
-        return
-    amounts = {kind.value: 0 for kind in ledger.ORDER.order}
-    amounts |= {AccountKind.AR_INSTALMENT.value: part, "total": part}
-    paid = Event(
-        kind="allocation", key=f"allocation:plan:{plan.id}:{upto}", actor=_SYSTEM,
-        value_date=local_date(now, ZoneInfo(plan.zone)), currency=plan.currency,
-        owners={"account": plan.account}, amounts=amounts, reason=ledger.ORDER.rule,
-        source_ref=f"plan:{plan.id}",
-    )  # fmt: skip
-    ledger.book(conn, paid, now=now)
-
-
-def _return_debt(
-    conn: Connection, plan: Plan, *, actor: str, reason: str, now: datetime
-) -> dict[str, int]:
-    """Book what is unpaid back to where it came from; return what that was."""
-    unpaid = ledger.owed(conn, plan.account, lock=True).get(AccountKind.AR_INSTALMENT, 0)
-    shares = store.instalments_of(conn, [plan.id])[plan.id]
-    asked = sum(share.amount_micros for share in shares if share.entry_id is not None)
-    left = rules.unpaid_parts(plan.parts, asked - unpaid, ledger.ORDER)
-    assert plan.signed_on is not None
-    since_start = plan.terms.clock is Clock.FROM_START
-    returned = Event(
-        kind="plan_returned", key=f"plan_end:{plan.id}", actor=actor, reason=reason,
-        # the day says from when the debt bears penalty again
-        value_date=plan.signed_on if since_start else local_date(now, ZoneInfo(plan.zone)),
-        currency=plan.currency, owners={"account": plan.account}, source_ref=f"plan:{plan.id}",
-        amounts={**asdict(left), "unpaid": unpaid, "undue": plan.parts.total - asked},
-    )  # fmt: skip
-    ledger.book(conn, returned, now=now)
-    prepaid.settle(conn, plan.account, now=now)
-    return {"returned_micros": left.total, "paid_micros": asked - unpaid}
-
-
 def _settle_and_fence(conn: Connection, card: CustomerCard, *, ref: str, now: datetime) -> None:
     """Settle the balance and void every cut that was wanted for the debt before."""
     balance = prepaid.settle(conn, card.account, now=now)
@@ -423,31 +291,3 @@ def _page(plan: Plan, kept: Sequence[Instalment], unpaid: int) -> PlanPage:
     return PlanPage(
         plan=plan, shares=kept, paid_micros=paid, left_micros=total - paid, next_due=following
     )
-
-
-def _midnight(day: date | None, zone: str) -> datetime | None:
-    return None if day is None else datetime.combine(day, time(0), ZoneInfo(zone))
-
-
-def _locked(conn: Connection, number: int) -> Plan:
-    plan = store.plan_for_update(conn, number)
-    if plan is None:
-        raise RefusedError(
-            PlanRefusal.UNKNOWN, f"there is no plan {number}", fix="plan show lists an account's"
-        )
-    return plan
-
-
-def _note(
-    conn: Connection, plan: Plan, event: str, *, actor: str, now: datetime, reason: str = "",
-    figures: dict[str, int] | None = None, approver: str = "",
-) -> None:  # fmt: skip
-    store.insert_event(
-        conn, plan=plan.id, account=plan.account, agreement=plan.agreement,
-        event=f"plan_{event}", actor=actor, reason=reason, figures=figures or {}, now=now,
-    )  # fmt: skip
-    audit.record(
-        conn, at=now, actor=actor, on_behalf=approver, action=f"plan.{event}", entity="account",
-        entity_id=plan.account, reason=reason,
-        after={"plan": plan.id, "total_micros": plan.parts.total, **(figures or {})},
-    )  # fmt: skip
