@@ -151,9 +151,7 @@ def _by_stretches(
     )  # fmt: skip
 
 
-def _as_of(
-    run: Run, agreement: Agreement, bills: Sequence[Bill], changed: AllTerms
-) -> Agreement:
+def _as_of(run: Run, agreement: Agreement, bills: Sequence[Bill], changed: AllTerms) -> Agreement:
     """Return an agreement with the terms of the first day that is billed. Raises: ParkedError."""
     if agreement.agreement not in changed:
         return agreement
