@@ -47,8 +47,9 @@ def next_look(
     Return the instant at which each account is to be calculated again, in ms.
 
     Whose next line is nearer than `horizon_days` of the average day's fee, where one is known, is
-    looked at each `unseen_ms`. Whatever the average says, a crossing is seen within `unseen_ms` of its register, where registers come in time and no
-    supply uses more than its contract power. *Shape*: all columns equally long. *Units*: micros, W.
+    looked at each `unseen_ms`. Whatever the average says, a crossing is seen within `unseen_ms` of
+    its register, where registers come in time and no supply uses more than its contract power.
+    *Shape*: all columns equally long. *Units*: micros, W.
     """
     distance = distance_to_line(left, lines)
     cycles = _safe_cycles(distance, contract_w, fee_ahead, limit_ms, cycle_ms)
