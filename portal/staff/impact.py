@@ -80,16 +80,17 @@ def _kind(band: Band) -> str:
 
 
 def _said(band: Band, reader: Reader) -> str:
-    """Return a band in percent, signs and all, left to right in every language."""
+    """Return a band in percent as its reader says it; each figure is isolated, left to right."""
     if band.over == band.upto:
-        return "0 %" if reader.language != "fa" else f"{reader.digits('0')} %"
+        return _percent(0, reader)
     if band.over is None:
-        return f"≤ {_percent(band.upto or 0, reader)}"
+        return _percent(band.upto or 0, reader, "≤ ")
     if band.upto is None:
-        return f"> {_percent(band.over, reader)}"
-    return f"{_percent(band.over, reader)} … {_percent(band.upto, reader)}"
+        return _percent(band.over, reader, "> ")
+    low, high = _percent(band.over, reader), _percent(band.upto, reader)
+    return reader.words("bill.span", a=low, b=high)
 
 
-def _percent(hundredths: int, reader: Reader) -> str:
+def _percent(hundredths: int, reader: Reader, before: str = "") -> str:
     sign = "+" if hundredths > 0 else ""
-    return f"{sign}{reader.number(hundredths, scale=2, most=2)} %"
+    return f"\u2066{before}{sign}{reader.number(hundredths, scale=2, most=2)} %\u2069"
