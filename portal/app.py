@@ -25,19 +25,29 @@ from portal.auth import service as access
 from portal.config import PortalConfig
 from portal.crew import reading as crew_reading
 from portal.crew import routes as crew
-from portal.customer import bills, why
+from portal.customer import bills, debts, why
+from portal.customer import credit as customer_credit
 from portal.customer import routes as customer
+from portal.customer import statement as customer_statement
 from portal.fmt import Reader
 from portal.headers import SecurityHeaders
 from portal.live.hub import Hub, WatchedMeter
 from portal.live.stream import LiveStream, Seat
 from portal.site import HERE, Site, site_of, static_version
+from portal.staff import accounts as staff_accounts
+from portal.staff import companies as staff_companies
 from portal.staff import cycles as staff_cycles
+from portal.staff import debts as staff_debts
+from portal.staff import fee_control as staff_fee_control
+from portal.staff import limits as staff_limits
 from portal.staff import orders as meter_orders
 from portal.staff import payments as staff_payments
 from portal.staff import routes as staff
 from portal.staff import runs as staff_runs
+from portal.staff import subscribers as staff_subscribers
+from portal.staff import tariff_change as staff_tariff_change
 from portal.staff import tariffs as staff_tariffs
+from portal.staff import terms as staff_terms
 from protocols.identity import UsagePointId
 
 
@@ -72,8 +82,13 @@ def create_app(
     app.state.site = site
     errors.install(app)
     pages = (
-        auth, customer, why, bills, staff, meter_orders, staff_tariffs, staff_runs, staff_payments,
-        staff_cycles, crew, crew_reading,
+        auth, customer, customer_credit, why, bills, debts, staff_debts, staff,
+        staff_fee_control, meter_orders,
+        staff_tariffs, staff_terms, staff_tariff_change,
+        staff_runs, staff_payments, staff_limits, staff_accounts, staff_cycles, crew, crew_reading,
+        staff_subscribers,
+        staff_companies,
+        customer_statement,
     )  # fmt: skip
     for part in pages:
         app.include_router(part.router, include_in_schema=False)

@@ -26,12 +26,16 @@ class Refusal(StrEnum):
     RUN_OPEN = "bills.run_still_open"
     RUN_INCOMPLETE = "bills.run_incomplete"
     RUN_TOTALS = "bills.totals_differ"
+    RUN_ORDERED = "bills.run_ordered"
+    COLLECTIVE = "bills.collective_incomplete"
+    TERMS = "bills.terms_change_inside"
     ITEM_STATE = "bills.item_state"
     SAME_PERSON = "bills.same_person"
     BILL_UNKNOWN = "bills.bill_unknown"
     CANCELLED = "bills.cancelled_already"
     REBILL_OF_REBILL = "bills.rebill_of_rebill"
     NOT_NEWEST = "bills.not_newest"
+    ENDED = "bills.agreement_ended"
     OVERLAP = "bills.period_overlaps"
     AMOUNT = "bills.amount_bad"
     REASON = "bills.reason_missing"
@@ -64,6 +68,23 @@ class Stage(StrEnum):
 STAGES = tuple(Stage)
 
 
+class RunAct(StrEnum):
+    """What staff order of a run."""
+
+    ADVANCE = "advance"
+    REFREEZE = "refreeze"
+    """Take parked and forgotten accounts in again, then move on."""
+    CLOSE = "close"
+
+
+class RunOutcome(StrEnum):
+    """What became of an order: `waits` moved the run on to where people must decide."""
+
+    DONE = "done"
+    WAITS = "waits"
+    REFUSED = "refused"
+
+
 class ItemState(StrEnum):
     """One account of a run: `held` and `approval` wait for people, `parked` is left out."""
 
@@ -90,11 +111,13 @@ class BillKind(StrEnum):
     """A later bill of the same ladder year, priced anew because an earlier one was corrected."""
     REFUND = "refund"
     SUPPLEMENT = "supplement"
+    FINAL = "final"
+    """Up to the day on which the agreement ended; none follows."""
 
 
 METERED = (
     BillKind.CYCLE, BillKind.TRUEUP, BillKind.ADHOC, BillKind.CORRECTIVE_METER,
-    BillKind.CORRECTIVE_READING, BillKind.RERUN,
+    BillKind.CORRECTIVE_READING, BillKind.RERUN, BillKind.FINAL,
 )  # fmt: skip
 """Kinds that together cover an agreement's time without gap or overlap."""
 
@@ -102,7 +125,7 @@ METERED = (
 _LETTERS = {
     BillKind.CYCLE: "C", BillKind.TRUEUP: "T", BillKind.ADHOC: "A", BillKind.ADHOC_SPECIAL: "S",
     BillKind.CORRECTIVE_METER: "M", BillKind.CORRECTIVE_READING: "R", BillKind.RERUN: "N",
-    BillKind.REFUND: "B", BillKind.SUPPLEMENT: "U",
+    BillKind.REFUND: "B", BillKind.SUPPLEMENT: "U", BillKind.FINAL: "F",
 }  # fmt: skip
 
 
@@ -170,6 +193,22 @@ class Run:
     stage: Stage
     gate: Gate
     opened_by: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunOrder:
+    """What somebody ordered of a run; `outcome` is None until it is carried out."""
+
+    id: int
+    run: RunId
+    act: RunAct
+    actor: str
+    at: datetime
+    outcome: RunOutcome | None
+    code: str
+    """Why it was refused; else empty."""
+    detail: str
+    ended_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,12 +15,16 @@ from pathlib import Path
 
 import aiomqtt
 
+from billing.bills.service import deposits, ending, plan_turns
+from billing.bills.service import orders as bill_orders
 from billing.collections import service as collections
 from billing.collections.model import Stepped
 from billing.ledger import service as ledger
 from billing.payments import service as payments
 from billing.prepaid import service as prepaid
 from billing.prepaid.model import Swept
+from billing.prepaid.service import credit, selection, watch
+from billing.prepaid.service.selection import Plan
 from cloud.store.clock import Clock
 from cloud.store.db import Database, TransientDatabaseError
 from protocols.mqtt.broker import BrokerAddress
@@ -30,6 +34,7 @@ from protocols.timeline import TimeScale
 
 _LOG = logging.getLogger(__name__)
 _BACKOFF_SECONDS = 1.0
+_ORDERS_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +43,9 @@ class BillingConfig:
     Where billing finds its database and broker, and which accounts a sweep looks at.
 
     *Units*: wall seconds between sweeps; business hours within which every account is priced, while
-    sweeps in between price those with a new register (C1). With 0 each sweep prices all.
+    sweeps in between price those with a new register (C1). With 0 each sweep prices all. With
+    `look_minutes` of business time a plan says who is due instead: those near a line, those whose
+    money moved, and everybody once a day (C2, C3, C8).
     """
 
     dsn: str
@@ -46,6 +53,7 @@ class BillingConfig:
     scale: TimeScale
     sweep_seconds: float = 0.5
     every_account_hours: float = 0.0
+    look_minutes: float = 0.0
     user: str = "meterloop_billing"
     client_id: str = "billing"
 
@@ -62,15 +70,20 @@ async def run(
     reconnected = asyncio.Event()
     with Database(config.dsn, user=config.user, application="billing") as db:
         publisher = asyncio.create_task(_publish(config, outgoing, reconnected, status))
+        # bill runs take minutes: sweeps and rechecks of cuts never wait for them
+        orders = asyncio.create_task(_orders(config, db, stop=stop, status=status))
+        orders.add_done_callback(lambda task: None if task.cancelled() else stop.set())
         try:
             await _loop(
                 config, db, stop=stop, ready=ready, status=status, outgoing=outgoing,
                 reconnected=reconnected,
             )  # fmt: skip
+            await orders
         finally:
-            publisher.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await publisher
+            for task in (publisher, orders):
+                task.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await task
 
 
 async def _loop(
@@ -85,12 +98,15 @@ async def _loop(
 ) -> None:
     clock = Clock(scale=config.scale)
     sweeps, first = 0, True
+    plan = Plan(cycle=timedelta(minutes=config.look_minutes)) if config.look_minutes else None
     while not stop.is_set():
         everything = first or reconnected.is_set()
         reconnected.clear()
         pause = config.sweep_seconds
         try:
-            swept, stepped = await asyncio.to_thread(_once, config, db, clock, everything)
+            swept, stepped = await asyncio.to_thread(
+                _once, config, db, clock, everything=everything, plan=plan
+            )
         except TransientDatabaseError as error:
             _LOG.warning("billing.database.away", extra={"fields": {"error": type(error).__name__}})
             reconnected.set()
@@ -107,16 +123,44 @@ async def _loop(
             await asyncio.wait_for(stop.wait(), timeout=pause)
 
 
+async def _orders(
+    config: BillingConfig, db: Database, *, stop: asyncio.Event,
+    status: MutableMapping[str, int | str],
+) -> None:  # fmt: skip
+    """Carry out what staff ordered of bill runs, one after another, until `stop` is set."""
+    clock = Clock(scale=config.scale)
+    while not stop.is_set():
+        found = None
+        try:
+            found = await asyncio.to_thread(bill_orders.carry_out, db, now=clock.now())
+        except TransientDatabaseError as error:
+            _LOG.warning("billing.database.away", extra={"fields": {"error": type(error).__name__}})
+        if found is not None:
+            status["run_orders"] = int(status.get("run_orders", 0)) + 1
+            continue
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(stop.wait(), timeout=_ORDERS_SECONDS)
+
+
 def _once(
-    config: BillingConfig, db: Database, clock: Clock, everything: bool
+    config: BillingConfig, db: Database, clock: Clock, *, everything: bool, plan: Plan | None
 ) -> tuple[Swept, Stepped]:
-    swept = prepaid.sweep(
-        db, now=clock.now(), everything=everything,
-        every_account_each=timedelta(hours=config.every_account_hours),
-    )  # fmt: skip
+    if plan is not None and not everything:
+        swept = selection.look(db, plan, now=clock.now()).swept
+    else:
+        swept = prepaid.sweep(
+            db, now=clock.now(), everything=everything,
+            every_account_each=timedelta(hours=config.every_account_hours),
+        )  # fmt: skip
     prepaid.shadow_when_due(db, now=clock.now())
+    credit.lend_by_policy(db, now=clock.now())
     stepped = collections.step(db, now=clock.now())
+    watch.look_when_due(db, now=clock.now())
     payments.expire(db, now=clock.now())
+    plan_turns.step(db, now=clock.now())
+    deposits.step(db, now=clock.now())
+    ending.step(db, now=clock.now())
+    payments.forget_messages(db, wall_now=clock.wall_now())
     ledger.seal(db, now=clock.now())
     return swept, stepped
 

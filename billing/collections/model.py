@@ -10,21 +10,23 @@ Facts of collections, and the one state machine of a case.
                                    +--lifted----- PROTECTED
     REQUESTED -cut-> CUT -paid-> RECONNECT_DUE -restored-> RESTORED   (zero again: OVERDUE)
     REQUESTED, CUT_CANDIDATE -failed-> FIELD -cut-> CUT
-    every state before CUT: -paid-> PAID
+    every state before CUT: -paid-> PAID, -planned-> INSTALMENT, and every state: -ended-> CLOSED
+    INSTALMENT -plan_paid-> PAID, -plan_lost-> OVERDUE (zero again: OVERDUE)
 
-| state / event | zero | notice | still_due | requested | held | protected | lifted | failed | cut | cancelled | paid | restored |
-|---------------|------|--------|-----------|-----------|------|-----------|--------|--------|-----|-----------|------|----------|
-| reminded      | overdue | | | | | | | | | | paid | |
-| overdue       | | notice | | | | | | | cut | | paid | |
-| notice        | | | cut_candidate | | | | | | cut | | paid | |
-| cut_candidate | | | | requested | notice | protected | | field | cut | | paid | |
-| requested     | | | | | | protected | | field | cut | overdue | paid | |
-| protected     | | | | | | | overdue | | | | paid | |
-| field         | | | | | | protected | | | cut | overdue | paid | |
-| cut           | | | | | | | | | | | reconnect_due | restored |
-| reconnect_due | overdue | | | | | | | | | | | restored |
+| state / event | zero | notice | still_due | requested | held | protected | lifted | failed | cut | cancelled | paid | restored | planned | plan_lost | plan_paid | ended |
+|---------------|------|--------|-----------|-----------|------|-----------|--------|--------|-----|-----------|------|----------|---------|-----------|-----------|-------|
+| reminded      | overdue | | | | | | | | | | paid | | instalment | | | closed |
+| overdue       | | notice | | | | | | | cut | | paid | | instalment | | | closed |
+| notice        | | | cut_candidate | | | | | | cut | | paid | | instalment | | | closed |
+| cut_candidate | | | | requested | notice | protected | | field | cut | | paid | | instalment | | | closed |
+| requested     | | | | | | protected | | field | cut | overdue | paid | | instalment | | | closed |
+| protected     | | | | | | | overdue | | | | paid | | instalment | | | closed |
+| field         | | | | | | protected | | | cut | overdue | paid | | instalment | | | closed |
+| instalment    | overdue | | | | | | | | cut | | | | | overdue | paid | closed |
+| cut           | | | | | | | | | | | reconnect_due | restored | | | | closed |
+| reconnect_due | overdue | | | | | | | | | | | restored | | | | closed |
 
-PAID and RESTORED end a case. A pair that is not in the table changes nothing.
+PAID, RESTORED and CLOSED (its agreement ended) end a case. A pair that is not in the table changes nothing.
 Case never commands a switch: REQUESTED is a wish, which two people and control's gate judge.
 """  # noqa: E501
 
@@ -60,8 +62,11 @@ class CaseState(StrEnum):
     FIELD = "field"
     CUT = "cut"
     RECONNECT_DUE = "reconnect_due"
+    INSTALMENT = "instalment"
+    """The debt is in a plan that is kept."""
     PAID = "paid"
     RESTORED = "restored"
+    CLOSED = "closed"
 
 
 class CaseEvent(StrEnum):
@@ -81,9 +86,15 @@ class CaseEvent(StrEnum):
     CANCELLED = "cancelled"
     PAID = "paid"
     RESTORED = "restored"
+    PLANNED = "planned"
+    PLAN_LOST = "plan_lost"
+    """Its plan was broken or taken back: the debt is due again."""
+    PLAN_PAID = "plan_paid"
+    ENDED = "ended"
+    """The agreement ended."""
 
 
-ENDS = frozenset({CaseState.PAID, CaseState.RESTORED})
+ENDS = frozenset({CaseState.PAID, CaseState.RESTORED, CaseState.CLOSED})
 
 _S, _E = CaseState, CaseEvent
 MOVES: Mapping[tuple[CaseState, CaseEvent], CaseState] = {
@@ -116,6 +127,18 @@ MOVES: Mapping[tuple[CaseState, CaseEvent], CaseState] = {
     (_S.CUT, _E.RESTORED): _S.RESTORED,
     (_S.RECONNECT_DUE, _E.ZERO): _S.OVERDUE,
     (_S.RECONNECT_DUE, _E.RESTORED): _S.RESTORED,
+    (_S.REMINDED, _E.PLANNED): _S.INSTALMENT,
+    (_S.OVERDUE, _E.PLANNED): _S.INSTALMENT,
+    (_S.NOTICE, _E.PLANNED): _S.INSTALMENT,
+    (_S.CUT_CANDIDATE, _E.PLANNED): _S.INSTALMENT,
+    (_S.REQUESTED, _E.PLANNED): _S.INSTALMENT,
+    (_S.PROTECTED, _E.PLANNED): _S.INSTALMENT,
+    (_S.FIELD, _E.PLANNED): _S.INSTALMENT,
+    (_S.INSTALMENT, _E.ZERO): _S.OVERDUE,
+    (_S.INSTALMENT, _E.CUT): _S.CUT,
+    (_S.INSTALMENT, _E.PLAN_LOST): _S.OVERDUE,
+    (_S.INSTALMENT, _E.PLAN_PAID): _S.PAID,
+    **{(state, _E.ENDED): _S.CLOSED for state in CaseState if state not in ENDS},
 }
 
 

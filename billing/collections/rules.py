@@ -36,6 +36,8 @@ def is_paid(
     """
     if state is CaseState.REMINDED:
         return not below_reminder
+    if state is CaseState.INSTALMENT:
+        return False  # its plan says when it is
     if state is CaseState.CUT:
         return available_micros > 0
     return not below_zero
@@ -66,6 +68,21 @@ def event_of_refusal(refusal: str) -> CaseEvent | None:
             return CaseEvent.FAILED
         case Refusal.ON_HOLD:
             return CaseEvent.HELD
+        case _:
+            return None
+
+
+def event_of_debt(event: str) -> CaseEvent | None:
+    """Return what happened to a plan, or to an agreement, means for the case; None: nothing."""
+    match event:
+        case "plan_signed":
+            return CaseEvent.PLANNED
+        case "plan_broken" | "plan_cancelled":
+            return CaseEvent.PLAN_LOST
+        case "plan_paid":
+            return CaseEvent.PLAN_PAID
+        case "agreement_ended":
+            return CaseEvent.ENDED
         case _:
             return None
 

@@ -6,8 +6,10 @@ uses them, and a request whose answer was lost is found again by asking control.
 """
 
 import logging
+from dataclasses import replace
 from datetime import datetime, timedelta
 
+from billing.bills.service import plans
 from billing.collections import rules, store
 from billing.collections.model import (
     Case,
@@ -20,9 +22,11 @@ from billing.collections.model import (
     Transition,
 )
 from billing.customers import service as customers
-from billing.customers.model import Notification, Terms
+from billing.customers.model import AgreementId, Notification, Terms
 from billing.prepaid import service as prepaid
 from billing.prepaid.model import Balance, Crossing, CrossingKind
+from billing.prepaid.rules.credit import Window
+from billing.prepaid.service import policies
 from billing.rating import service as rating
 from cloud.assets import service as assets
 from cloud.control import service as control
@@ -36,12 +40,16 @@ from protocols.identity import UsagePointId
 _LOG = logging.getLogger(__name__)
 _SYSTEM = "system:billing"
 _RETRY_HELD = timedelta(hours=1)
+_ASK_AHEAD = timedelta(hours=12)
+"""A cut is asked for so long before its window opens: time for two people, not for it to lapse."""
 
 
 def step(db: Database, *, now: datetime) -> Stepped:
     """Take in crossings and outcomes, end what was paid, move what is due, answer rechecks."""
     with db.transaction() as conn:
         moved = _take_crossings(conn, now)
+        # a plan's balance rises with its signature: its case must know before it looks paid
+        moved += _take_debts(conn, now)
     with db.transaction() as conn:
         moved += _take_outcomes(conn, now)
     with db.transaction() as conn:
@@ -119,6 +127,33 @@ def _take_crossings(conn: Connection, now: datetime) -> int:
                 moved += _move(conn, case, fallen, now)
     if crossings:
         store.set_watermark(conn, "crossings", crossings[-1].id)
+    return moved
+
+
+def _take_debts(conn: Connection, now: datetime) -> int:
+    """Follow plans and ended agreements (G11): a kept plan stops a cut, a broken one returns it."""
+    after = store.watermark(conn, "debts")
+    events = plans.events_after(conn, after)
+    moved = 0
+    for event in events:
+        became = rules.event_of_debt(event.event)
+        case = store.open_case_of_agreement(conn, event.agreement)
+        if became is None or case is None:
+            continue
+        step_ = Step(event=became, actor=event.actor, reason=event.reason, figures=event.figures)
+        if became in {CaseEvent.PLAN_LOST, CaseEvent.PLAN_PAID}:
+            hours = timedelta(hours=_terms(conn, event.account).notice_hours)
+            flags = prepaid.standing(conn, [AgreementId(event.agreement)])
+            fallen = any(each.below_zero for each in flags.values())
+            # a plan is paid, but what was used since may not be
+            again = became is CaseEvent.PLAN_LOST or fallen
+            step_ = replace(
+                step_, event=CaseEvent.PLAN_LOST if again else became,
+                dunned_at=now if again else None, notice_ends_at=now + hours if again else None,
+            )  # fmt: skip
+        moved += _move(conn, case, step_, now)
+    if events:
+        store.set_watermark(conn, "debts", events[-1].id)
     return moved
 
 
@@ -209,8 +244,8 @@ def _advance_locked(conn: Connection, case_id: int, now: datetime) -> int:
     over = case.notice_ends_at is not None and case.notice_ends_at <= now
     if case.state is not CaseState.NOTICE or not over:
         return 0
-    balance = prepaid.balance_of(conn, case.usage_point, now)
-    if not rules.still_due(balance):
+    balance = _balance(conn, case.usage_point, now)
+    if balance is None or not rules.still_due(balance):
         return 0
     figures = rules.figures_of(balance, computed_at=now)
     return _move(conn, case.id, Step(event=CaseEvent.STILL_DUE, figures=figures), now)
@@ -219,8 +254,11 @@ def _advance_locked(conn: Connection, case_id: int, now: datetime) -> int:
 def _ask_control(db: Database, case: Case, now: datetime) -> int:
     """Compute once more and ask for the cut (D4, D5); keep the answer with its figures."""
     with db.transaction() as conn:
-        balance = prepaid.balance_of(conn, case.usage_point, now)
-    if not rules.still_due(balance):
+        balance = _balance(conn, case.usage_point, now)
+        window = _window(conn, case.usage_point, now)
+    if balance is None or window is None or not rules.still_due(balance):
+        return 0
+    if window.opens_at > now + _ASK_AHEAD:
         return 0
     figures = rules.figures_of(balance, computed_at=now)
     answer = _request(db, case, figures, now)
@@ -266,15 +304,23 @@ def _answer_rechecks(db: Database, now: datetime) -> int:
             # the epoch first: a payment after this line makes the answer worthless, as it must
             epoch = control.supply_of(conn, recheck.usage_point).epoch
             balance = _balance(conn, recheck.usage_point, now)
+            window = _window(conn, recheck.usage_point, now)
         due = rules.still_due(balance) if balance else None
-        if balance is None or due is None:
+        # in friendly hours a debt only grows: the cut waits for the window, an end does not
+        if balance is None or due is None or (due and not (window and window.open)):
             continue
         control.confirm_recheck(
             db, recheck.request, epoch=epoch, still_due=due,
             figures=rules.figures_of(balance, computed_at=now), now=now,
+            until=window.closes_at if window else None,
         )  # fmt: skip
         answered += 1
     return answered
+
+
+def _window(conn: Connection, usage_point: UsagePointId, now: datetime) -> Window | None:
+    card = customers.card_of(conn, usage_point)
+    return policies.cut_window(conn, card, now) if card else None
 
 
 def _balance(conn: Connection, usage_point: UsagePointId, now: datetime) -> Balance | None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import date, datetime
 from enum import StrEnum
 from typing import NewType
 
@@ -22,6 +22,16 @@ class Refusal(StrEnum):
     CHANGED_RECORD = "customers.record_differs"
     BAD_RECORD = "customers.record_bad"
     BAD_THRESHOLD = "customers.threshold_bad"
+    BAD_TERMS = "customers.terms_bad"
+    TERMS_STATE = "customers.terms_decided"
+    TERMS_PERSON = "customers.terms_same_person"
+    POINT_TAKEN = "customers.usage_point_taken"
+    ACCOUNT_TAKEN = "customers.account_taken"
+    CUSTOMER_DIFFERS = "customers.customer_differs"
+    COLLECTIVE = "customers.collective"
+    COLLECTIVE_UNKNOWN = "customers.collective_unknown"
+    DISCOUNT = "customers.discount"
+    SAME_PERSON = "customers.same_person"
 
 
 class CustomerKind(StrEnum):
@@ -118,6 +128,59 @@ class CustomerCard:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AgreementTerms:
+    """
+    What an agreement says of its price from a day on; of a change, what it changes alone.
+
+    In a change a code or hash that is None stays, and an attribute that is None is taken away.
+    """
+
+    from_day: date
+    tariff_code: str | None
+    pinned_hash: str | None
+    attributes: Mapping[str, str | None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TermsOnDay:
+    """What an agreement says of its price on one day."""
+
+    tariff_code: str
+    pinned_hash: str | None
+    attributes: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewTermsChange:
+    """A change of tariff or attributes that somebody wants; an attribute of None is taken away."""
+
+    agreement: AgreementId
+    from_day: date
+    reason: str
+    tariff_code: str | None = None
+    attributes: Mapping[str, str | None] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TermsChange:
+    """A change of terms: `proposed`, then `approved` or `refused`; backdated takes two people."""
+
+    id: int
+    agreement: AgreementId
+    from_day: date
+    tariff_code: str | None
+    attributes: Mapping[str, str | None]
+    reason: str
+    state: str
+    backdated: bool
+    proposed_by: str
+    proposed_at: datetime
+    decided_by: str | None
+    decided_at: datetime | None
+    applied_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Threshold:
     """
     Lines and switches at one level; None is inherited from the level above.
@@ -148,3 +211,61 @@ class Terms:
     auto_dun: bool
     auto_restore: bool
     notice_hours: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Occupied:
+    """What stands already among the records asked about: each id with whom it belongs to."""
+
+    usage_points: Mapping[str, str]
+    """Usage point to its open agreement."""
+    accounts: Mapping[str, str]
+    """Account to its open agreement."""
+    customers: Mapping[str, tuple[str, str]]
+    """Customer to name and kind."""
+    contents: Mapping[str, bytes]
+    """Agreement to the hash of what it was registered with."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Collective:
+    """
+    A company's supplies that are billed and paid together (G22).
+
+    `accounts` are in the order in which debts are paid; what is left goes to the first.
+    """
+
+    id: str
+    customer: CustomerId
+    name: str
+    language: str
+    currency: str
+    accounts: tuple[AccountId, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewDiscount:
+    """
+    A discount that somebody asks for: an attribute of the agreement, from a day until a day.
+
+    `evidence` names what shows the right to it, such as a licence and its number.
+    """
+
+    agreement: AgreementId
+    attribute: str
+    value: str
+    evidence: str
+    from_day: date
+    until_day: date
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Discount(NewDiscount):
+    """A discount as it stands; `granted` is None until another person decides."""
+
+    id: int
+    asked_by: str
+    asked_at: datetime
+    granted: bool | None
+    decided_by: str
+    reason: str

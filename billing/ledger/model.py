@@ -43,9 +43,20 @@ class AccountKind(StrEnum):
     AR_ENERGY = "ar_energy"
     AR_PENALTY = "ar_penalty"
     AR_CONNECTION = "ar_connection"
+    AR_PLAN = "ar_plan"
+    """What an instalment plan took over and has not asked for yet."""
+    AR_INSTALMENT = "ar_instalment"
+    """What a plan asks for now."""
+    AR_DEPOSIT = "ar_deposit"
+    AR_EMERGENCY = "ar_emergency"
+    """A loan to go on with; the next money repays it first."""
+    AR_OLD_DEBT = "ar_old_debt"
+    """Debt set aside, recovered as a share of each top-up."""
     UNBILLED = "unbilled_revenue"
     CUSTOMER = "customer_prepayment"
     DEPOSIT = "deposit"
+    DEPOSIT_DEMANDED = "deposit_demanded"
+    INTEREST = "interest_paid"
     VAT = "vat_payable"
     LEVY = "levy_payable"
     SUBSIDY = "subsidy_receivable"
@@ -86,10 +97,14 @@ class AccountKind(StrEnum):
 _GROW_BY_DEBIT = frozenset({
     AccountKind.AR_ENERGY, AccountKind.AR_PENALTY, AccountKind.AR_CONNECTION,
     AccountKind.UNBILLED, AccountKind.SUBSIDY, AccountKind.BANK, AccountKind.BAD_DEBT,
+    AccountKind.AR_PLAN, AccountKind.AR_INSTALMENT, AccountKind.AR_DEPOSIT, AccountKind.INTEREST,
+    AccountKind.AR_EMERGENCY, AccountKind.AR_OLD_DEBT,
 })  # fmt: skip
 _KEPT = frozenset({
     AccountKind.CUSTOMER, AccountKind.AR_ENERGY, AccountKind.AR_PENALTY,
-    AccountKind.AR_CONNECTION, AccountKind.DEPOSIT, AccountKind.FLOAT,
+    AccountKind.AR_CONNECTION, AccountKind.DEPOSIT, AccountKind.FLOAT, AccountKind.AR_PLAN,
+    AccountKind.AR_INSTALMENT, AccountKind.AR_DEPOSIT, AccountKind.AR_EMERGENCY,
+    AccountKind.AR_OLD_DEBT,
 })  # fmt: skip
 
 

@@ -141,9 +141,19 @@ def posted_balance(conn: Connection, account: str) -> tuple[int, int] | None:
     return (row[0], row[1]) if row else None
 
 
+def kept_balance(conn: Connection, code: str, currency: str) -> int:
+    """Return a kept account's balance on its normal side; zero when it has none yet."""
+    row = conn.execute(_SQL["kept_balance"], {"code": code, "currency": currency}).fetchone()
+    return int(row[0]) if row else 0
+
+
 def receivables(conn: Connection, account: str, *, lock: bool = False) -> dict[AccountKind, int]:
     """Return what stands on a customer account's receivables; `lock` keeps it so till commit."""
-    kinds = (AccountKind.AR_PENALTY, AccountKind.AR_CONNECTION, AccountKind.AR_ENERGY)
+    kinds = (
+        AccountKind.AR_PENALTY, AccountKind.AR_CONNECTION, AccountKind.AR_ENERGY,
+        AccountKind.AR_INSTALMENT, AccountKind.AR_DEPOSIT, AccountKind.AR_EMERGENCY,
+        AccountKind.AR_OLD_DEBT,
+    )  # fmt: skip
     rows = conn.execute(
         _SQL["lock_receivables"] if lock else _SQL["receivables"],
         {"account": account, "codes": [kind.code_of(account) for kind in kinds]},

@@ -1,7 +1,7 @@
 """Facts about money in: what a channel reports, what we answer, and why we may not take it."""
 
 from dataclasses import dataclass
-from datetime import datetime, time
+from datetime import date, datetime, time
 from enum import StrEnum
 
 from billing.customers.model import AccountId
@@ -26,6 +26,10 @@ class Refusal(StrEnum):
     FILE = "payments.file"
     SETTLED = "payments.settled_already"
     OUTCOME = "payments.outcome"
+    DAY_LIMIT = "payments.day_limit"
+    FLOAT = "payments.float"
+    CHANGE = "payments.change"
+    SEALED = "payments.sealed"
 
 
 class PaymentState(StrEnum):
@@ -55,6 +59,7 @@ class PaymentOrder:
     peer_time: datetime
     actor: str
     already_collected: bool = False
+    office: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,7 +156,11 @@ class DueLine:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Quote:
-    """What a channel shows before it takes money: a masked name and what is due now."""
+    """
+    What a channel shows before it takes money: a masked name and what is due now.
+
+    `branch` is the unit that supplies the account.
+    """
 
     id: int
     channel: str
@@ -165,6 +174,7 @@ class Quote:
     min_micros: int
     max_micros: int
     expires_at: datetime
+    branch: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -186,6 +196,11 @@ class Hold:
     ended_at: datetime | None
     reason: str
     actor: str
+    counted_on: date | None = None
+    """The channel's day that its amount counts in; None where no limit stood."""
+    reserves: bool = False
+    """While it is held it keeps a part of the agent's float."""
+    office: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -290,3 +305,91 @@ class Adjustment:
     amount_micros: int
     reason: str
     actors: tuple[str, str]
+
+
+class ChangeKind(StrEnum):
+    """What two people may change of a channel."""
+
+    DAY_LIMIT = "day_limit"
+    FLOAT = "float"
+
+
+class ChangeOutcome(StrEnum):
+    """Where a proposed change stands; only `waits` goes on."""
+
+    WAITS = "waits"
+    APPROVED = "approved"
+    REFUSED = "refused"
+    WITHDRAWN = "withdrawn"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChannelChange:
+    """
+    One proposed change: the most a channel takes in a day (None: no limit), or money to its float.
+
+    *Units*: micros; a negative amount takes money out of the float.
+    """
+
+    id: int
+    channel: str
+    currency: str
+    kind: ChangeKind
+    amount_micros: int | None
+    reason: str
+    proposed_by: str
+    proposed_at: datetime
+    outcome: ChangeOutcome = ChangeOutcome.WAITS
+    decided_by: str = ""
+    decided_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChannelLimits:
+    """What a channel may still take: its day, what counts in it, its float, what is kept of it."""
+
+    channel: str
+    currency: str
+    day: date
+    day_limit_micros: int | None
+    taken_micros: int
+    by_agent: bool
+    float_micros: int
+    reserved_micros: int
+
+    @property
+    def left_micros(self) -> int | None:
+        """Return what may still be taken today, or None without a limit."""
+        if self.day_limit_micros is None:
+            return None
+        return max(0, self.day_limit_micros - self.taken_micros)
+
+
+class Direction(StrEnum):
+    """Whose words a kept message holds."""
+
+    ASKED = "asked"
+    ANSWERED = "answered"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PeerMessage:
+    """One kept message without its words. Wall time; `octets` as it lies, sealed."""
+
+    id: int
+    channel: str
+    peer_txn_id: str
+    direction: Direction
+    at_wall: datetime
+    kept_until_wall: datetime
+    key_id: str
+    octets: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SealedMessage:
+    """A kept message as it lies: AES-256-GCM under the key named, bound to what names it."""
+
+    message: PeerMessage
+    nonce: bytes
+    sealed: bytes

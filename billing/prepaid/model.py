@@ -17,10 +17,14 @@ BoolArray = npt.NDArray[np.bool_]
 
 
 class Refusal(StrEnum):
-    """Why no balance can be told."""
+    """Why no balance can be told, or terms not be changed."""
 
     NO_AGREEMENT = "prepaid.no_agreement"
     NO_REGISTER = "prepaid.no_register"
+    TERMS_UNFIT = "prepaid.terms_unfit"
+    TERMS_TOO_EARLY = "prepaid.terms_too_early"
+    TERMS_HOURS = "prepaid.terms_hours"
+    TERMS_BILLED = "prepaid.terms_billed"
 
 
 class BalanceQuality(StrEnum):
@@ -52,6 +56,10 @@ class ExceptionKind(StrEnum):
     """No version holds, or one whose fee is no cumulative of one register."""
     UNFIT_TARIFF = "unfit_tariff"
     """Such a version follows: the one before goes on until another does."""
+    MISSING_INTERVALS = "missing_intervals"
+    """The meter was read, but not by hours: what its energy costs is not known yet."""
+    INTERVALS_DIFFER = "intervals_differ"
+    """Hours and register do not say the same; the day is not drawn."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -342,6 +350,8 @@ class Screened:
     missing: BoolArray
     beyond: BoolArray
     below_opening: BoolArray
+    no_hours: BoolArray
+    """The register is ahead of the hours that are known."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -369,11 +379,25 @@ class Segment:
     year_wh: int
     fee_before_micros: int
     tariff_hash: str
+    start: date | None = None
+    """The first day whose share is charged; None under a tariff of ladder years."""
+    previous: int | None = None
+    """The segment whose end this one begins at; None for the first."""
+    shape: str | None = None
+    """The agreement's attributes as they were pinned; None under a tariff of ladder years."""
+    before: Mapping[str, tuple[int, ...]] | None = None
+    """Counters before it by TouPeriod, by reset."""
+    previous_wh: tuple[int, ...] | None = None
+    """What the segment before had used in the end, by TouPeriod."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Drawdown:
-    """What one business day took from an account, and the figures it was computed from."""
+    """
+    What one business day took from an account, and the figures it was computed from.
+
+    `seq` counts the corrections of a day that was drawn before; the first drawdown is 0.
+    """
 
     agreement: AgreementId
     account: AccountId
@@ -386,3 +410,6 @@ class Drawdown:
     amount_micros: int
     tariff_hash: str
     entry_id: int | None
+    seq: int = 0
+    energy_wh: tuple[int, ...] | None = None
+    """By TouPeriod since the segment began; None under a tariff of ladder years."""

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from billing.tariffs import rules, store
 from billing.tariffs.model import Refusal, Tariff
+from billing.tariffs.model.proposed import Proposal, ProposalEnd
 from billing.tariffs.model.published import Published
 from cloud.store import audit
 from cloud.store.db import Connection, Database
@@ -50,6 +51,86 @@ def keep(conn: Connection, tariff: Tariff, *, document: bytes, actor: str, now: 
         entity_id=tariff.code, after={"version": tariff.version, "digest": digest},
     )  # fmt: skip
     return digest
+
+
+def check_follows(conn: Connection, tariff: Tariff, *, now: datetime) -> None:
+    """Refuse a version that could not be published now. Raises: RefusedError as `keep`."""
+    rules.check_succession(
+        tariff, [version for _, version in store.versions_of_code(conn, tariff.code)],
+        today=now.astimezone(tariff.zone_info).date(),
+    )  # fmt: skip
+
+
+def propose(
+    conn: Connection, tariff: Tariff, *, document: bytes, reason: str, actor: str, now: datetime
+) -> Proposal:
+    """
+    Keep a version that was proven elsewhere for another person to decide; it prices nothing.
+
+    Raises: RefusedError `tariffs.validity`, `tariffs.proposal` when another of its code waits or no
+    reason is given.
+    """
+    store.lock_code(conn, tariff.code)
+    check_follows(conn, tariff, now=now)
+    if not reason.strip():
+        raise RefusedError(Refusal.PROPOSAL, "a proposal needs a reason", fix="say why")
+    waiting = [one for one in store.proposals(conn) if one.code == tariff.code]
+    if waiting:
+        raise RefusedError(
+            Refusal.PROPOSAL, f"proposal {waiting[0].id} of {tariff.code} waits",
+            fix="let it be decided or withdrawn first",
+        )  # fmt: skip
+    text = rules.canonical(document)
+    number = store.insert_proposal(
+        conn, tariff, digest=rules.digest(text), document=text, reason=reason.strip(),
+        actor=actor, now=now,
+    )  # fmt: skip
+    audit.record(
+        conn, at=now, actor=actor, action="tariffs.propose", entity="tariff",
+        entity_id=tariff.code, reason=reason.strip(),
+        after={"proposal": number, "version": tariff.version, "from": str(tariff.valid_from)},
+    )  # fmt: skip
+    return store.proposals(conn, number)[0]
+
+
+def decide(
+    conn: Connection, proposal: int, end: ProposalEnd, *, actor: str, reason: str, now: datetime
+) -> Proposal:
+    """
+    End a proposal: another person publishes or refuses it, its author withdraws it (G2, G4).
+
+    Raises: RefusedError `tariffs.proposal` when it does not wait, `tariffs.same_person`, and as
+    `keep`.
+    """
+    waiting = store.proposals(conn, proposal)
+    if waiting:
+        store.lock_code(conn, waiting[0].code)
+        waiting = store.proposals(conn, proposal)
+    if not waiting:
+        raise RefusedError(
+            Refusal.PROPOSAL, f"no proposal {proposal} waits", fix="tariff proposals"
+        )
+    found = waiting[0]
+    if (actor == found.asked_by) != (end is ProposalEnd.WITHDRAWN):
+        raise RefusedError(
+            Refusal.SAME_PERSON, f"{found.asked_by} proposed it, {actor} cannot end it {end}",
+            fix="another person publishes or refuses; the author withdraws",
+        )  # fmt: skip
+    if end is ProposalEnd.PUBLISHED:
+        document = found.document.encode()
+        keep(conn, rules.read_tariff(document), document=document, actor=actor, now=now)
+    store.end_proposal(conn, found, end, actor=actor, reason=reason.strip(), now=now)
+    audit.record(
+        conn, at=now, actor=actor, on_behalf=found.asked_by, action=f"tariffs.{end.value}",
+        entity="tariff", entity_id=found.code, reason=reason.strip(),
+        after={"proposal": found.id, "version": found.number},
+    )  # fmt: skip
+    return found
+
+
+def proposals(conn: Connection) -> list[Proposal]:
+    """Return the proposals that wait for a person."""
+    return store.proposals(conn)
 
 
 def freeze(conn: Connection, *, actor: str, reason: str, now: datetime) -> None:

@@ -5,6 +5,7 @@ from datetime import datetime
 from pathlib import Path
 
 from billing.tariffs.model import Tariff
+from billing.tariffs.model.proposed import Proposal, ProposalEnd
 from billing.tariffs.model.published import Published
 from billing.tariffs.rules import read_tariff
 from cloud.store.db import Connection
@@ -72,3 +73,46 @@ def frozen(conn: Connection) -> str | None:
     """Return why publishing stands still, or None when it does not."""
     row = conn.execute(_SQL["newest_freeze"]).fetchone()
     return row[1] if row and row[0] else None
+
+
+def insert_proposal(
+    conn: Connection, tariff: Tariff, *, digest: str, document: str, reason: str, actor: str,
+    now: datetime,
+) -> int:  # fmt: skip
+    """Keep what somebody proposes and return its number."""
+    row = conn.execute(
+        _SQL["insert_proposal"],
+        {
+            "digest": digest, "code": tariff.code, "number": tariff.version,
+            "currency": tariff.currency, "valid_from": tariff.valid_from, "document": document,
+            "reason": reason, "actor": actor, "now": now,
+        },
+    ).fetchone()  # fmt: skip
+    assert row is not None
+    return int(row[0])
+
+
+def proposals(conn: Connection, proposal: int | None = None) -> list[Proposal]:
+    """Return the proposals that wait, or the one named if it waits."""
+    rows = conn.execute(_SQL["proposals"], {"proposal": proposal})
+    return [
+        Proposal(
+            id=row[0], digest=row[1], code=row[2], number=row[3], currency=row[4],
+            valid_from=row[5], document=row[6], reason=row[7], asked_by=row[8], asked_at=row[9],
+        )
+        for row in rows
+    ]  # fmt: skip
+
+
+def end_proposal(
+    conn: Connection, found: Proposal, end: ProposalEnd, *, actor: str, reason: str, now: datetime
+) -> bool:
+    """Note how a proposal ended; tell whether it still waited."""
+    row = conn.execute(
+        _SQL["end_proposal"],
+        {
+            "proposal": found.id, "asked_by": found.asked_by, "outcome": end.value,
+            "actor": actor, "reason": reason, "now": now,
+        },
+    ).fetchone()  # fmt: skip
+    return row is not None

@@ -154,6 +154,11 @@ def usage_point(conn: Connection, id_: UsagePointId) -> UsagePoint | None:
     return found[0] if found else None
 
 
+def usage_points(conn: Connection, ids: Sequence[UsagePointId]) -> list[UsagePoint]:
+    """Return the usage points named that exist."""
+    return store.usage_points(conn, list(ids))
+
+
 def usage_point_ids(conn: Connection, kind: PointKind = PointKind.CUSTOMER) -> list[UsagePointId]:
     """Return the ids of every usage point of a kind, sorted."""
     return store.usage_point_ids(conn, kind)

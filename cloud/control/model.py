@@ -293,6 +293,8 @@ class DisconnectRequest:
     expires_at: datetime
     approved_by: tuple[str, ...] = ()
     rechecked_at: datetime | None = None
+    recheck_until: datetime | None = None
+    """After it the debt must be computed again: the hours of this supply's cuts are over."""
     cause: str = ""
     waits_for: str = ""
     tries: int = 0

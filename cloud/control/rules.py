@@ -248,4 +248,5 @@ def after_failed_cut(*, result: str, tries: int, policy: Policy) -> RequestEvent
 
 def _recheck_fresh(request: DisconnectRequest, policy: Policy, *, now: datetime) -> bool:
     limit = timedelta(hours=policy.recheck_valid_hours)
-    return request.rechecked_at is not None and now - request.rechecked_at <= limit
+    over = request.recheck_until is not None and request.recheck_until <= now
+    return request.rechecked_at is not None and now - request.rechecked_at <= limit and not over

@@ -39,8 +39,15 @@ class Kind(StrEnum):
     """Power is allowed again: the customer closes the switch by hand."""
     WORK_ORDER = "work_order"
     BILL_ISSUED = "bill_issued"
+    BILL_DEBITED = "bill_debited"
+    """A bill whose money the bank will take: nothing is left to do."""
+    INSTALMENT_DUE = "instalment_due"
     BALANCE_CORRECTED = "balance_corrected"
     """An earlier reading was wrong: what was said of the balance no longer holds."""
+    CREDIT_GIVEN = "credit_given"
+    """Emergency credit was lent; the next payment repays it first."""
+    CARE_LOOK = "care_look"
+    """Somebody may be without power unseen: the care desk is asked to look."""
 
 
 REQUIRED: Mapping[Kind, frozenset[str]] = {
@@ -54,7 +61,11 @@ REQUIRED: Mapping[Kind, frozenset[str]] = {
     Kind.SUPPLY_ARMED: frozenset({"usage_point"}),
     Kind.WORK_ORDER: frozenset({"order", "usage_point", "kind_code"}),
     Kind.BILL_ISSUED: frozenset({"number", "amount_micros", "currency", "due_at"}),
+    Kind.BILL_DEBITED: frozenset({"number", "amount_micros", "currency", "due_at"}),
+    Kind.INSTALMENT_DUE: frozenset({"number", "amount_micros", "currency", "due_at"}),
     Kind.BALANCE_CORRECTED: frozenset({"available_micros", "currency"}),
+    Kind.CREDIT_GIVEN: frozenset({"amount_micros", "available_micros", "currency"}),
+    Kind.CARE_LOOK: frozenset({"usage_point", "days"}),
 }
 """Variables that a message of each kind must bring; every template uses all of them."""
 

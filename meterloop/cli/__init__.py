@@ -6,14 +6,19 @@ from meterloop.cli import (
     ask,
     bill,
     care,
+    customer,
     cycle,
     decode,
+    deposit,
     field,
     ledger,
+    payments,
+    plan,
     play,
     prepaid,
     serve,
     tariff,
+    tariff_change,
     tariff_diff,
     tariff_import,
     upkeep,
@@ -35,11 +40,16 @@ cycle.register(app)
 field.register(app)
 ledger.register(app)
 bill.register(app)
+customer.register(app)
 prepaid.register(app)
+payments.register(app)
+plan.register(app)
+deposit.register(app)
 tariffs = typer.Typer(no_args_is_help=True, help="Tariff files: prove, price, take, compare.")
 tariff.register(tariffs)
 tariff_import.register(tariffs)
 tariff_diff.register(tariffs)
+tariff_change.register(tariffs)
 app.add_typer(tariffs, name="tariff")
 upkeep.register(app)
 

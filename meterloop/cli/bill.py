@@ -31,7 +31,7 @@ from billing.bills.service.corrections import Order
 from billing.money import to_text
 from cloud.store.clock import Clock
 from cloud.store.db import Database
-from meterloop.cli import bill_penalty
+from meterloop.cli import bill_company, bill_extra, bill_final, bill_penalty
 from meterloop.cli.answer import (
     FAILED,
     ConfigFile,
@@ -56,6 +56,9 @@ def register(app: typer.Typer) -> None:
     for verb in (run, show, decide, correct, cancel, print_page, again):
         bill.command({"print_page": "print", "again": "replay"}.get(verb.__name__))(verb)
     bill_penalty.register(bill)
+    bill_company.register(bill)
+    bill_extra.register(bill)
+    bill_final.register(bill)
     app.add_typer(bill, name="bill")
 
 

@@ -18,6 +18,7 @@ from billing.prepaid import service
 from billing.tariffs import service as tariffs
 from cloud.store.clock import Clock
 from cloud.store.db import Database
+from meterloop.cli import prepaid_control, prepaid_terms
 from meterloop.cli.answer import ConfigFile, JsonFlag, failures_told, installation_from, say
 from meterloop.config import ConfigError
 from meterloop.stack import address_of_database
@@ -35,6 +36,8 @@ def register(app: typer.Typer) -> None:
     prepaid.command("exceptions")(exceptions)
     prepaid.command("shadow")(shadow)
     prepaid.command("lift-freeze")(lift_freeze)
+    prepaid_control.register(prepaid)
+    prepaid_terms.register(prepaid)
     app.add_typer(prepaid, name="prepaid")
 
 

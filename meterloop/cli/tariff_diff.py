@@ -7,11 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import date
-from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any
 
-import numpy as np
 import typer
 from rich import box
 from rich.console import Console, RenderableType
@@ -21,20 +19,18 @@ from rich.text import Text
 
 from billing.money import parse_micros, to_text
 from billing.rating.model import PeriodUse
-from billing.rating.rules import kernel
-from billing.rating.rules.compiler import compile_tariff
-from billing.rating.rules.impact import Band, Impact, impact_of, use_at_any_time
+from billing.rating.rules.impact import Band, Impact, use_at_any_time
+from billing.rating.service.accounts import Accounts
+from billing.rating.service.impact import price_by_both
 from billing.tariffs.model import Tariff
 from billing.tariffs.model.usage import UsageFile
 from billing.tariffs.rules import read_tariff, read_usage
 from billing.tariffs.rules.diff import About, Change, StepChange, changes_of, step_changes
 from cloud.store.db import Database
 from meterloop.cli.answer import JsonFlag, failures_told, say
-from meterloop.cli.tariff_accounts import Accounts
 from meterloop.config import ConfigError
 from protocols.errors import RefusedError
 
-_BATCH = 2_000
 _BAR = 24
 _WIDTH = 110
 _FULL, _HALF = "█", "▌"
@@ -102,7 +98,7 @@ def diff(
         if accounts:
             days = _day(first, "--from"), _day(until, "--until")
             with Database(accounts, application="meterloop-cli", size=1) as db:
-                them = Accounts(db=db, tariffs=(old, new), first=days[0], until=days[1])
+                them = _accounts(db, (old, new), days)
                 impact, unpriced = _impact(old, new, them.uses(), top=top), them.unpriced
         elif usage:
             impact = _impact(old, new, _from_files(old, new, usage), top=top)
@@ -115,26 +111,25 @@ def diff(
             _show(found)
 
 
+def _accounts(db: Database, both: tuple[Tariff, Tariff], days: tuple[date, date]) -> Accounts:
+    try:
+        return Accounts(db=db, tariffs=both, first=days[0], until=days[1])
+    except RefusedError as error:
+        raise ConfigError("command line", [f"{error.message}: use --usage"]) from error
+
+
 def _impact(
     old: Tariff, new: Tariff, uses: Iterator[tuple[str, PeriodUse, PeriodUse]], *, top: int
 ) -> Impact:
-    """Return what the same use costs by both, account by account."""
-    compiled = compile_tariff(old, ""), compile_tariff(new, "")
-    sums: dict[str, tuple[int, int]] = {}
+    """Return what the same use costs by both, account by account, with a bar meanwhile."""
     with Progress(
         TextColumn("{task.description}"), SpinnerColumn(), TextColumn("{task.completed} periods"),
         TimeElapsedColumn(), console=Console(stderr=True), transient=True,
     ) as progress:  # fmt: skip
         task = progress.add_task("pricing by both", total=None)
-        while many := list(islice(uses, _BATCH)):
-            before = kernel.price_uses(compiled[0], [each for _, each, _ in many]).total.tolist()
-            after = kernel.price_uses(compiled[1], [each for _, _, each in many]).total.tolist()
-            for (account, _, _), one, other in zip(many, before, after, strict=True):
-                held = sums.get(account, (0, 0))
-                sums[account] = held[0] + one, held[1] + other
-            progress.advance(task, len(many))
-    both = np.array(list(sums.values()), dtype=np.int64).reshape(-1, 2)
-    return impact_of(list(sums), both[:, 0], both[:, 1], top=top)
+        return price_by_both(
+            old, new, uses, top=top, told=lambda count: progress.advance(task, count)
+        )
 
 
 def _from_files(

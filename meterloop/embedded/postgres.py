@@ -67,6 +67,7 @@ class Cluster:
     durable: bool = True
     max_connections: int = 120
     drop: Drop = field(default_factory=choose)
+    shared_buffers: str = "128MB"
 
     @property
     def data(self) -> Path:
@@ -113,7 +114,7 @@ class Cluster:
             "unix_socket_permissions": "0700",
             "port": str(_PORT),
             "max_connections": str(self.max_connections),
-            "shared_buffers": "128MB",
+            "shared_buffers": self.shared_buffers,
             "wal_level": "minimal",
             "max_wal_senders": "0",
             "max_wal_size": "1GB",

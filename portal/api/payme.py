@@ -10,13 +10,14 @@ from fastapi import APIRouter, Depends, Request
 from billing.payments import service as payments
 from billing.payments.rules import payme as words
 from cloud.store.db import TransientDatabaseError
+from portal.api.kept import KeptRoute, keep_asked
 from portal.api.peers_file import peers_of
 from portal.auth.model import AccessRefusal
 from portal.site import site_of
 from protocols.errors import RefusedError
 
 _LOG = logging.getLogger(__name__)
-router = APIRouter(prefix="/peers")
+router = APIRouter(prefix="/peers", route_class=KeptRoute)
 
 
 async def raw_body(request: Request) -> bytes:
@@ -42,6 +43,7 @@ def payme(request: Request, octets: Octets) -> dict[str, Any]:
     if not _knows(door, request.headers.get("authorization", "")):
         return words.fault_body(words.Fault(code=-32504, id=call.id))
     try:
+        keep_asked(request, door.channel, octets)
         return payments.payme_answer(site.db, door, octets, now=site.clock.now())
     except TransientDatabaseError as error:
         _LOG.warning("payme.database.away", extra={"fields": {"cause": type(error).__name__}})

@@ -8,6 +8,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field
 
 from billing.payments.rules.payme import Door
+from billing.payments.rules.sealing import KeyRing, parse_ring
 from billing.payments.rules.signed import Signer
 
 
@@ -54,11 +55,25 @@ def peers_of(file: str) -> Peers:
     """
     if not file:
         return Peers(payme=None, signers={})
-    path = Path(file)
-    if path.stat().st_mode & 0o077:
-        raise PermissionError(f"{path} holds secrets: let nobody but its owner read it (mode 0600)")
-    found = _FileIn.model_validate(json.loads(path.read_text(encoding="utf-8")))
+    found = _FileIn.model_validate(json.loads(_secret_text(file)))
     return Peers(
         payme=Door(**found.payme.model_dump()) if found.payme else None,
         signers={each.key_id: Signer(**each.model_dump()) for each in found.signed},
     )
+
+
+@cache
+def ring_of(file: str) -> KeyRing | None:
+    """
+    Return the keys that seal peers' messages, None without a file; read once.
+
+    Raises: PermissionError when others may read them, ValueError when the file is wrong.
+    """
+    return parse_ring(_secret_text(file)) if file else None
+
+
+def _secret_text(file: str) -> str:
+    path = Path(file)
+    if path.stat().st_mode & 0o077:
+        raise PermissionError(f"{path} holds secrets: let nobody but its owner read it (mode 0600)")
+    return path.read_text(encoding="utf-8")

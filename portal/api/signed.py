@@ -1,4 +1,4 @@
-"""The REST door of peers that sign: quote, hold, post, void, status, statement."""
+"""The REST door of peers that sign: quote, hold, post, pay, void, status, statement, reconcile."""
 
 from datetime import datetime
 from typing import Annotated, Any, TypeVar
@@ -8,8 +8,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from billing.customers.model import AccountId
 from billing.payments import service as payments
-from billing.payments.model import Hold, PaymentOrder, Refusal
+from billing.payments.model import FileRow, Hold, PaymentOrder, Refusal
 from billing.payments.rules import signed as rules
+from portal.api.kept import KeptRoute, keep_asked
 from portal.api.payme import Octets
 from portal.api.peers_file import peers_of
 from portal.auth.model import AccessRefusal
@@ -17,8 +18,11 @@ from portal.site import Site, site_of
 from protocols.errors import RefusedError
 from protocols.timeline import Interval
 
-router = APIRouter(prefix="/peers/signed")
+router = APIRouter(prefix="/peers/signed", route_class=KeptRoute)
 _LONGEST = 65_536
+_LONGEST_FILE = 8_388_608
+MOST_ROWS = 20_000
+"""What one comparison takes; a longer book is sent in shorter spans."""
 
 
 class _In(BaseModel):
@@ -43,6 +47,37 @@ class HoldIn(_In):
     currency: str = Field(min_length=3, max_length=3)
     peer_time: str = Field(max_length=40)
     quote_id: int | None = None
+    office: str = Field(default="", max_length=32)
+
+
+class PaidIn(_In):
+    """A payment at once; `taken` says that the customer's money is with the peer."""
+
+    peer_txn_id: str = Field(min_length=1, max_length=128)
+    account: str = Field(min_length=1, max_length=64)
+    amount_micros: int
+    currency: str = Field(min_length=3, max_length=3)
+    peer_time: str = Field(max_length=40)
+    office: str = Field(default="", max_length=32)
+    taken: bool = False
+
+
+class RowIn(_In):
+    """One payment of a peer's own book."""
+
+    peer_txn_id: str = Field(min_length=1, max_length=128)
+    account: str = Field(max_length=64)
+    amount_micros: int
+    currency: str = Field(min_length=3, max_length=3)
+    peer_time: str = Field(max_length=40)
+
+
+class FileIn(_In):
+    """A peer's own book between two instants."""
+
+    start: str = Field(max_length=40)
+    end: str = Field(max_length=40)
+    rows: list[RowIn] = Field(max_length=MOST_ROWS)
 
 
 class StepIn(_In):
@@ -72,7 +107,8 @@ def genuine(request: Request, octets: Octets) -> rules.Signer:
         timestamp=head.get("x-meterloop-timestamp", ""), nonce=head.get("x-meterloop-nonce", ""),
         signature=head.get("x-meterloop-signature", ""), body=octets,
     )  # fmt: skip
-    if signer is None or len(octets) > _LONGEST or not rules.is_genuine(said, signer):
+    longest = _LONGEST_FILE if said.path.endswith("/reconcile") else _LONGEST
+    if signer is None or len(octets) > longest or not rules.is_genuine(said, signer):
         raise RefusedError(
             AccessRefusal.NOT_SIGNED_IN, "the signature does not fit",
             fix="sign method, path, timestamp, nonce and the raw body with your secret",
@@ -82,6 +118,7 @@ def genuine(request: Request, octets: Octets) -> rules.Signer:
             AccessRefusal.FORBIDDEN, "the request is out of its time, or came before",
             fix="set your clock; sign each try anew, with a nonce of its own",
         )  # fmt: skip
+    keep_asked(request, signer.channel, octets)
     return signer
 
 
@@ -94,8 +131,9 @@ def quote(request: Request, signer: Signer, octets: Octets) -> dict[str, Any]:
     site, body = site_of(request), _read(QuoteIn, octets)
     found = payments.quote(site.db, signer.channel, body.account, now=site.clock.now())
     return {
-        "quote_id": found.id, "account": found.account, "masked_name": found.masked_name,
-        "currency": found.currency, "due_micros": found.due_micros,
+        "quote_id": found.id, "account": found.account, "branch": found.branch,
+        "masked_name": found.masked_name, "currency": found.currency,
+        "due_micros": found.due_micros,
         "lines": [{"code": line.code, "amount_micros": line.amount_micros} for line in found.lines],
         "policy": found.policy.value, "min_micros": found.min_micros,
         "max_micros": found.max_micros, "expires_at": found.expires_at.isoformat(),
@@ -109,17 +147,58 @@ def hold(request: Request, signer: Signer, octets: Octets) -> dict[str, Any]:
     order = PaymentOrder(
         channel=signer.channel, peer_txn_id=body.peer_txn_id, account=AccountId(body.account),
         amount_micros=body.amount_micros, currency=body.currency, actor=_actor(signer),
-        peer_time=_instant(body.peer_time),
+        peer_time=_instant(body.peer_time), office=body.office,
     )  # fmt: skip
     return _told(payments.hold(site.db, order, quote_id=body.quote_id, now=site.clock.now()))
+
+
+@router.post("/pay")
+def pay(request: Request, signer: Signer, octets: Octets) -> dict[str, Any]:
+    """Take a payment at once, as a bank confirms one."""
+    site, body = site_of(request), _read(PaidIn, octets)
+    _check_taken(signer, taken=body.taken)
+    order = PaymentOrder(
+        channel=signer.channel, peer_txn_id=body.peer_txn_id, account=AccountId(body.account),
+        amount_micros=body.amount_micros, currency=body.currency, actor=_actor(signer),
+        peer_time=_instant(body.peer_time), office=body.office, already_collected=body.taken,
+    )  # fmt: skip
+    payments.pay(site.db, order, now=site.clock.now())
+    return _status(site, signer, body.peer_txn_id)
+
+
+@router.post("/reconcile")
+def reconcile(request: Request, signer: Signer, octets: Octets) -> dict[str, Any]:
+    """Compare a peer's own book with ours; what only the peer has is booked."""
+    site, body = site_of(request), _read(FileIn, octets)
+    _check_taken(signer, taken=True)
+    rows = [
+        FileRow(peer_txn_id=row.peer_txn_id, account=row.account, currency=row.currency,
+                amount_micros=row.amount_micros, peer_time=_instant(row.peer_time))
+        for row in body.rows
+    ]  # fmt: skip
+    span = _span(body.start, body.end)
+    if any(not span.start <= row.peer_time < span.end for row in rows):
+        raise RefusedError(AccessRefusal.BAD_INPUT, "a row lies outside of the span")
+    found = payments.reconcile(
+        site.db, signer.channel, span, rows, actor=_actor(signer), now=site.clock.now()
+    )
+    return {
+        "reconciliation": found.id, "matched": found.matched, "ours_micros": found.ours_micros,
+        "theirs_micros": found.theirs_micros, "replayed": found.replayed,
+        "differences": [
+            {"peer_txn_id": each.peer_txn_id, "kind": each.kind.value,
+             "ours_micros": each.ours_micros, "theirs_micros": each.theirs_micros,
+             "outcome": each.outcome.value}
+            for each in found.differences
+        ],
+    }  # fmt: skip
 
 
 @router.post("/post")
 def post(request: Request, signer: Signer, octets: Octets) -> dict[str, Any]:
     """Book an announced payment."""
     site, body = site_of(request), _read(StepIn, octets)
-    if body.taken and not signer.may_say_taken:
-        raise RefusedError(AccessRefusal.FORBIDDEN, "this key may not say `taken`")
+    _check_taken(signer, taken=body.taken)
     payments.post(
         site.db, signer.channel, body.peer_txn_id, actor=_actor(signer), now=site.clock.now(),
         taken=body.taken,
@@ -150,14 +229,14 @@ def statement(
 ) -> dict[str, Any]:
     """List payments by the peer's own time; `after` is the `next` of the page before."""
     site = site_of(request)
-    since, upto = _instant(start), _instant(end)
-    if upto <= since or not 1 <= limit <= 5_000:
-        raise RefusedError(AccessRefusal.BAD_INPUT, "start, end or limit is out of order")
+    span = _span(start, end)
+    if not 1 <= limit <= 5_000:
+        raise RefusedError(AccessRefusal.BAD_INPUT, "limit is out of order")
     _check_text(after)
     time, _, receipt = after.partition(" ")
     with site.db.transaction() as conn:
         found = payments.statement(
-            conn, signer.channel, Interval(start=since, end=upto),
+            conn, signer.channel, span,
             after=(_instant(time), receipt) if after else None, limit=limit,
         )  # fmt: skip
     last = found[-1].place if len(found) == limit else None
@@ -180,11 +259,15 @@ def _status(site: Site, signer: rules.Signer, peer_txn_id: str) -> dict[str, Any
     with site.db.transaction() as conn:
         found = payments.stand(conn, signer.channel, peer_txn_id, now=site.clock.now())
         receipt = payments.status(conn, signer.channel, peer_txn_id)
+        branch = payments.branch_of(conn, receipt.usage_point) if receipt else ""
     if found is None:
         raise RefusedError(
             Refusal.UNKNOWN, f"{peer_txn_id!r} was never announced", fix="announce it first"
         )
-    return {**_told(found), "receipt_no": receipt.receipt_no if receipt else ""}
+    return {
+        **_told(found), "receipt_no": receipt.receipt_no if receipt else "", "branch": branch,
+        "available_micros": receipt.available_micros if receipt else None,
+    }  # fmt: skip
 
 
 def _told(found: Hold) -> dict[str, Any]:
@@ -192,6 +275,7 @@ def _told(found: Hold) -> dict[str, Any]:
         "peer_txn_id": found.peer_txn_id, "state": found.state.value, "account": found.account,
         "amount_micros": found.amount_micros, "currency": found.currency,
         "expires_at": found.expires_at.isoformat(), "reason": found.reason,
+        "office": found.office,
         "posted_at": found.posted_at.isoformat() if found.posted_at else None,
         "ended_at": found.ended_at.isoformat() if found.ended_at else None,
     }  # fmt: skip
@@ -205,9 +289,11 @@ def _read(kind: type[_Body], octets: bytes) -> _Body:
             f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors()
         )
         raise RefusedError(AccessRefusal.BAD_INPUT, wrong[:300]) from error
-    for value in found.model_dump().values():
-        if isinstance(value, str):
-            _check_text(value)
+    parts: list[_In] = [found, *(found.rows if isinstance(found, FileIn) else [])]
+    for part in parts:
+        for value in part.model_dump(exclude={"rows"}).values():
+            if isinstance(value, str):
+                _check_text(value)
     return found
 
 
@@ -225,6 +311,18 @@ def _instant(text: str) -> datetime:
     if found.tzinfo is None:
         raise RefusedError(AccessRefusal.BAD_INPUT, f"{text!r} has no offset")
     return found
+
+
+def _span(start: str, end: str) -> Interval:
+    since, upto = _instant(start), _instant(end)
+    if upto <= since:
+        raise RefusedError(AccessRefusal.BAD_INPUT, "start and end are out of order")
+    return Interval(start=since, end=upto)
+
+
+def _check_taken(signer: rules.Signer, *, taken: bool) -> None:
+    if taken and not signer.may_say_taken:
+        raise RefusedError(AccessRefusal.FORBIDDEN, "this key may not say `taken`")
 
 
 def _actor(signer: rules.Signer) -> str:

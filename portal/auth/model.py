@@ -41,8 +41,14 @@ class Permission(StrEnum):
     """Open and close cycles, share lists, decide on doubted figures."""
     READING_ENTER = "reading.enter"
     TARIFF_VIEW = "tariff.view"
+    TARIFF_CHANGE = "tariff.change"
+    """Propose versions, and put into the book what others proposed."""
+    CUSTOMER_CHANGE = "customer.change"
+    """Take in subscribers; propose and decide discounts; join supplies of a company."""
     BILL_VIEW = "bill.view"
     BILL_REVIEW = "bill.review"
+    BILL_RUN = "bill.run"
+    """Open runs, move them on, close those that others opened."""
     PAYMENT_VIEW = "payment.view"
     PAYMENT_SETTLE = "payment.settle"
 
@@ -74,6 +80,9 @@ PERMISSIONS: dict[Role, frozenset[Permission]] = {
         Permission.WORK_ASSIGN,
         Permission.WORK_VERIFY,
         Permission.BILL_REVIEW,
+        Permission.BILL_RUN,
+        Permission.TARIFF_CHANGE,
+        Permission.CUSTOMER_CHANGE,
         Permission.PAYMENT_SETTLE,
         Permission.READING_MANAGE,
     },
@@ -83,6 +92,9 @@ PERMISSIONS: dict[Role, frozenset[Permission]] = {
         Permission.CUT_WITHDRAW,
         Permission.CUT_HALT,
         Permission.BILL_REVIEW,
+        Permission.BILL_RUN,
+        Permission.TARIFF_CHANGE,
+        Permission.CUSTOMER_CHANGE,
         Permission.PAYMENT_SETTLE,
     },
     Role.CREW: frozenset({Permission.WORK_REPORT, Permission.READING_ENTER}),

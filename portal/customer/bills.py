@@ -8,7 +8,8 @@ from fastapi import APIRouter, Depends, Request
 from fastapi.responses import Response
 
 from billing.bills.model import Bill
-from billing.bills.service import asking, documents
+from billing.bills.rules.plans import PlanState
+from billing.bills.service import asking, documents, means, plans
 from billing.bills.service.asking import Reason
 from billing.customers.model import CustomerCard
 from billing.rating.model import CompiledEnergy, TraceLine
@@ -54,8 +55,11 @@ def office_bills(request: Request, _: Office, usage_point: str) -> Response:
 
 @router.get("/home/bills/{number}")
 def own_bill(request: Request, person: Customer, number: int) -> Response:
-    """Show one bill and why it is what it is."""
-    return _bill(request, own_point(person), number, home="/home")
+    """Show one bill and why it is what it is; the first look is noted (G21)."""
+    shown = _bill(request, own_point(person), number, home="/home")
+    site = site_of(request)
+    means.opened(site.db, number, actor=person.actor, now=site.clock.now())
+    return shown
 
 
 @router.get("/customers/{usage_point}/bills/{number}")
@@ -66,10 +70,12 @@ def office_bill(request: Request, _: Office, usage_point: str, number: int) -> R
 
 @router.get("/home/bills/{number}/pdf")
 def own_pdf(request: Request, person: Customer, number: int) -> Response:
-    """Return the page of a bill, the same octets each time."""
-    with site_of(request).db.transaction() as conn:
+    """Return the page of a bill, the same octets each time; the first look is noted."""
+    site = site_of(request)
+    with site.db.transaction() as conn:
         _theirs(asking.bill_of(conn, number), card_of(conn, own_point(person)))
         octets = documents.pdf_of(conn, number)
+    means.opened(site.db, number, actor=person.actor, now=site.clock.now())
     return _pdf(number, octets)
 
 
@@ -117,11 +123,13 @@ def _list(request: Request, point: str, *, home: str) -> Response:
     with site_of(request).db.transaction() as conn:
         card, zone = card_of(conn, point), zone_of(conn, point)
         bills = asking.bills_of(conn, card.account)
+        plan = next((each for each in plans.pages_of(conn, card.account)
+                     if each.plan.state is PlanState.ACTIVE), None)  # fmt: skip
     standing = [bill for bill in bills[::-1] if not bill.cancelled][-24:]
     return page(
         request, "bills.html", zone=zone, card=card, home=home, bills=bills,
         boxes=drawing.bars([(bill.total_micros, "bar", str(bill.id)) for bill in standing]),
-        standing=standing,
+        standing=standing, plan=plan,
     )  # fmt: skip
 
 
@@ -131,10 +139,10 @@ def _bill(request: Request, point: str, number: int, *, home: str) -> Response:
         bill = asking.bill_of(conn, number)
         _theirs(bill, card)
         parts = [part_of(reason) for reason in asking.reasons_of(conn, bill)]
-        printed = asking.has_document(conn, number)
+        printed, sent = asking.has_document(conn, number), means.sent_of(conn, number)
     return page(
         request, "bill.html", zone=zone, card=card, home=home, bill=bill, parts=parts,
-        printed=printed,
+        printed=printed, sent=sent,
     )  # fmt: skip
 
 

@@ -7,6 +7,7 @@ from billing.customers.model import CustomerCard
 from billing.payments import service as payments
 from billing.prepaid import service as prepaid
 from billing.prepaid.model import Balance, Explanation
+from billing.prepaid.service import credit
 from cloud.assets import service as assets
 from cloud.control import service as control
 from cloud.control.model import OPEN_REQUEST, DisconnectRequest
@@ -87,6 +88,7 @@ def supply_page(
         keeps_power=installed is not None and installed.meter.keeps_power,
         keep_release=control.release_of(conn, point) if office else None,
         tokens=control.tokens_of(conn, point, limit=6),
+        credit=credit.credit_of(conn, card, balance, now) if office and balance else None,
     )
 
 

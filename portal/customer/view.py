@@ -7,6 +7,7 @@ from datetime import datetime
 from billing.customers.model import CustomerCard
 from billing.payments.model import Payment
 from billing.prepaid.model import Balance, Explanation
+from billing.prepaid.service.credit import CreditView
 from cloud.control.model import CommandRow, DisconnectRequest, KeepRelease, TokenRow
 from cloud.messages.model import Message
 from cloud.store.audit import AuditEvent
@@ -73,3 +74,5 @@ class SupplyPage:
     """Whether the meter knows keep-power at all."""
     keep_release: KeepRelease | None
     tokens: Sequence[TokenRow]
+    credit: CreditView | None
+    """The balance taken apart; for the office alone."""

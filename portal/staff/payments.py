@@ -9,6 +9,7 @@ from fastapi import APIRouter, Depends, Form, Request
 from fastapi.responses import Response
 
 from billing.payments import service as payments
+from billing.payments.model import ChangeOutcome
 from billing.payments.service import proposals
 from billing.payments.service.proposals import End, Proposal
 from portal.auth.guard import allowed, need_step_up, sends
@@ -50,12 +51,15 @@ def payment_page(request: Request, person: Viewer) -> Response:
         sums = [Channels(channel=row[0], currency=row[1], state=row[2], count=row[3],
                          micros=row[4]) for row in payments.totals(conn)]  # fmt: skip
         compared = proposals.comparisons(conn)
+        limits = payments.limits_of(conn, now=now)
+        changes = [one for one in payments.changes(conn) if one.outcome is ChangeOutcome.WAITS]
     return page(
         request, "payments.html", zone=zone, waiting=waiting, differences=differences,
         proposed=proposed, sums=sums, compared=compared, mine=person.actor,
         of_suspense=proposals.suspense_subject, columns=",".join(settlement.COLUMNS),
         channels=sorted({row.channel for row in sums}),
-        today=local_date(now, ZoneInfo(zone)),
+        today=local_date(now, ZoneInfo(zone)), limits=limits, changes=changes,
+        currencies=sorted({row.currency for row in sums}),
     )  # fmt: skip
 
 

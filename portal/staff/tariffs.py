@@ -1,9 +1,11 @@
-"""The tariff book: versions in force and shipped files, one drawn, two compared."""
+"""The tariff book: versions in force, proposed and shipped, one drawn, two compared."""
 
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Annotated, Any
+from zoneinfo import ZoneInfo
 
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import Response
@@ -12,6 +14,7 @@ from billing.money import parse_micros
 from billing.tariffs import rules
 from billing.tariffs import service as tariffs
 from billing.tariffs.model import Tariff
+from billing.tariffs.model.proposed import Proposal
 from billing.tariffs.model.published import Published
 from billing.tariffs.rules.calendar import hours_of
 from billing.tariffs.rules.diff import About, Change, StepChange, changes_of, step_changes
@@ -19,9 +22,11 @@ from cloud.store.db import Connection
 from portal import drawing
 from portal.auth.guard import allowed
 from portal.auth.model import AccessRefusal, Permission, SignedIn
-from portal.site import page, site_of
+from portal.site import page, reader_of, site_of
 from portal.staff import gather
+from portal.staff.impact import ImpactView, impact_view
 from protocols.errors import RefusedError
+from protocols.timeline import local_date
 
 router = APIRouter()
 Viewer = Annotated[SignedIn, Depends(allowed(Permission.TARIFF_VIEW))]
@@ -30,12 +35,17 @@ _UNITS = {"energy": "kWh", "export": "kWh", "credit_kwh": "kWh", "demand": "kW",
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TariffFile:
-    """A version to look at: `ref` finds it again; `published` None: shipped, not in force."""
+    """
+    A version to look at: `ref` finds it again.
+
+    It is in the book (`published`), waits for a person (`proposed`), or came with the product.
+    """
 
     ref: str
     tariff: Tariff
     document: Mapping[str, Any]
     published: Published | None
+    proposed: Proposal | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,28 +71,45 @@ class StepRow:
 
 
 @router.get("/tariffs")
-def tariff_list(request: Request, _: Viewer) -> Response:
+def tariff_list(request: Request, person: Viewer) -> Response:
     """Show the versions in force and the files that came with the product."""
     with site_of(request).db.transaction() as conn:
-        files, zone = _files(conn), gather.office_zone(conn)
+        files, zone = files_of(conn), gather.office_zone(conn)
     return page(
-        request, "tariffs.html", zone=zone,
+        request, "tariffs.html", zone=zone, mine=person.actor,
         in_force=[file for file in files if file.published],
-        shipped=[file for file in files if not file.published], files=files,
+        proposed=[(file, _forerunner(files, file)) for file in files if file.proposed],
+        shipped=[file for file in files if not file.published and not file.proposed], files=files,
     )  # fmt: skip
 
 
 @router.get("/tariffs/diff")
-def tariff_diff(request: Request, _: Viewer, before: str, after: str) -> Response:
-    """Show what changes from one version to another, price by price."""
-    with site_of(request).db.transaction() as conn:
-        files, zone = _files(conn), gather.office_zone(conn)
-    old, new = _file(files, before), _file(files, after)
+def tariff_diff(
+    request: Request, _: Viewer, before: str, after: str, first: str = "", until: str = ""
+) -> Response:
+    """
+    Show what changes from one version to another, price by price.
+
+    With `first` and `until`, what it does to the accounts that were on the first in those days.
+    """
+    site = site_of(request)
+    with site.db.transaction() as conn:
+        files, zone = files_of(conn), gather.office_zone(conn)
+    old, new = file_of(files, before), file_of(files, after)
     changes = changes_of(old.document, new.document)
+    impact: ImpactView | None = None
+    if first and until:
+        impact = impact_view(
+            site.db, (old.tariff, new.tariff), first, until, reader=reader_of(request, zone)
+        )
+    month = local_date(site.clock.now(), ZoneInfo(zone)).replace(day=1)
     return page(
         request, "tariff_diff.html", zone=zone, old=old, new=new, files=files,
         rows=_step_rows(old, new), money=_told(changes, About.PRICE),
-        paper=_told(changes, About.PAPER),
+        paper=_told(changes, About.PAPER), impact=impact,
+        same_money=old.tariff.currency == new.tariff.currency,
+        first=first or (month - timedelta(days=1)).replace(day=1).isoformat(),
+        until=until or month.isoformat(),
     )  # fmt: skip
 
 
@@ -90,22 +117,29 @@ def tariff_diff(request: Request, _: Viewer, before: str, after: str) -> Respons
 def tariff_page(request: Request, _: Viewer, ref: str) -> Response:
     """Show one version: prices, ladder, hours, sources."""
     with site_of(request).db.transaction() as conn:
-        files, zone = _files(conn), gather.office_zone(conn)
-    file = _file(files, ref)
+        files, zone = files_of(conn), gather.office_zone(conn)
+    file = file_of(files, ref)
     return page(
         request, "tariff.html", zone=zone, file=file, rows=_step_rows(file, file),
         strips=strips_of(file.tariff), periods=file.tariff.period_names,
     )  # fmt: skip
 
 
-def _files(conn: Connection) -> list[TariffFile]:
-    """Return the book, then the shipped files that are not in it."""
+def files_of(conn: Connection) -> list[TariffFile]:
+    """Return the book, then what is proposed, then the shipped files that are in neither."""
     found = [
         TariffFile(
             ref=row.digest[:16], tariff=rules.read_tariff(row.document.encode()),
             document=json.loads(row.document), published=row,
         )
         for row in tariffs.published(conn)
+    ]  # fmt: skip
+    found += [
+        TariffFile(
+            ref=f"p{row.id}", tariff=rules.read_tariff(row.document.encode()),
+            document=json.loads(row.document), published=None, proposed=row,
+        )
+        for row in tariffs.proposals(conn)
     ]  # fmt: skip
     known = {file.published.digest for file in found if file.published}
     for path in sorted(tariffs.SHIPPED.glob("*.json")):
@@ -120,11 +154,18 @@ def _files(conn: Connection) -> list[TariffFile]:
     return found
 
 
-def _file(files: Sequence[TariffFile], ref: str) -> TariffFile:
+def file_of(files: Sequence[TariffFile], ref: str) -> TariffFile:
+    """Return the version a page names. Raises: RefusedError `not_found`."""
     for file in files:
         if file.ref == ref:
             return file
     raise RefusedError(AccessRefusal.NOT_FOUND, f"no tariff {ref[:48]!r}")
+
+
+def _forerunner(files: Sequence[TariffFile], file: TariffFile) -> TariffFile | None:
+    """Return the newest version of the same code that is in the book."""
+    of_code = [one for one in files if one.published and one.tariff.code == file.tariff.code]
+    return max(of_code, key=lambda one: one.tariff.version, default=None)
 
 
 def strips_of(tariff: Tariff) -> list[DayStrip]:

@@ -4,19 +4,25 @@ Figures of the prepaid sweep: from states in PostgreSQL to crossings in PostgreS
 A million and a half agreements (`--accounts`, ten times as many with `--full`) on one server of
 this machine: once all of them, each at a new register, then those 5 % whose registers moved. What
 is timed is the use case itself, its enrolment and days included, beside a bare scan of the states
-and a bare read of as many rows by COPY in the same run.
+and a bare read of as many rows by COPY in the same run. Processor time of this process and of the
+server's is told beside the clock's, for a machine that others use too; `--periods` puts everybody
+on a tariff of billing periods.
 """
 
 import argparse
+import importlib
 import json
 import platform
 import resource
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import psutil
 import psycopg
 
 from billing.prepaid import service as prepaid
@@ -29,6 +35,7 @@ from meterloop.embedded.postgres import Cluster, EmbeddedPostgres
 ORIGIN = datetime(2026, 3, 10, 4, 0, tzinfo=UTC)
 HOUR = timedelta(hours=1)
 CODE = "cq-household-lv"
+PERIODS = "cq-household-period"
 FALLING = 1_000
 """One of so many accounts falls through its lines at each register."""
 
@@ -66,10 +73,34 @@ _FILL = (
 )
 
 
-def fill(dsn: str, accounts: int, digest: str) -> None:
+def _postmaster(folder: Path) -> int:
+    """Return the process of the server whose data lie in a folder."""
+    return int((folder / "data" / "postmaster.pid").read_text(encoding="utf-8").split()[0])
+
+
+def by_periods(dsn: str, accounts: int) -> None:
+    """Give every agreement an open stretch of the month."""
+    with psycopg.connect(dsn, autocommit=True) as conn:
+        conn.execute(
+            """INSERT INTO prepaid.open_stretch
+                   (agreement, point, hourly, start_day, shape, before_wh, opened_at, opening_wh,
+                    day_at, day_wh, upto_day, energy_wh)
+               SELECT s.agreement, s.point, false, '2026-03-01', '{}',
+                      jsonb_build_object('calendar_year', jsonb_build_array(s.segment_year_wh)),
+                      %(at)s, '{0}', %(at)s, '{0}', '2026-03-11', '{0}'
+               FROM prepaid.state AS s""",
+            {"at": ORIGIN},
+        )
+        conn.execute("UPDATE prepaid.state SET period = '2026-03-01'")
+        found = conn.execute("SELECT count(*) FROM prepaid.open_stretch").fetchone()
+        assert found == (accounts,)
+        conn.execute("VACUUM ANALYZE")
+
+
+def fill(dsn: str, accounts: int, digest: str, code: str) -> None:
     """Make the town: accounts, agreements, money, registers and states as a sweep left them."""
     values = {
-        "n": accounts, "at": ORIGIN, "later": ORIGIN + HOUR, "code": CODE, "falling": FALLING,
+        "n": accounts, "at": ORIGIN, "later": ORIGIN + HOUR, "code": code, "falling": FALLING,
         "digest": digest,
     }  # fmt: skip
     with psycopg.connect(dsn, autocommit=True) as conn:
@@ -105,31 +136,78 @@ def scan(dsn: str) -> dict[str, float]:
         return {"scan_s": bare, "copy_five_columns_s": time.perf_counter() - start}
 
 
-def timed(db: Database, now: datetime, *, moved_only: bool) -> dict[str, Any]:
-    """Return what one sweep did and how long it took."""
-    start = time.perf_counter()
-    swept = prepaid.sweep(db, now=now, moved_only=moved_only)
-    seconds = time.perf_counter() - start
+def processor(server: psutil.Process) -> tuple[float, float]:
+    """Return processor seconds of this process and of a server with all it started."""
+    mine = psutil.Process().cpu_times()
+    theirs = [server.cpu_times(), *(each.cpu_times() for each in server.children(recursive=True))]
+    return mine.user + mine.system, sum(each.user + each.system for each in theirs)
+
+
+def timed(
+    db: Database, server: psutil.Process, now: datetime, *, moved_only: bool
+) -> dict[str, Any]:
+    """Return what one sweep did, how long it took, and its parts."""
+    marks: list[tuple[str, float]] = []
+    start, before = time.perf_counter(), processor(server)
+    with _told(marks):
+        swept = prepaid.sweep(db, now=now, moved_only=moved_only)
+    seconds, after = time.perf_counter() - start, processor(server)
     return {
         "priced": swept.points, "crossings": swept.crossings, "seconds": round(seconds, 3),
         "accounts_per_s": round(swept.points / seconds),
+        "processor_s": round(sum(after) - sum(before), 3),
+        "processor_here_s": round(after[0] - before[0], 3),
+        "processor_server_s": round(after[1] - before[1], 3),
+        "parts_s": {name: round(took, 3) for name, took in marks},
     }  # fmt: skip
 
 
-def figures(accounts: int) -> dict[str, Any]:
+@contextmanager
+def _told(marks: list[tuple[str, float]]) -> Iterator[None]:
+    """Time the parts of a sweep while it runs: what is enrolled, drawn, screened and written."""
+    module = importlib.import_module("billing.prepaid.service.sweep")
+    parts = ("enrol", "apply_due", "draw_days", "screen", "_act")
+    kept = {name: getattr(module, name) for name in parts}
+
+    def watched(name: str) -> Any:
+        def run(*given: Any, **named: Any) -> Any:
+            start = time.perf_counter()
+            try:
+                return kept[name](*given, **named)
+            finally:
+                marks.append((name.strip("_"), time.perf_counter() - start))
+
+        return run
+
+    for name in parts:
+        setattr(module, name, watched(name))
+    try:
+        yield
+    finally:
+        for name in parts:
+            setattr(module, name, kept[name])
+
+
+def figures(accounts: int, *, periods: bool, buffers: str) -> dict[str, Any]:
     """Return every figure of one run."""
+    code = PERIODS if periods else CODE
     with (
         tempfile.TemporaryDirectory(prefix="ml-sweep-") as folder,
-        EmbeddedPostgres(Cluster(folder=Path(folder), durable=False)) as server,
+        EmbeddedPostgres(
+            Cluster(folder=Path(folder), durable=False, shared_buffers=buffers)
+        ) as server,
     ):
         migrate(server.dsn)
+        postmaster = psutil.Process(_postmaster(Path(folder)))
         with Database(server.dsn, application="bench") as db:
-            digest = rating.publish(db, tariffs.shipped(CODE), actor="user:bench", now=ORIGIN)
-            fill(server.dsn, accounts, digest)
+            digest = rating.publish(db, tariffs.shipped(code), actor="user:bench", now=ORIGIN)
+            fill(server.dsn, accounts, digest, code)
+            if periods:
+                by_periods(server.dsn, accounts)
             least = scan(server.dsn)
-            every = timed(db, ORIGIN + HOUR, moved_only=False)
+            every = timed(db, postmaster, ORIGIN + HOUR, moved_only=False)
             move(server.dsn, 20, ORIGIN + 2 * HOUR)
-            part = timed(db, ORIGIN + 2 * HOUR, moved_only=True)
+            part = timed(db, postmaster, ORIGIN + 2 * HOUR, moved_only=True)
     times = 15_000_000 / accounts
     return {
         "machine": f"{platform.machine()} python {platform.python_version()}",
@@ -139,6 +217,8 @@ def figures(accounts: int) -> dict[str, Any]:
         "at_15_million": {
             "every_account_s": round(every["seconds"] * times, 1),
             "moved_5_percent_s": round(part["seconds"] * times, 1),
+            "every_account_processor_s": round(every["processor_s"] * times, 1),
+            "moved_5_percent_processor_s": round(part["processor_s"] * times, 1),
             "measured": times == 1,
         },
     }  # fmt: skip
@@ -149,8 +229,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--accounts", type=int, default=1_500_000)
     parser.add_argument("--full", action="store_true", help="ten times as many accounts")
+    parser.add_argument("--periods", action="store_true", help="a tariff of billing periods")
+    parser.add_argument("--buffers", default="1GB", help="shared memory of the server")
     arguments = parser.parse_args()
-    print(json.dumps(figures(arguments.accounts * (10 if arguments.full else 1)), indent=2))
+    accounts = arguments.accounts * (10 if arguments.full else 1)
+    found = figures(accounts, periods=arguments.periods, buffers=arguments.buffers)
+    print(json.dumps(found, indent=2))
 
 
 if __name__ == "__main__":

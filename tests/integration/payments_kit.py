@@ -21,6 +21,8 @@ from tests.integration.billing_kit import ORIGIN
 
 PAYME_KEY = "payme-test-key-0123456789"
 SECRET = "signed-test-secret-0123456789abcdef"
+BANK_SECRET = "bank-test-secret-0123456789abcdefgh"
+RING = {"current": "2026", "keys": {"2025": "5a" * 32, "2026": "c3" * 32}}
 
 
 class SetClock(Clock):
@@ -58,6 +60,10 @@ class Doors:
         wire = LossyWire(self.wire, **{"seed": 1, **noise})
         return SignedTeller(wire, key_id="kiosk", secret=SECRET, wall=lambda: SetClock.at)
 
+    def bank(self) -> SignedTeller:
+        wire = LossyWire(self.wire, seed=1)
+        return SignedTeller(wire, key_id="icbc", secret=BANK_SECRET, wall=lambda: SetClock.at)
+
 
 @contextmanager
 def doors(dsn: str, folder: Path) -> Iterator[Doors]:
@@ -65,12 +71,19 @@ def doors(dsn: str, folder: Path) -> Iterator[Doors]:
     file = folder / "peers.json"
     file.write_text(json.dumps({
         "payme": {"channel": "payme", "login": "Paycom", "key": PAYME_KEY, "currency": "CNY"},
-        "signed": [{"key_id": "kiosk", "channel": "kiosk", "secret": SECRET}],
+        "signed": [
+            {"key_id": "kiosk", "channel": "kiosk", "secret": SECRET},
+            {"key_id": "icbc", "channel": "bank", "secret": BANK_SECRET, "may_say_taken": True},
+        ],
     }))  # fmt: skip
     file.chmod(0o600)
+    ring = folder / "message_keys.json"
+    ring.write_text(json.dumps(RING))
+    ring.chmod(0o600)
     config = PortalConfig(
-        dsn=dsn, broker=BrokerAddress(host="127.0.0.1", port=1), peers_file=str(file)
-    )
+        dsn=dsn, broker=BrokerAddress(host="127.0.0.1", port=1), peers_file=str(file),
+        messages_key_file=str(ring),
+    )  # fmt: skip
     logging.getLogger("httpx").setLevel(logging.WARNING)
     SetClock.at = ORIGIN
     with Database(dsn, user="meterloop_portal", size=8) as db:

@@ -204,7 +204,7 @@ def _readings(owner: Database, begin: datetime, now: datetime) -> dict[int, int]
         used[number] = 0
         if number == _NEWCOMER:
             continue
-        meter, lists = MeterId(f"M-{number:06}"), _Rows()
+        meter, lists = MeterId(f"M-{number:06}"), Rows()
         wh, at, slot = 1_000_000 + number * 1000, begin, 0
         while at + timedelta(seconds=1800) <= now:
             lists.add(Channel.IMPORT_WH, at, 0, wh)
@@ -238,7 +238,7 @@ def _readings(owner: Database, begin: datetime, now: datetime) -> dict[int, int]
     return used
 
 
-class _Rows:
+class Rows:
     """The columns of one meter's batch, row by row."""
 
     def __init__(self) -> None:
@@ -276,6 +276,7 @@ class Town:
     """A town whose portal is being served at `url`."""
 
     url: str
+    dsn: str
     owner: Database
     clock: Clock
     broker: BrokerAddress
@@ -312,6 +313,7 @@ def serving(dsn: str, broker: BrokerAddress, folder: Path, *, demo: bool = True)
         try:
             yield Town(
                 url=f"http://127.0.0.1:{config.port}",
+                dsn=dsn,
                 owner=owner,
                 clock=clock,
                 broker=broker,

@@ -68,8 +68,9 @@ def test_a_register_becomes_a_live_balance(
 
 
 @pytest.mark.req("D4", "F2")
+@pytest.mark.parametrize("look_minutes", [0.0, 15.0])
 def test_it_has_the_rights_to_dun_notice_and_request(
-    db: Database, database_dsn: str, mqtt_broker: BrokerAddress
+    db: Database, database_dsn: str, mqtt_broker: BrokerAddress, look_minutes: float
 ) -> None:
     street(db, customer(1, opening_balance_micros=YUAN))
     for hour in range(1, 30):
@@ -79,6 +80,7 @@ def test_it_has_the_rights_to_dun_notice_and_request(
         stop = asyncio.Event()
         config = agent.BillingConfig(
             dsn=database_dsn, broker=mqtt_broker, sweep_seconds=0.05, client_id="billing-test-2",
+            look_minutes=look_minutes,
             scale=TimeScale(wall_origin=datetime.now(UTC), origin=ORIGIN + HOUR, speed=36_000),
         )  # fmt: skip
         running = asyncio.create_task(agent.run(config, stop=stop, ready=lambda: None, status={}))

@@ -74,6 +74,24 @@ def test_the_database_refuses_what_does_not_sum_to_zero(
     assert rows(db, "SELECT count(*) FROM ledger.entry") == [(1,)]
 
 
+@pytest.mark.parametrize(
+    ("values", "says"),
+    [
+        ("(-7, 1, %(c)s, 1, 5, 'CNY'), (-7, 2, %(b)s, -1, 5, 'CNY')", "ledger_closed"),
+        ("(%(e)s, 1, -7, 1, 5, 'CNY'), (%(e)s, 2, %(b)s, -1, 5, 'CNY')", "ledger_currency"),
+    ],
+)
+def test_a_posting_of_no_entry_or_no_account_is_refused_without_foreign_keys(
+    db: Database, values: str, says: str
+) -> None:
+    customer, bank = accounts(db)
+    with pytest.raises(psycopg.IntegrityError, match=says):
+        _book_raw(db, values, customer, bank)
+    for gone in ("DELETE FROM ledger.account", "TRUNCATE ledger.account CASCADE"):
+        with pytest.raises(psycopg.Error, match="append"), db.transaction() as conn:
+            conn.execute(gone)
+
+
 def _book_raw(db: Database, values: str, customer: int, bank: int) -> None:
     with db.transaction() as conn:
         entry = conn.execute(ENTRY, ("raw",)).fetchone()[0]

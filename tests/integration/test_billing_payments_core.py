@@ -181,8 +181,8 @@ def test_a_payment_pays_what_is_owed_in_order_and_a_void_owes_it_again(house: Da
             )  # fmt: skip
     payments.pay(house, order(1, "p", 9), now=ORIGIN)
     kept = rows(house, "SELECT target, amount_micros, rule FROM payments.allocation ORDER BY seq")
-    assert kept == [("ar_penalty", 4 * YUAN, "penalty-first-1"),
-                    ("ar_energy", 5 * YUAN, "penalty-first-1")]  # fmt: skip
+    assert kept == [("ar_penalty", 4 * YUAN, "loan-first-3"),
+                    ("ar_energy", 5 * YUAN, "loan-first-3")]  # fmt: skip
     payments.pay(house, order(1, "q", 9), now=ORIGIN)
     with house.transaction() as conn:
         assert ledger.owed(conn, AC) == {}

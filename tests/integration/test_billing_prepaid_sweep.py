@@ -175,9 +175,9 @@ def test_a_second_opinion_that_differs_stops_publishing_until_it_is_lifted(db: D
         tariffs.lift_freeze(db, actor="user:lin", reason="again", now=ORIGIN)
 
 
-def test_an_agreement_under_a_tariff_of_periods_waits_and_harms_nobody(db: Database) -> None:
-    street(db, customer(1), customer(2, tariff_code="cq-household-period"))
-    rating.publish(db, tariffs.shipped("cq-household-period"), actor="user:reza", now=ORIGIN)
+def test_an_agreement_priced_by_more_than_energy_waits_and_harms_nobody(db: Database) -> None:
+    street(db, customer(1), customer(2, tariff_code="cn-industry-two-part"))
+    rating.publish(db, tariffs.shipped("cn-industry-two-part"), actor="user:reza", now=ORIGIN)
     for n in (1, 2):
         read(db, f"UP-{n:06}", ORIGIN + HOUR, 1_010_000)
     for hour in (1, 2):

@@ -10,13 +10,11 @@ from datetime import timedelta
 from typing import Any
 
 from billing.bills.model import Bill, BillKind
-from billing.bills.rules.pinned import Versions, kwh
+from billing.bills.rules.pinned import Versions, kwh, pieces_in
 from billing.bills.rules.words import WORDS, day, digits, number
 from billing.money import to_text
 from billing.rating.model import TraceLine
 from billing.rating.rules.trace import trace_of
-from billing.rating.rules.usage import pieces_of
-from billing.tariffs.rules import read_usage
 
 _UNITS = {"Wh": "kWh", "varh": "kvarh", "W": "kW", "VA": "kVA"}
 
@@ -77,11 +75,9 @@ def _rows(bill: Bill, versions: Versions, language: str, minor: int) -> list[dic
         amount = number(to_text(bill.total_micros, minor), language)
         cells = [words[bill.kind.value], "", "", amount]
         return [{"cells": cells, "sub": False, "micros": bill.total_micros}]
-    tariffs = [versions[each][0] for each in bill.versions]
-    arrays = {id(versions[each][0]): versions[each][1] for each in bill.versions}
     found: list[dict[str, Any]] = []
-    for piece in pieces_of(tariffs, read_usage(bill.usage.encode())):
-        rows = trace_of(arrays[id(piece.tariff)], piece.use)
+    for digest, piece in pieces_in(bill.usage, bill.versions, versions):
+        rows = trace_of(versions[digest][1], piece.use)
         found.extend(_row(row, language, minor) for row in rows)
     return found
 

@@ -182,6 +182,15 @@ def _start_wh(facts: Facts, base: Bill | None) -> int:
         return base.start_wh
     if facts.drawn is not None:
         return facts.drawn[1]
+    return start_register(facts)
+
+
+def start_register(facts: Facts) -> int:
+    """
+    Return the register at which a span starts: where the last bill ended, or as read then.
+
+    Raises: ParkedError `bills.register_missing`.
+    """
     previous = facts.history[-1] if facts.history else None
     if previous is not None and previous.end_wh is not None:
         return previous.end_wh

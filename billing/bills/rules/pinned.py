@@ -8,7 +8,8 @@ kernel's, cut where versions change by the rules of rating.
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import date
 from typing import Any
 
 from billing.bills.model import Line, Refusal
@@ -17,6 +18,7 @@ from billing.rating.rules import kernel
 from billing.rating.rules.usage import Piece, pieces_of
 from billing.tariffs.model import Tariff
 from billing.tariffs.rules import read_usage
+from billing.tariffs.rules.calendar import days_between, months_between
 from protocols.errors import RefusedError
 
 Versions = Mapping[str, tuple[Tariff, CompiledTariff]]
@@ -33,7 +35,7 @@ class Priced:
     lines: tuple[Line, ...]
     total_micros: int
     closing_micros: int
-    """What of the total is charged only because the use closes its period."""
+    """What of the total no open period is charged: minimum, demand, what is of the whole period."""
     energy_wh: int
 
 
@@ -68,7 +70,7 @@ def price_many(
     cut: list[list[tuple[str, Piece]] | RefusedError] = []
     for usage, digests in inputs:
         try:
-            cut.append(_pieces(usage, digests, versions))
+            cut.append(pieces_in(usage, digests, versions))
         except RefusedError as error:
             cut.append(error)
     rows: dict[str, list[tuple[int, PeriodUse]]] = {}
@@ -85,10 +87,29 @@ def price_many(
     ]
 
 
-def _pieces(usage: str, digests: Sequence[str], versions: Versions) -> list[tuple[str, Piece]]:
+def pieces_in(usage: str, digests: Sequence[str], versions: Versions) -> list[tuple[str, Piece]]:
+    """
+    Return the pieces of a pinned input, each with its tariff version.
+
+    An input in `parts` is one that terms changed in: each part states its own use, version and
+    attributes, and the days of the whole period. Raises: RefusedError as rating does.
+    """
+    stated = json.loads(usage)
+    if "parts" in stated:
+        return [_part(each, versions) for each in stated["parts"]]
     named = {id(versions[digest][0]): digest for digest in digests}
     pieces = pieces_of([versions[digest][0] for digest in digests], read_usage(usage.encode()))
     return [(named[id(piece.tariff)], piece) for piece in pieces]
+
+
+def _part(stated: Mapping[str, Any], versions: Versions) -> tuple[str, Piece]:
+    tariff = versions[stated["digest"]][0]
+    piece = pieces_of([tariff], read_usage(_CANONICAL(stated["usage"]).encode()))[0]
+    first, end = (date.fromisoformat(day) for day in stated["whole"])
+    whole = replace(
+        piece.use, whole_days=days_between(first, end), whole_months=months_between(first, end)
+    )
+    return stated["digest"], replace(piece, use=whole)
 
 
 def _price_version(
@@ -120,7 +141,8 @@ def _price_version(
                     energy_wh=energy, amount_micros=rest,
                 )
             )  # fmt: skip
-        closing = total - still[place] if use.closing else 0
+        # a part that ends inside the period has its minimum and demand too, as the bill comes
+        closing = total - still[place]
         parts.setdefault(number, []).append(
             Priced(lines=tuple(lines), total_micros=total, closing_micros=closing, energy_wh=energy)
         )

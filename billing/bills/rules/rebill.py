@@ -131,6 +131,12 @@ def _set_reading(usage: dict[str, Any], day: str, wh: int) -> None:
 def _refuse_hours(bills: Sequence[Bill]) -> None:
     for bill in bills:
         usage = json.loads(bill.usage) if bill.usage else {}
+        if "parts" in usage:
+            raise RefusedError(
+                Refusal.UNMETERED,
+                f"terms changed inside bill {bill.id}: one number cannot correct its parts",
+                fix="cancel it (special) and issue a special ad-hoc bill from a usage file",
+            )
         named = set(usage.get("kwh", {})) | {
             name for reading in usage.get("readings", ()) for name in reading["kwh"]
         }

@@ -4,12 +4,11 @@ from dataclasses import dataclass
 
 from billing.bills import store
 from billing.bills.model import Bill, Item, Refusal, Run
+from billing.bills.rules.pinned import pieces_in
 from billing.bills.service.inputs import versions_of
 from billing.rating.model import CompiledTariff, PeriodUse, TraceLine
 from billing.rating.rules.trace import trace_of
-from billing.rating.rules.usage import pieces_of
 from billing.tariffs.model import Tariff
-from billing.tariffs.rules import read_usage
 from cloud.store.db import Connection
 from protocols.errors import RefusedError
 
@@ -53,11 +52,9 @@ def reasons_of(conn: Connection, bill: Bill) -> list[Reason]:
     if not bill.usage:
         return []
     versions = versions_of(conn, bill.versions)
-    arrays = {id(tariff): compiled for tariff, compiled in versions.values()}
-    tariffs = [versions[digest][0] for digest in bill.versions]
     found = []
-    for piece in pieces_of(tariffs, read_usage(bill.usage.encode())):
-        compiled = arrays[id(piece.tariff)]
+    for digest, piece in pieces_in(bill.usage, bill.versions, versions):
+        compiled = versions[digest][1]
         found.append(
             Reason(
                 tariff=piece.tariff, compiled=compiled, use=piece.use,

@@ -20,6 +20,7 @@ from billing.bills.model import (
     BillKind,
     CancelKind,
     Gate,
+    Item,
     ItemState,
     Line,
     NewBill,
@@ -30,9 +31,10 @@ from billing.bills.model import (
 )
 from billing.bills.rules import gate as hilow
 from billing.bills.rules.inputs import in_force
-from billing.bills.rules.pinned import canonical_usage, input_hash, price_pinned
+from billing.bills.rules.pinned import Priced, canonical_usage, input_hash, price_pinned
 from billing.bills.rules.rebill import Anew, corrected, overlaps
 from billing.bills.service import documents, inputs, posting
+from billing.bills.store import ending as endings
 from billing.customers.model import Refusal as CustomerRefusal
 from billing.rating.rules import kernel
 from billing.tariffs import service as tariffs
@@ -41,8 +43,10 @@ from cloud.store import audit
 from cloud.store.db import Connection, Database
 from protocols.errors import RefusedError
 
-_NO_RUN = RunId(0)
+NO_RUN = RunId(0)
 """No run has this number."""
+TRUED = CancelKind.TRUEUP
+"""Why an estimate no longer stands when a real reading priced its days."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,9 +66,10 @@ def cancel(db: Database, bill: int, *, kind: CancelKind, order: Order, now: date
     Raises: RefusedError `bills.bill_unknown`, `bills.cancelled_already`, `bills.not_newest`,
     `bills.same_person`, `bills.reason_missing`.
     """
-    _check(order, two=kind is CancelKind.SPECIAL)
+    check(order, two=kind is CancelKind.SPECIAL)
     with db.transaction() as conn:
         found = _locked(conn, bill)
+        _need_open_time(conn, found)
         later = _later(conn, found)
         if found.kind in METERED and later:
             raise RefusedError(
@@ -89,39 +94,46 @@ def correct(
     is corrected again only by two people. Returns the new bills, oldest period first.
     Raises: RefusedError `bills.rebill_of_rebill`, and as `cancel`.
     """
-    _check(order, two=bool(order.approver))
     with db.transaction() as conn:
-        found = _locked(conn, bill)
-        if found.corrects is not None and not order.approver:
-            raise RefusedError(
-                Refusal.REBILL_OF_REBILL,
-                f"bill {bill} is itself in the place of bill {found.corrects}",
-                fix="let a second person approve: state approver",
-            )
-        if found.kind not in METERED:
-            raise RefusedError(
-                Refusal.UNMETERED, f"bill {bill} is a {found.kind}", fix="cancel it instead"
-            )
-        later = _later(conn, found)
-        versions = inputs.versions_of(
-            conn, [digest for each in [found, *later] for digest in each.versions]
+        _need_open_time(conn, _locked(conn, bill))
+        return correct_in(conn, bill, kind=kind, wh=wh, order=order, now=now)
+
+
+def correct_in(
+    conn: Connection, bill: int, *, kind: BillKind, wh: int, order: Order, now: datetime,
+    drawn: bool | None = None,
+) -> list[BillId]:  # fmt: skip
+    """Do what `correct` does in the caller's transaction; `drawn` says it where it is known."""
+    check(order, two=bool(order.approver))
+    found = _locked(conn, bill)
+    if found.corrects is not None and not order.approver:
+        raise RefusedError(
+            Refusal.REBILL_OF_REBILL,
+            f"bill {bill} is itself in the place of bill {found.corrects}",
+            fix="let a second person approve: state approver",
         )
-        anew = corrected(found, later, versions, kind=kind, wh=wh)
-        drafts = []
-        for each in anew:
-            posting.withdraw(
-                conn, each.bill, CancelKind.CORRECTIVE, reason=order.reason, actor=order.actor,
-                approver=order.approver, now=now,
-            )  # fmt: skip
-            priced = price_pinned(each.usage, each.bill.versions, versions)
-            drafts.append(_again(each, order, now, lines=priced.lines, total=priced.total_micros))
-        ids = posting.issue(
-            conn, drafts, drawn=[each.total_micros != each.posted_micros for each in drafts],
-            now=now,
+    if found.kind not in METERED:
+        raise RefusedError(
+            Refusal.UNMETERED, f"bill {bill} is a {found.kind}", fix="cancel it instead"
+        )
+    later = _later(conn, found)
+    versions = inputs.versions_of(
+        conn, [digest for each in [found, *later] for digest in each.versions]
+    )
+    anew = corrected(found, later, versions, kind=kind, wh=wh)
+    drafts = []
+    for each in anew:
+        posting.withdraw(
+            conn, each.bill, CancelKind.CORRECTIVE, reason=order.reason, actor=order.actor,
+            approver=order.approver, now=now,
         )  # fmt: skip
-        documents.write(conn, store.bills_by_id(conn, ids), zone=_zone(conn, found), now=now)
-        _note(conn, "bills.correct", found.id, order, now, after={"kind": kind.value, "bills": ids})
-        return ids
+        priced = price_pinned(each.usage, each.bill.versions, versions)
+        drafts.append(_again(each, order, now, lines=priced.lines, total=priced.total_micros))
+    told = [each.total_micros != each.posted_micros if drawn is None else drawn for each in drafts]
+    ids = posting.issue(conn, drafts, drawn=told, now=now)
+    documents.write(conn, store.bills_by_id(conn, ids), zone=_zone(conn, found), now=now)
+    _note(conn, "bills.correct", found.id, order, now, after={"kind": kind.value, "bills": ids})
+    return ids
 
 
 def bill_now(
@@ -135,7 +147,7 @@ def bill_now(
     would hold it, unless a second person approves.
     """
     limits = gate or Gate()
-    _check(order, two=bool(order.approver))
+    check(order, two=bool(order.approver))
     with db.transaction() as conn:
         store.lock_agreement(conn, agreement)
         store.lock_open_runs(conn)
@@ -143,7 +155,7 @@ def bill_now(
         bills = store.metered_bills(conn, [agreement], end - inputs.HISTORY).get(agreement, [])
         start = bills[-1].period_end if bills else known.started_at.astimezone(zone).date()
         run = Run(
-            id=_NO_RUN, book="", period_start=start, period_end=end, seq=0, zone=zone,
+            id=NO_RUN, book="", period_start=start, period_end=end, seq=0, zone=zone,
             stage=Stage.OPENED, gate=limits, opened_by=order.actor,
         )  # fmt: skip
         item = inputs.freeze(conn, run, [known])[0]
@@ -183,7 +195,7 @@ def bill_usage(
     It stands beside the cycle's bills and covers no time of theirs.
     Raises: RefusedError `bills.period_overlaps`, `usage.*`, `tariffs.*`.
     """
-    _check(order, two=True)
+    check(order, two=True)
     with db.transaction() as conn:
         store.lock_agreement(conn, agreement)
         store.lock_open_runs(conn)
@@ -220,7 +232,7 @@ def adjust(
 
     Raises: RefusedError `bills.amount_bad`, `bills.same_person`, `bills.reason_missing`.
     """
-    _check(order, two=True)
+    check(order, two=True)
     if amount_micros <= 0 or kind not in (BillKind.REFUND, BillKind.SUPPLEMENT):
         raise RefusedError(
             Refusal.AMOUNT, f"{amount_micros} micros as a {kind}",
@@ -237,6 +249,15 @@ def adjust(
         )  # fmt: skip
         draft = _plain(known, kind, (start, end), order, now, lines=(line,))
         return _issue_one(conn, draft, order, now)
+
+
+def final_bill(item: Item, priced: Priced, run: Run, order: Order, now: datetime) -> NewBill:
+    """Return the bill of an agreement's last days."""
+    whole = replace(item, lines=priced.lines, total_micros=priced.total_micros)
+    return replace(
+        posting.new_bill(whole, run, seq=1, now=now), run=None, kind=BillKind.FINAL,
+        reason=order.reason, actor=order.actor,
+    )  # fmt: skip
 
 
 def _again(
@@ -283,7 +304,8 @@ def _issue_one(
     return bill
 
 
-def _check(order: Order, *, two: bool) -> None:
+def check(order: Order, *, two: bool) -> None:
+    """Refuse an order without reason, or by one person where two are needed."""
     if not order.reason.strip():
         raise RefusedError(Refusal.REASON, "a correction needs a reason", fix="say why")
     if two and order.approver in ("", order.actor):
@@ -307,6 +329,16 @@ def _locked(conn: Connection, bill: int) -> Bill:
             fix="bill show names the bill that took its place",
         )  # fmt: skip
     return again
+
+
+def _need_open_time(conn: Connection, bill: Bill) -> None:
+    """Refuse what would take the last bill of an ended agreement past its settlement."""
+    ended = endings.for_update(conn, bill.agreement)
+    if ended is not None and bill.kind in METERED and bill.period_end >= ended.ended_on:
+        raise RefusedError(
+            Refusal.ENDED, f"bill {bill.id} is the last of {bill.agreement}, which has ended",
+            fix="bill final correct settles what a correction changes",
+        )  # fmt: skip
 
 
 def _later(conn: Connection, bill: Bill) -> list[Bill]:

@@ -7,12 +7,12 @@ from zoneinfo import ZoneInfo
 from billing.bills import store
 from billing.bills.model import Bill, Progress, Refusal, Run
 from billing.bills.rules import content
-from billing.bills.service import page
+from billing.bills.service import means, page
 from billing.bills.service.inputs import versions_of
+from billing.bills.store import means as outgoing
 from billing.customers import service as customers
 from billing.customers.model import LANGUAGES, AccountId
 from cloud.messages import service as messages
-from cloud.messages.model import Kind
 from cloud.store import audit
 from cloud.store.db import Connection, Database
 from protocols.errors import RefusedError
@@ -38,7 +38,9 @@ def make(db: Database, run: Run, *, now: datetime, progress: Progress) -> bool:
 def write(conn: Connection, bills: list[Bill], *, zone: ZoneInfo, now: datetime) -> None:
     """Keep what each bill says and put its message into the outbox, in the caller's transaction."""
     versions = versions_of(conn, [digest for bill in bills for digest in bill.versions])
-    cards = customers.cards_of(conn, sorted({bill.account for bill in bills}))
+    accounts = sorted({bill.account for bill in bills})
+    cards, chosen = customers.cards_of(conn, accounts), outgoing.of_accounts(conn, accounts)
+    sent, wanted = [], []
     replaced = {
         bill.id: bill.number
         for bill in store.bills_by_id(conn, [b.corrects for b in bills if b.corrects is not None])
@@ -52,17 +54,13 @@ def write(conn: Connection, bills: list[Bill], *, zone: ZoneInfo, now: datetime)
             replaces=replaced[bill.corrects] if bill.corrects is not None else "",
         )  # fmt: skip
         rows.append((bill.id, language, text, hashlib.sha256(text.encode()).digest()))
-        if bill.posted_micros > 0:
-            messages.enqueue(
-                conn, dedupe_key=f"bill:{bill.id}", kind=Kind.BILL_ISSUED,
-                subject=bill.usage_point, now=now,
-                variables={
-                    "number": bill.number, "amount_micros": bill.posted_micros,
-                    "currency": bill.currency,
-                    "due_at": datetime.combine(bill.due_on, time(0), zone),
-                },
-            )  # fmt: skip
+        choice = chosen[bill.account]
+        sent.append((bill.id, bill.account, choice))
+        due_at = datetime.combine(bill.due_on, time(0), zone)
+        wanted.append(means.message_of(bill, choice, due_at=due_at))
     store.insert_documents(conn, rows, now)
+    outgoing.insert_sent(conn, sent, now)
+    messages.enqueue_many(conn, [each for each in wanted if each is not None], now=now)
 
 
 def kept_text(conn: Connection, bill: int) -> str:

@@ -1,17 +1,20 @@
 """Freezing: what is known of agreements at this moment, asked in few questions for many of them."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
 
 from billing.bills import store
-from billing.bills.model import Agreement, Bill, Item, Refusal, Run
+from billing.bills.model import Agreement, Bill, Doubt, Item, Refusal, Run
 from billing.bills.rules import inputs as rules
 from billing.bills.rules.gate import ESTIMATED, QUESTIONABLE
 from billing.bills.rules.inputs import Facts, Metered, ParkedError, Version
 from billing.bills.rules.pinned import Versions
+from billing.bills.service.drawn import drawn_items
+from billing.bills.service.terms import AllTerms, as_of, terms_of
 from billing.rating import service as rating
 from billing.tariffs import service as tariffs
+from billing.tariffs.model import Tariff
 from billing.tariffs.rules.calendar import ladder_start, periods_of
 from cloud.store.db import Connection
 from cloud.usage import service as usage
@@ -56,18 +59,23 @@ def freeze(
     known = {code: _versions(conn, code) for code in {each.tariff_code for each in agreements}}
     spans: list[_Span] = []
     seen: _Seen = {}
-    found: dict[str, Item] = {}
+    changed = terms_of(conn, names)
+    drawn = store.drawn_days(conn, names, run.period_start, run.period_end)
+    found = _by_stretches(conn, run, agreements, history, drawn)
     for each in agreements:
+        if each.agreement in found:
+            continue
         bills = history.get(each.agreement, [])
         try:
-            span = _span(conn, run, each, bills, known[each.tariff_code], seen=seen)
-            spans.append(span)
+            said = _as_of(run, each, bills, changed)
+            if said.tariff_code not in known:
+                known[said.tariff_code] = _versions(conn, said.tariff_code)
+            spans.append(_span(conn, run, said, bills, known[said.tariff_code], seen=seen))
         except ParkedError as error:
             found[each.agreement] = rules.parked_item(
                 run.id, each, run.period_start, run.period_end, error
             )
     registers = _registers(conn, run, spans)
-    drawn = store.drawn_days(conn, names, run.period_start, run.period_end)
     for span in spans:
         each = span.agreement
         try:
@@ -80,6 +88,74 @@ def freeze(
                 run.id, each, span.start, run.period_end, error
             )
     return [found[name] for name in names]
+
+
+def freeze_end(
+    conn: Connection, run: Run, agreement: Agreement, *, register_wh: int | None
+) -> tuple[Item, bool]:
+    """
+    Return the item of a final bill up to the run's end, and whether prepayment drew of it.
+
+    `register_wh` is the register as handed over; without it the one read then counts. Whatever was
+    drawn since the last bill is taken off, days after the end too.
+    Raises: ParkedError with the code that would park the account in a run.
+    """
+    name = agreement.agreement
+    bills = store.metered_bills(conn, [name], run.period_start - HISTORY).get(name, [])
+    agreement = _as_of(run, agreement, bills, terms_of(conn, [name]))
+    span = _span(conn, run, agreement, bills, _versions(conn, agreement.tariff_code), seen={})
+    registers = _registers(conn, run, [span])
+    facts = _facts(conn, run, span, registers, None, class_daily_wh=None)
+    own = dict(facts.registers)
+    if register_wh is not None:
+        own[span.end] = register_wh
+    if span.end not in own:
+        raise ParkedError(Refusal.NO_REGISTER, f"no register counts for {span.end}")
+    drawn = store.drawn_days(conn, [name], span.start, date.max).get(name)
+    facts = replace(facts, registers=own, end_quality="actual")
+    if drawn is not None:
+        first = rules.start_register(facts) if drawn[2] is None else drawn[2]
+        facts = replace(facts, drawn=(drawn[1], first, own[span.end]))
+    item = rules.item_of(run.id, facts, run.gate)
+    if item.energy_wh < 0:
+        raise ParkedError(
+            Doubt.NEGATIVE, f"the register falls from {item.start_wh} to {item.end_wh} Wh"
+        )
+    return item, drawn is not None
+
+
+def _by_stretches(
+    conn: Connection, run: Run, agreements: Sequence[Agreement],
+    history: Mapping[str, list[Bill]], drawn: store.DrawnDays,
+) -> dict[str, Item]:  # fmt: skip
+    """Return the items of balances on tariffs of periods."""
+    spans: dict[str, tuple[Agreement, date]] = {}
+    for each in agreements:
+        if each.agreement in drawn:
+            try:
+                spans[each.agreement] = each, _start(run, each, history.get(each.agreement, []))
+            except ParkedError:
+                continue  # the ordinary road parks it under the same code
+    if not spans:
+        return {}
+    late = {name: one[1] for name, one in spans.items() if one[1] < run.period_start}
+    for name, start in late.items():
+        drawn = {**drawn, **store.drawn_days(conn, [name], start, run.period_end)}
+
+    def metering(agreement: Agreement, start: date, end: date, tariff: Tariff) -> Metered:
+        return _metered_days(conn, run, agreement, (start, end), tariff)
+
+    return drawn_items(
+        conn, run, spans, drawn, metering=metering,
+        tariffs=lambda digests: tariffs.by_digest(conn, sorted(set(digests))),
+    )  # fmt: skip
+
+
+def _as_of(run: Run, agreement: Agreement, bills: Sequence[Bill], changed: AllTerms) -> Agreement:
+    """Return an agreement with the terms of the first day that is billed. Raises: ParkedError."""
+    if agreement.agreement not in changed:
+        return agreement
+    return as_of(agreement, changed, _start(run, agreement, bills), run.period_end)
 
 
 def versions_of(conn: Connection, digests: Sequence[str]) -> Versions:
@@ -207,9 +283,15 @@ def _drawn(
 
 def _metered(conn: Connection, run: Run, span: _Span) -> Metered:
     """Return energy and peaks by TouPeriod. Raises: ParkedError when an interval is missing."""
-    start, end = _midnight(run, span.start), _midnight(run, span.end)
+    return _metered_days(conn, run, span.agreement, (span.start, span.end), span.versions[-1][1])
+
+
+def _metered_days(
+    conn: Connection, run: Run, agreement: Agreement, days: tuple[date, date], tariff: Tariff
+) -> Metered:
+    start, end = _midnight(run, days[0]), _midnight(run, days[1])
     rows = usage.intervals(
-        conn, UsagePointId(span.agreement.usage_point), Interval(start=start, end=end)
+        conn, UsagePointId(agreement.usage_point), Interval(start=start, end=end)
     )
     seconds = rows[0].seconds if rows else 0
     whole = int((end - start).total_seconds())
@@ -220,9 +302,8 @@ def _metered(conn: Connection, run: Run, span: _Span) -> Metered:
         for number, row in enumerate(rows)
     ):
         raise ParkedError(
-            Refusal.INTERVALS, f"{len(rows)} intervals do not cover {span.start} to {span.end}"
+            Refusal.INTERVALS, f"{len(rows)} intervals do not cover {days[0]} to {days[1]}"
         )
-    tariff = span.versions[-1][1]
     periods = periods_of(tariff, start, seconds, len(rows)).tolist()
     energy, peak = ([0] * len(tariff.period_names) for _ in range(2))
     for row, period in zip(rows, periods, strict=True):

@@ -4,13 +4,11 @@ from dataclasses import dataclass
 
 from billing.bills import store
 from billing.bills.model import Bill, Refusal
-from billing.bills.rules.pinned import input_hash, price_pinned
+from billing.bills.rules.pinned import input_hash, pieces_in, price_pinned
 from billing.bills.service.inputs import versions_of
 from billing.rating.model import TraceLine
 from billing.rating.rules import kernel
 from billing.rating.rules.trace import trace_of
-from billing.rating.rules.usage import pieces_of
-from billing.tariffs.rules import read_usage
 from cloud.store.db import Connection
 from protocols.errors import RefusedError
 
@@ -71,8 +69,5 @@ def trace(conn: Connection, bill: Bill) -> list[TraceLine]:
     if not bill.usage:
         return []
     versions = versions_of(conn, bill.versions)
-    arrays = {id(versions[digest][0]): versions[digest][1] for digest in bill.versions}
-    pieces = pieces_of(
-        [versions[digest][0] for digest in bill.versions], read_usage(bill.usage.encode())
-    )
-    return [row for piece in pieces for row in trace_of(arrays[id(piece.tariff)], piece.use)]
+    pieces = pieces_in(bill.usage, bill.versions, versions)
+    return [row for digest, piece in pieces for row in trace_of(versions[digest][1], piece.use)]

@@ -5,13 +5,16 @@ FROM unnest(%(accounts)s::text[]) AS u (account);
 
 -- accounts_to_accrue
 -- Accounts with a bill past due that was not accrued up to a day, in pages by name; no locks.
--- A bill that an accrual found paid is left alone.
+-- A bill that an accrual found paid is left alone, unless a plan gave debts back since.
 SELECT DISTINCT b.account
 FROM bills.standing AS b
 WHERE b.due_on < %(upto)s AND b.posted_micros > 0 AND b.account > %(after)s
   AND NOT EXISTS (
       SELECT 1 FROM bills.penalty_accrual AS p
-      WHERE p.bill = b.id AND (p.upto >= %(upto)s OR p.open_micros = 0))
+      WHERE p.bill = b.id AND (p.upto >= %(upto)s OR (p.open_micros = 0 AND NOT EXISTS (
+          SELECT 1 FROM bills.debt_event AS e
+          WHERE e.account = b.account AND e.at >= p.at
+            AND e.event IN ('plan_broken', 'plan_cancelled')))))
 ORDER BY b.account LIMIT %(limit)s::int;
 
 -- owed_bills
@@ -40,8 +43,12 @@ ORDER BY u.account, l.value_date;
 
 -- penalties_charged
 -- What was accrued of every bill of the accounts named, cancelled ones too, the last day, and
--- whether it found the bill paid; no locks.
-SELECT p.bill, sum(p.amount_micros)::bigint, max(p.upto), bool_or(p.open_micros = 0)
+-- whether it found the bill paid, which a plan that gave debts back takes back; no locks.
+SELECT p.bill, sum(p.amount_micros)::bigint, max(p.upto),
+       bool_or(p.open_micros = 0 AND NOT EXISTS (
+           SELECT 1 FROM bills.debt_event AS e
+           WHERE e.account = b.account AND e.at >= p.at
+             AND e.event IN ('plan_broken', 'plan_cancelled')))
 FROM bills.penalty_accrual AS p JOIN bills.bill AS b ON b.id = p.bill
 WHERE b.account = ANY (%(accounts)s::text[])
 GROUP BY p.bill;

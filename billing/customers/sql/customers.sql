@@ -20,6 +20,11 @@ VALUES (%(id)s, %(account)s, %(usage_point)s, %(tariff_code)s, %(attributes)s, %
 ON CONFLICT (id) DO NOTHING
 RETURNING id;
 
+-- end_agreement
+-- One open agreement ends, or none does; locks its row.
+UPDATE customers.agreement AS g SET ended_at = %(at)s
+WHERE g.id = %(agreement)s AND g.ended_at IS NULL RETURNING g.id;
+
 -- agreement_contents
 -- Content hashes of the agreements named; no locks.
 SELECT g.id, g.content FROM customers.agreement AS g WHERE g.id = ANY (%(ids)s::text[]);

@@ -27,6 +27,10 @@ _ROOTS = {
     AccountKind.ROUNDING: "Liabilities", AccountKind.BAD_DEBT: "Expenses",
     AccountKind.THEFT: "Income", AccountKind.REVENUE: "Income",
     AccountKind.REVENUE_PENALTY: "Income", AccountKind.REVENUE_CONNECTION: "Income",
+    AccountKind.AR_PLAN: "Assets", AccountKind.AR_INSTALMENT: "Assets",
+    AccountKind.AR_EMERGENCY: "Assets", AccountKind.AR_OLD_DEBT: "Assets",
+    AccountKind.AR_DEPOSIT: "Assets", AccountKind.DEPOSIT_DEMANDED: "Liabilities",
+    AccountKind.INTEREST: "Expenses",
     AccountKind.OPENING: "Equity", AccountKind.ADJUSTMENT: "Equity",
 }  # fmt: skip
 _PLAIN = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789")

@@ -3,9 +3,11 @@
 from billing.ledger.service.evidence import EXAMPLES, audit_book, audit_sums, seal
 from billing.ledger.service.exports import ExportFormat, export, trial_balance
 from billing.ledger.service.posting import (
+    ORDER,
     balance_of,
     book,
     book_many,
+    float_of,
     open_customer_account,
     owed,
     post,
@@ -16,6 +18,7 @@ from billing.ledger.service.posting import (
 
 __all__ = [
     "EXAMPLES",
+    "ORDER",
     "ExportFormat",
     "audit_book",
     "audit_sums",
@@ -23,6 +26,7 @@ __all__ = [
     "book",
     "book_many",
     "export",
+    "float_of",
     "open_customer_account",
     "owed",
     "post",

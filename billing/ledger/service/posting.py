@@ -14,7 +14,7 @@ from billing.ledger.model import (
     Refusal,
     StatementLine,
 )
-from billing.ledger.rules import posting_rules
+from billing.ledger.rules import allocating, posting_rules
 from cloud.store.db import Connection
 from protocols.errors import RefusedError
 
@@ -22,6 +22,10 @@ RULES = posting_rules.parse(
     (Path(__file__).parents[1] / "posting_rules.json").read_text(encoding="utf-8")
 )
 """How each kind of event is booked."""
+ORDER = allocating.parse_order(
+    (Path(__file__).parents[1] / "allocation.json").read_text(encoding="utf-8")
+)
+"""In which order receivables are paid."""
 
 
 def open_customer_account(conn: Connection, account: str, currency: str) -> None:
@@ -122,6 +126,11 @@ def balance_of(conn: Connection, account: str) -> int:
     """Return the posted balance of a customer account in micros; zero when it has none yet."""
     found = store.posted_balance(conn, account)
     return found[0] if found else 0
+
+
+def float_of(conn: Connection, channel: str, currency: str) -> int:
+    """Return what an agent's float holds, in micros; zero when it was never funded."""
+    return store.kept_balance(conn, AccountKind.FLOAT.code_of(channel), currency)
 
 
 def owed(conn: Connection, account: str, *, lock: bool = False) -> dict[AccountKind, int]:

@@ -78,3 +78,8 @@ WHERE a.code = ANY (%(codes)s::text[]) AND a.kept;
 -- lock_receivables
 -- The same under the row locks of the account and its receivables, in order of their ids.
 SELECT r.kind, r.owed FROM ledger.lock_receivables(%(account)s, %(codes)s::text[]) AS r;
+
+-- kept_balance
+-- One kept account's balance on its normal side, or none; no locks.
+SELECT a.normal * (a.posted_dr - a.posted_cr) FROM ledger.account AS a
+WHERE a.code = %(code)s AND a.currency = %(currency)s AND a.kept;

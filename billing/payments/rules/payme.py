@@ -42,6 +42,7 @@ _FAULTS: Mapping[str, int] = {
     Refusal.CURRENCY: -31051, Refusal.UNKNOWN: -31003, Refusal.EXPIRED: -31008,
     Refusal.ENDED: -31008, Refusal.CONFLICT: -31008, Refusal.BAD_ID: -32600,
     Refusal.SPENT: -31007, Refusal.DAY_CLOSED: -31007, LedgerRefusal.FLOOR: -31008,
+    Refusal.DAY_LIMIT: -31008, Refusal.FLOAT: -31008,
 }  # fmt: skip
 _FIELDS: Mapping[str, Mapping[str, type]] = {
     "CheckPerformTransaction": {"amount": int, "account": dict},

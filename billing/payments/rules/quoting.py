@@ -1,11 +1,8 @@
-"""Which amounts a channel may take, and where money goes that pays several debts."""
+"""Which amounts a channel may take, with a quote or without."""
 
-import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from billing.ledger.model import AccountKind
 from billing.payments.model import Channel, PaymentOrder, Policy, Refusal
 from protocols.errors import RefusedError
 
@@ -19,36 +16,6 @@ class QuotedDue:
     account: str
     due_micros: int
     expires_at: datetime
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AllocationOrder:
-    """In which order receivables are paid, and the name under which each allocation keeps it."""
-
-    rule: str
-    order: tuple[AccountKind, ...]
-
-
-def parse_order(text: str) -> AllocationOrder:
-    """Return an allocation order from its file. Raises: ValueError when it names a kind twice."""
-    found = json.loads(text)
-    order = tuple(AccountKind(kind) for kind in found["order"])
-    if len(set(order)) < len(order):
-        raise ValueError("an allocation order names a kind twice")
-    return AllocationOrder(rule=found["rule"], order=order)
-
-
-def allocate(
-    amount: int, owed: Mapping[AccountKind, int], order: AllocationOrder
-) -> dict[AccountKind, int]:
-    """Return what of `amount` pays which receivable, in the order's order; the rest is prepaid."""
-    found, left = dict[AccountKind, int](), amount
-    for kind in order.order:
-        part = min(left, max(0, owed.get(kind, 0)))
-        if part:
-            found[kind] = part
-            left -= part
-    return found
 
 
 def check_limits(order: PaymentOrder, channel: Channel) -> None:

@@ -6,6 +6,7 @@ come the locks that the sweep keeps too: ledger account, state, supply. The tabl
 `billing.payments.rules.steps`.
 """
 
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
 from itertools import count
@@ -26,26 +27,38 @@ from billing.payments.model import (
     Quote,
     Refusal,
 )
-from billing.payments.rules import quoting, steps
-from billing.payments.service import posting
+from billing.payments.rules import limits, quoting, steps
+from billing.payments.service import guard, posting
 from billing.payments.store import holds, rows, settling
 from billing.prepaid import service as prepaid
 from billing.prepaid.model import Refusal as NoBalance
+from billing.prepaid.service import credit
+from cloud.assets import service as assets
 from cloud.store import audit
 from cloud.store.db import Connection, Database
 from protocols.errors import RefusedError
+from protocols.identity import UsagePointId
 
 _AT_ONCE = 1_000
 
 
-def set_channel(db: Database, terms: Channel, *, actor: str, now: datetime) -> None:
-    """Set the terms of a channel."""
+def set_channel(
+    db: Database, terms: Channel, *, actor: str, approver: str = "", now: datetime
+) -> None:
+    """
+    Set the terms of a channel.
+
+    Raises: RefusedError `payments.two_people` when limits or purse of a channel that has terms
+    change and no second person stands for it.
+    """
     with db.transaction() as conn:
         before = holds.channel(conn, terms.channel)
+        if holds.has_terms(conn, terms.channel):
+            limits.check_terms(before, terms, (actor, approver))
         holds.put_channel(conn, terms)
         audit.record(
-            conn, at=now, actor=actor, action="payments.set_channel", entity="channel",
-            entity_id=terms.channel, before=_plain(before), after=_plain(terms),
+            conn, at=now, actor=actor, on_behalf=approver, action="payments.set_channel",
+            entity="channel", entity_id=terms.channel, before=_plain(before), after=_plain(terms),
         )  # fmt: skip
 
 
@@ -66,7 +79,9 @@ def quote(db: Database, channel: str, account: str, *, now: datetime) -> Quote:
             raise posting.unknown(account)
         terms = holds.channel(conn, channel)
         available = _available(conn, card, now)
-        owed = ledger.owed(conn, account)
+        branch = branch_of(conn, card.usage_point)
+        # old debt comes back as a share of what is paid: nobody is asked for all of it at once
+        owed = credit.without_old_debt(ledger.owed(conn, account))
         lines = [DueLine(code=kind.value, amount_micros=owed[kind])
                  for kind in posting.ORDER.order if kind in owed]  # fmt: skip
         if available < 0:
@@ -79,8 +94,14 @@ def quote(db: Database, channel: str, account: str, *, now: datetime) -> Quote:
         id=number, channel=channel, account=card.account, masked_name=rules.mask(card.name),
         currency=card.currency, available_micros=available, due_micros=due, lines=tuple(lines),
         policy=terms.policy, min_micros=terms.min_micros, max_micros=terms.max_micros,
-        expires_at=expires,
+        expires_at=expires, branch=branch,
     )  # fmt: skip
+
+
+def branch_of(conn: Connection, usage_point: str) -> str:
+    """Return the unit that looks after a usage point, empty when nobody does."""
+    point = UsagePointId(usage_point)
+    return assets.units_of(conn, [point]).get(point, "")
 
 
 def hold(db: Database, order: PaymentOrder, *, quote_id: int | None = None, now: datetime) -> Hold:
@@ -111,7 +132,8 @@ def pay(db: Database, order: PaymentOrder, *, now: datetime) -> PaymentReceipt:
     with it, a supply that was cut for arrears is ordered back in this same transaction (D15).
 
     Raises: RefusedError `payments.conflict` for the same id with another body, `payments.amount`,
-    `payments.currency`, or `payments.account_unknown` unless the peer has the money already;
+    `payments.currency`, `payments.day_limit`, `payments.float`, or `payments.account_unknown`
+    unless the peer has the money already;
     `payments.expired` and `payments.ended` for an announced payment that ended.
     """
     rules.check_order(order)
@@ -130,7 +152,7 @@ def paid(
     """
     if holds.hold(conn, order.channel, order.peer_txn_id, lock=False) is None:
         card = customers.card_of_account(conn, order.account)
-        terms = holds.channel(conn, order.channel)
+        terms, limit = guard.terms_of(conn, order.channel, order.currency)
         if card is None and not order.already_collected:
             raise posting.unknown(order.account)
         if card is not None and settling_file and card.currency != order.currency:
@@ -139,10 +161,14 @@ def paid(
             rules.check_currency(order, card.currency)
         if not order.already_collected:
             quoting.check_limits(order, terms)
-        fresh = holds.insert_hold(
-            conn, order, body_hash=rules.body_hash(order), quote=None, expires_at=now, now=now,
-            state=HoldState.POSTED if card else HoldState.SUSPENSE,
-        )  # fmt: skip
+        put = _inserter(
+            conn, order, HoldState.POSTED if card else HoldState.SUSPENSE, expires_at=now, now=now
+        )
+        fresh = (
+            put(guard.NO_ROOM)
+            if settling_file
+            else guard.announce(conn, order, terms, limit, put, announced=False, now=now)
+        )
         if fresh:
             payment = (
                 posting.take(conn, order, card, terms, now=now)
@@ -150,11 +176,13 @@ def paid(
                 else posting.suspend(conn, order, now=now)
             )
             return posting.receipt_of(payment, replayed=False), None
+    if order.already_collected:
+        guard.share(conn, order.channel)
     found = _locked(conn, order.channel, order.peer_txn_id)
     if found.body_hash != rules.body_hash(order):
         raise posting.conflict(order)
     event = HoldEvent.TAKEN if order.already_collected else HoldEvent.POST
-    return _posted(conn, found, event, actor=order.actor, now=now)
+    return _posted(conn, found, event, actor=order.actor, now=now, counts=not settling_file)
 
 
 def post(
@@ -170,6 +198,8 @@ def post(
     """
     event = HoldEvent.TAKEN if taken else HoldEvent.POST
     with db.transaction() as conn:
+        if taken:
+            guard.share(conn, channel)
         found = _locked(conn, channel, peer_txn_id)
         receipt, refused = _posted(conn, found, event, actor=actor, now=now)
     return _told(receipt, refused)
@@ -189,6 +219,7 @@ def void(
         to = steps.next_state(found.state, HoldEvent.VOID)
         if to is found.state:
             return found
+        guard.moved(conn, found, to, now=now)
         if to is HoldState.REVERSED:
             assert found.posted_at is not None
             steps.check_day_open(holds.channel(conn, channel), found.posted_at, now)
@@ -209,11 +240,12 @@ def expire(db: Database, *, now: datetime) -> int:
     for _ in count():
         with db.transaction() as conn:
             found = holds.expire_holds(conn, now)
-            for _, account, channel, peer_txn_id in found:
+            guard.expired(conn, found)
+            for each in found:
                 audit.record(
                     conn, at=now, actor="system:billing", action="payments.expired",
-                    entity="account", entity_id=account,
-                    after={"channel": channel, "peer_txn_id": peer_txn_id},
+                    entity="account", entity_id=each.account,
+                    after={"channel": each.channel, "peer_txn_id": each.peer_txn_id},
                 )  # fmt: skip
         ended += len(found)
         if len(found) < _AT_ONCE:
@@ -245,19 +277,36 @@ def _announce(conn: Connection, order: PaymentOrder, quote_id: int | None, now: 
     if card is None:
         raise posting.unknown(order.account)
     rules.check_currency(order, card.currency)
-    terms = holds.channel(conn, order.channel)
+    terms, limit = guard.terms_of(conn, order.channel, order.currency)
     quoting.check_limits(order, terms)
     if quote_id is not None:
         quoting.check_against_quote(order, holds.quoted(conn, quote_id), terms.policy, now=now)
-    return holds.insert_hold(
-        conn, order, body_hash=rules.body_hash(order), state=HoldState.HELD, quote=quote_id,
-        expires_at=min(now, order.peer_time) + timedelta(seconds=terms.hold_seconds), now=now,
+    put = _inserter(
+        conn, order, HoldState.HELD, quote=quote_id, now=now,
+        expires_at=min(now, order.peer_time) + timedelta(seconds=terms.hold_seconds),
     )  # fmt: skip
+    return guard.announce(conn, order, terms, limit, put, announced=True, now=now)
+
+
+def _inserter(
+    conn: Connection, order: PaymentOrder, state: HoldState, *, expires_at: datetime,
+    now: datetime, quote: int | None = None,
+) -> Callable[[guard.Room], bool]:  # fmt: skip
+    """Return what inserts the row of an order with the room that was taken for it."""
+
+    def insert(room: guard.Room) -> bool:
+        return holds.insert_hold(
+            conn, order, body_hash=rules.body_hash(order), quote=quote, expires_at=expires_at,
+            now=now, state=state, room=(room.counted_on, room.reserves),
+        )  # fmt: skip
+
+    return insert
 
 
 def _posted(
-    conn: Connection, found: Hold, event: HoldEvent, *, actor: str, now: datetime
-) -> tuple[PaymentReceipt | None, RefusedError | None]:
+    conn: Connection, found: Hold, event: HoldEvent, *, actor: str, now: datetime,
+    counts: bool = True,
+) -> tuple[PaymentReceipt | None, RefusedError | None]:  # fmt: skip
     """Step a locked hold; an expiry found on the way is kept even when the step is refused."""
     found = _expired_if_over(conn, found, now)
     try:
@@ -268,6 +317,7 @@ def _posted(
         known = rows.payment_by_peer(conn, found.channel, found.peer_txn_id)
         assert known is not None, "a posted hold stands without its payment"
         return posting.receipt_of(known, replayed=True), None
+    guard.moved(conn, found, to, counts=counts, now=now)
     payment = _book(conn, found, to, actor=actor, now=now)
     state = HoldState(payment.state.value)
     holds.update_hold(conn, found, state, reason=found.reason, now=now)
@@ -278,7 +328,7 @@ def _book(conn: Connection, found: Hold, to: HoldState, *, actor: str, now: date
     order = PaymentOrder(
         channel=found.channel, peer_txn_id=found.peer_txn_id, account=AccountId(found.account),
         amount_micros=found.amount_micros, currency=found.currency, peer_time=found.peer_time,
-        actor=actor,
+        actor=actor, office=found.office,
     )  # fmt: skip
     card = customers.card_of_account(conn, found.account)
     if to is HoldState.SUSPENSE or card is None:
@@ -324,6 +374,7 @@ def _expired_if_over(conn: Connection, found: Hold, now: datetime) -> Hold:
     if not steps.is_over(found, now):
         return found
     holds.update_hold(conn, found, HoldState.EXPIRED, reason="timeout", now=now)
+    guard.moved(conn, found, HoldState.EXPIRED, now=now)
     return replace(found, state=HoldState.EXPIRED, ended_at=now, reason="timeout")
 
 

@@ -2,12 +2,12 @@
 
 import logging
 from datetime import datetime
-from pathlib import Path
 
 from billing.customers import service as customers
 from billing.customers.model import CustomerCard, Notification
 from billing.ledger import service as ledger
 from billing.ledger.model import Event
+from billing.ledger.rules.allocating import allocate
 from billing.payments import rules
 from billing.payments.model import (
     Channel,
@@ -17,9 +17,9 @@ from billing.payments.model import (
     PaymentState,
     Refusal,
 )
-from billing.payments.rules import quoting
 from billing.payments.store import holds, rows
 from billing.prepaid import service as prepaid
+from billing.prepaid.service import credit
 from cloud.control import service as control
 from cloud.messages import service as messages
 from cloud.store import audit
@@ -28,9 +28,7 @@ from protocols.errors import RefusedError
 from protocols.identity import UsagePointId
 
 _LOG = logging.getLogger(__name__)
-ORDER = quoting.parse_order(
-    (Path(__file__).parents[1] / "allocation.json").read_text(encoding="utf-8")
-)
+ORDER = ledger.ORDER
 """In which order receivables are paid."""
 
 
@@ -44,7 +42,9 @@ def take(
     """
     kind = "payment_by_agent" if terms.by_agent else "payment"
     key = f"{order.channel}:{order.peer_txn_id}"
-    parts = quoting.allocate(order.amount_micros, ledger.owed(conn, card.account, lock=True), ORDER)
+    owed = ledger.owed(conn, card.account, lock=True)
+    due = credit.due_of_top_up(conn, card, order.amount_micros, owed)
+    parts = allocate(order.amount_micros, due, ORDER)
     events = [
         Event(
             kind=kind, key=f"payment:{key}", value_date=order.peer_time.date(), actor=order.actor,
@@ -102,6 +102,8 @@ def suspend(conn: Connection, order: PaymentOrder, *, now: datetime) -> Payment:
 def move(conn: Connection, card: CustomerCard, *, ref: str, now: datetime) -> int:
     """Settle the balance with money just posted and tell control; return what is available."""
     available = settled(conn, card.account, now=now)
+    if card.ended_at is not None:
+        return available  # the supply is somebody else's by now
     terms = customers.terms_of(conn, card)
     control.payment_registered(
         conn, UsagePointId(card.usage_point), ref=ref,

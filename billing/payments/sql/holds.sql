@@ -31,23 +31,25 @@ FROM payments.quote AS q WHERE q.id = %(quote)s;
 -- One row, or none when (channel, peer_txn_id) stands; waits for a rival that announces the same.
 INSERT INTO payments.hold
     (channel, peer_txn_id, body_hash, state, account, amount_micros, currency, quote_id, peer_time,
-     held_at, expires_at, posted_at, actor)
+     held_at, expires_at, posted_at, actor, office, counted_on, reserves)
 VALUES (%(channel)s, %(peer_txn_id)s, %(body_hash)s, %(state)s, %(account)s, %(amount)s,
-        %(currency)s, %(quote)s, %(peer_time)s, %(now)s, %(expires)s, %(posted_at)s, %(actor)s)
+        %(currency)s, %(quote)s, %(peer_time)s, %(now)s, %(expires)s, %(posted_at)s, %(actor)s, %(office)s, %(counted_on)s, %(reserves)s)
 ON CONFLICT (channel, peer_txn_id) DO NOTHING
 RETURNING id;
 
 -- hold_by_peer
 -- One row or none; no locks.
 SELECT h.id, h.channel, h.peer_txn_id, h.body_hash, h.state, h.account, h.amount_micros,
-       h.currency, h.peer_time, h.held_at, h.expires_at, h.posted_at, h.ended_at, h.reason, h.actor
+       h.currency, h.peer_time, h.held_at, h.expires_at, h.posted_at, h.ended_at, h.reason, h.actor,
+       h.counted_on, h.reserves, h.office
 FROM payments.hold AS h
 WHERE h.channel = %(channel)s AND h.peer_txn_id = %(peer_txn_id)s;
 
 -- lock_hold
 -- One row or none, its row lock: every step of one payment waits for the one before.
 SELECT h.id, h.channel, h.peer_txn_id, h.body_hash, h.state, h.account, h.amount_micros,
-       h.currency, h.peer_time, h.held_at, h.expires_at, h.posted_at, h.ended_at, h.reason, h.actor
+       h.currency, h.peer_time, h.held_at, h.expires_at, h.posted_at, h.ended_at, h.reason, h.actor,
+       h.counted_on, h.reserves, h.office
 FROM payments.hold AS h
 WHERE h.channel = %(channel)s AND h.peer_txn_id = %(peer_txn_id)s
 FOR UPDATE;
@@ -66,12 +68,15 @@ WHERE h.id IN (
     SELECT w.id FROM payments.hold AS w
     WHERE w.state = 'held' AND w.expires_at <= %(now)s
     ORDER BY w.id LIMIT 1000 FOR UPDATE SKIP LOCKED)
-RETURNING h.id, h.account, h.channel, h.peer_txn_id;
+RETURNING h.id, h.channel, h.peer_txn_id, h.body_hash, h.state, h.account, h.amount_micros,
+       h.currency, h.peer_time, h.held_at, h.expires_at, h.posted_at, h.ended_at, h.reason, h.actor,
+       h.counted_on, h.reserves, h.office;
 
 -- holds_in_span
 -- Announced payments of one channel by the peer's own time, in a stable order; no locks.
 SELECT h.id, h.channel, h.peer_txn_id, h.body_hash, h.state, h.account, h.amount_micros,
-       h.currency, h.peer_time, h.held_at, h.expires_at, h.posted_at, h.ended_at, h.reason, h.actor
+       h.currency, h.peer_time, h.held_at, h.expires_at, h.posted_at, h.ended_at, h.reason, h.actor,
+       h.counted_on, h.reserves, h.office
 FROM payments.hold AS h
 WHERE h.channel = %(channel)s AND h.peer_time >= %(start)s AND h.peer_time < %(end)s
 ORDER BY h.peer_time, h.id;

@@ -1,7 +1,7 @@
 """SQL of channels, quotes, announced payments, allocations and nonces."""
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any
 
 from billing.customers.model import AccountId
@@ -22,6 +22,11 @@ def channel(conn: Connection, name: str) -> Channel:
         channel=row[0], zone=row[1], cutover=row[2], hold_seconds=row[3], quote_seconds=row[4],
         policy=Policy(row[5]), min_micros=row[6], max_micros=row[7], by_agent=row[8],
     )  # fmt: skip
+
+
+def has_terms(conn: Connection, name: str) -> bool:
+    """Tell whether a channel has terms of its own."""
+    return conn.execute(SQL["channel_terms"], {"channel": name}).fetchone() is not None
 
 
 def put_channel(conn: Connection, terms: Channel) -> None:
@@ -70,8 +75,13 @@ def insert_hold(
     quote: int | None,
     expires_at: datetime,
     now: datetime,
+    room: tuple[date | None, bool],
 ) -> bool:
-    """Insert an announced payment; return False when its id stands already."""
+    """
+    Insert an announced payment; return False when its id stands already.
+
+    `room` is the channel's day that it counts in, and whether it keeps a part of the float.
+    """
     row = conn.execute(
         SQL["insert_hold"],
         {
@@ -79,7 +89,8 @@ def insert_hold(
             "state": state.value, "account": order.account, "amount": order.amount_micros,
             "currency": order.currency, "quote": quote, "peer_time": order.peer_time, "now": now,
             "expires": expires_at, "posted_at": None if state is HoldState.HELD else now,
-            "actor": order.actor,
+            "actor": order.actor, "office": order.office, "counted_on": room[0],
+            "reserves": room[1],
         },
     ).fetchone()  # fmt: skip
     return row is not None
@@ -108,11 +119,9 @@ def update_hold(
     )  # fmt: skip
 
 
-def expire_holds(conn: Connection, now: datetime) -> list[tuple[int, str, str, str]]:
-    """End holds whose time has run out; return number, account, channel and peer id of each."""
-    return [
-        (row[0], row[1], row[2], row[3]) for row in conn.execute(SQL["expire_holds"], {"now": now})
-    ]
+def expire_holds(conn: Connection, now: datetime) -> list[Hold]:
+    """End holds whose time has run out and return them."""
+    return [_hold(row) for row in conn.execute(SQL["expire_holds"], {"now": now})]
 
 
 def holds_in_span(conn: Connection, channel_name: str, span: Interval) -> list[Hold]:
@@ -154,5 +163,5 @@ def _hold(row: Sequence[Any]) -> Hold:
         id=row[0], channel=row[1], peer_txn_id=row[2], body_hash=bytes(row[3]),
         state=HoldState(row[4]), account=AccountId(row[5]), amount_micros=row[6], currency=row[7],
         peer_time=row[8], held_at=row[9], expires_at=row[10], posted_at=row[11], ended_at=row[12],
-        reason=row[13], actor=row[14],
+        reason=row[13], actor=row[14], counted_on=row[15], reserves=row[16], office=row[17],
     )  # fmt: skip

@@ -4,7 +4,9 @@ from billing.prepaid.service.audit import audit_drawdowns, audit_fees
 from billing.prepaid.service.exceptions import exception_counts, exceptions
 from billing.prepaid.service.lines import settle
 from billing.prepaid.service.shadow import shadow_check, shadow_when_due
+from billing.prepaid.service.stretches import BilledStretch, UnalignedError, stretches_of
 from billing.prepaid.service.sweep import sweep
+from billing.prepaid.service.terms import change_terms
 from billing.prepaid.service.views import (
     balance_of,
     crossings_after,
@@ -16,12 +18,15 @@ from billing.prepaid.service.views import (
 from billing.prepaid.service.why import LadderStep, Reckoning, Stretch, reckoning_of
 
 __all__ = [
+    "BilledStretch",
     "LadderStep",
     "Reckoning",
     "Stretch",
+    "UnalignedError",
     "audit_drawdowns",
     "audit_fees",
     "balance_of",
+    "change_terms",
     "crossings_after",
     "crossings_of",
     "daily_costs",
@@ -33,5 +38,6 @@ __all__ = [
     "shadow_check",
     "shadow_when_due",
     "standing",
+    "stretches_of",
     "sweep",
 ]

@@ -17,6 +17,7 @@ from billing.customers.model import Notification, Terms
 from billing.money import IntArray
 from billing.prepaid import rules, store
 from billing.prepaid.model import Balance, Crossing, CrossingKind, Figures, Passed, States
+from billing.prepaid.rules.periods import told_ladder
 from billing.prepaid.service import registers, views
 from billing.prepaid.service.registers import Registers
 from billing.rating import service as rating
@@ -61,7 +62,7 @@ def settle(conn: Connection, account: str, *, now: datetime) -> Balance | None:
     states = store.states(conn, [agreement])
     tariffs = rating.compiled(conn, states.tariff_hash)
     found = registers.one(conn, states, now)
-    figures = rules.figures(states, tariffs, found.wh)
+    figures = rules.figures(states, tariffs, found.wh, found.uses)
     # the sweep alone writes registers, fees and steps; money only moves the lines
     write_lines(conn, states, figures, found, tariffs, now=now, tiers=False)
     return views.balance_from(conn, states, figures, found, now=now)
@@ -89,7 +90,7 @@ def write_lines(
             conn, crossings, states=states, lines=lines, figures=figures, tariffs=tariffs, now=now
         )
     if tiers:
-        _correct(conn, states, figures, passed, left, terms=lines.terms, now=now)
+        _correct(conn, states, figures, passed, left, found=found, terms=lines.terms, now=now)
     store.update_lines(
         conn,
         states.agreement,
@@ -116,6 +117,7 @@ def _correct(
     passed: Passed,
     left: IntArray,
     *,
+    found: Registers,
     terms: Sequence[Terms],
     now: datetime,
 ) -> None:
@@ -130,7 +132,7 @@ def _correct(
             phone="" if terms[n].notification is Notification.PAPER else None,
             variables={"available_micros": int(left[n]), "currency": states.currency[n]},
         )
-        for n in np.flatnonzero(above & rules.corrected(states, figures)).tolist()
+        for n in np.flatnonzero(above & rules.corrected(states, figures, found.wh)).tolist()
         if terms[n].auto_remind or terms[n].auto_dun
     ]
     messages.enqueue_many(conn, wanted, now=now)
@@ -210,7 +212,7 @@ def _tell(
             reached = {
                 "tier": crossing.level, "year_wh": int(figures.year_wh[n]), "currency": currency,
                 "price_micros": int(
-                    tariffs[crossing.tariff_hash].ladder.price[crossing.level - 1]
+                    told_ladder(tariffs[crossing.tariff_hash]).price[crossing.level - 1]
                 ),
             }  # fmt: skip
             wanted.append(_wanted(crossing, Kind.TIER_REACHED, terms, reached))

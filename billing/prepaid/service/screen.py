@@ -9,7 +9,7 @@ next sweep sees what this one could not.
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from typing import TypeVar
 
@@ -20,6 +20,7 @@ from billing.customers.model import Terms
 from billing.money import IntArray
 from billing.prepaid import rules, store
 from billing.prepaid.model import BoolArray, Columns, ExceptionKind, FeeBlock, Screened
+from billing.prepaid.service.screen_periods import by_period
 from billing.rating import service as rating
 from billing.rating.model import CompiledTariff
 from cloud.store.db import Connection, Database
@@ -53,7 +54,7 @@ class Seen:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Marks:
+class Marks:
     """Lines by tariff number, and by point where an agreement or its area has its own."""
 
     reminder: IntArray
@@ -63,6 +64,7 @@ class _Marks:
     own_cut: IntArray
 
     def of(self, columns: Columns) -> tuple[IntArray, IntArray]:
+        """Return reminder and cut line of each row."""
         reminder, cut = self.reminder[columns.tariff_no], self.cut[columns.tariff_no]
         if self.points.size:
             at = np.minimum(np.searchsorted(self.points, columns.point), self.points.size - 1)
@@ -75,20 +77,30 @@ class _Marks:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Question:
     tariffs: Mapping[int, CompiledTariff]
-    marks: _Marks
+    marks: Marks
     now: datetime
     since: str | None
     largest_point: int
     largest_account: int
+    periods: BoolArray
+    """By tariff number: of those on a tariff of periods another screen tells."""
     state_pages: list[store.Pages]
     register_pages: list[store.Pages]
 
 
 def screen(
-    db: Database, conn: Connection, *, now: datetime, since: str | None, progress: Progress | None
+    db: Database,
+    conn: Connection,
+    *,
+    now: datetime,
+    since: str | None,
+    progress: Progress | None,
+    chosen: IntArray | None = None,
 ) -> Seen:
     """
     Price every agreement, or with `since` those whose register moved from that transaction on.
+
+    With `chosen` those points alone are priced, whether they moved or not; give `since` too.
 
     *Memory*: three numbers for each point and ledger account, and some columns of a range.
     """
@@ -106,14 +118,30 @@ def screen(
                 store.probe_ranges(reader)
         state_pages, register_pages = store.page_ranges(conn, whole=few)
         question = _Question(
-            tariffs=tariffs, marks=_marks(conn, tariffs), now=now, since=since,
+            tariffs=tariffs, marks=marks_of(conn, tariffs), now=now, since=since,
             largest_point=largest_point, largest_account=largest_account,
-            state_pages=state_pages, register_pages=register_pages,
+            periods=_of_periods(tariffs), state_pages=state_pages, register_pages=register_pages,
         )  # fmt: skip
         pool = stack.enter_context(ThreadPoolExecutor(len(readers)))
-        look = _every if since is None else _moved
-        parts = look(pool, readers, question, progress)
+        if chosen is not None:
+            parts = _chosen(conn, chosen, question)
+        else:
+            look = _every if since is None else _moved
+            parts = look(pool, readers, question, progress)
+    if question.periods.any():
+        parts += by_period(
+            conn, compiled, since=since if chosen is None else None, now=now, chosen=chosen
+        )
     return _joined(parts, question)
+
+
+def _chosen(conn: Connection, chosen: IntArray, question: _Question) -> list[Screened]:
+    """Price the points named."""
+    parts = (
+        store.read_moved(conn, each)
+        for each in store.in_order(store.registers_of_points(conn, chosen))
+    )
+    return [_kept(columns, question) for columns in parts if columns is not None]
 
 
 def _moved(
@@ -194,6 +222,8 @@ def _shared(
 
 def _kept(columns: Columns, question: _Question) -> Screened:
     """Price a range and keep the rows that say something; all the rest is forgotten at once."""
+    if question.periods.any():
+        columns = only(columns, ~question.periods[columns.tariff_no])
     reminder, cut = question.marks.of(columns)
     found = rules.screened(columns, question.tariffs, reminder=reminder, cut=cut, now=question.now)
     if question.since is not None:
@@ -202,8 +232,21 @@ def _kept(columns: Columns, question: _Question) -> Screened:
     return Screened(
         rows=found.rows, fees=_rows(found.fees, rows), crossed=found.crossed[rows],
         moved=found.moved[rows], missing=found.missing[rows], beyond=found.beyond[rows],
-        below_opening=found.below_opening[rows],
+        below_opening=found.below_opening[rows], no_hours=found.no_hours[rows],
     )  # fmt: skip
+
+
+def _of_periods(tariffs: Mapping[int, CompiledTariff]) -> BoolArray:
+    found = np.zeros(max(tariffs, default=0) + 1, dtype=np.bool_)
+    found[[number for number, tariff in tariffs.items() if tariff.basis == "period"]] = True
+    return found
+
+
+def only(columns: Columns, rows: BoolArray) -> Columns:
+    """Return some rows of columns."""
+    if rows.all():
+        return columns
+    return Columns(**{each.name: getattr(columns, each.name)[rows] for each in fields(Columns)})
 
 
 def _joined(parts: list[Screened], question: _Question) -> Seen:
@@ -226,6 +269,7 @@ def _joined(parts: list[Screened], question: _Question) -> Seen:
             ("missing", ExceptionKind.MISSING_REGISTER),
             ("beyond", ExceptionKind.BEYOND_BOUND),
             ("below_opening", ExceptionKind.BELOW_OPENING),
+            ("no_hours", ExceptionKind.MISSING_INTERVALS),
         )
         for point in every.point[mask(name)].tolist()
     )
@@ -245,7 +289,7 @@ def _rows(fees: FeeBlock, rows: BoolArray) -> FeeBlock:
     )  # fmt: skip
 
 
-def _marks(conn: Connection, tariffs: Mapping[int, CompiledTariff]) -> _Marks:
+def marks_of(conn: Connection, tariffs: Mapping[int, CompiledTariff]) -> Marks:
     """Return the lines of everybody: most have their currency's, some their own."""
     numbers = sorted(tariffs)
     usual = customers.terms_of_many(conn, [("", "", tariffs[n].currency) for n in numbers])
@@ -256,7 +300,7 @@ def _marks(conn: Connection, tariffs: Mapping[int, CompiledTariff]) -> _Marks:
     reminder, cut = np.zeros(size, dtype=np.int64), np.zeros(size, dtype=np.int64)
     reminder[numbers] = _column(usual, "reminder_micros")
     cut[numbers] = _column(usual, "cut_micros")
-    return _Marks(
+    return Marks(
         reminder=reminder, cut=cut,
         points=np.array([row[3] for row in named], dtype=np.int64),
         own_reminder=_column(own, "reminder_micros"), own_cut=_column(own, "cut_micros"),

@@ -12,7 +12,8 @@ from datetime import datetime, timedelta
 from billing.prepaid import rules, store
 from billing.prepaid.model import Segment, Shadow
 from billing.prepaid.service import registers
-from billing.prepaid.service.audit import oracle_fee
+from billing.prepaid.service.audit import Point, oracle_fee, state_points
+from billing.prepaid.service.days import energies
 from billing.rating import service as rating
 from billing.tariffs import service as tariffs
 from cloud.store import audit
@@ -74,16 +75,22 @@ def _differing(conn: Connection, names: list[str]) -> list[str]:
     }
     prices = tariffs.by_digest(conn, [each.tariff_hash for each in segments.values()])
     newest = registers.newest(conn, states)
-    kernel = rules.figures(states, rating.compiled(conn, states.tariff_hash), newest.wh)
+    compiled = rating.compiled(conn, states.tariff_hash)
+    kernel = rules.figures(states, compiled, newest.wh, newest.uses)
+    stored, fresh = state_points(conn, states), energies(newest)
     wrong = []
     for n, agreement in enumerate(states.agreement):
-        seq = int(states.segment_seq[n])
-        for wh, said in ((newest.wh[n], kernel.fee[n]), (states.register[n], states.fee[n])):
+        now = Point(
+            int(states.segment_seq[n]), int(newest.wh[n]), fresh.get(n),
+            states.open_day[n] + timedelta(days=1),
+        )  # fmt: skip
+        for point, said in ((now, kernel.fee[n]), (stored[n], states.fee[n])):
             if kernel.beyond[n]:
                 continue
-            second = oracle_fee(prices, segments, agreement, seq, int(wh))
+            second = oracle_fee(prices, segments, agreement, point)
             if second != said:
-                wrong.append(f"{agreement} at {wh} Wh: kernel {said}, oracle {second}")
+                at = point.register_wh
+                wrong.append(f"{agreement} at {at} Wh: kernel {said}, oracle {second}")
                 break
     return wrong
 

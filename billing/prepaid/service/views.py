@@ -21,7 +21,9 @@ from billing.prepaid.model import (
     States,
 )
 from billing.prepaid.service import registers
+from billing.prepaid.service.period_views import hidden_fee, told_of
 from billing.prepaid.service.registers import Registers
+from billing.prepaid.service.why import drawn_days, reckoning_of
 from billing.rating import service as rating
 from billing.rating.model import CompiledTariff
 from billing.rating.rules import kernel
@@ -29,7 +31,7 @@ from cloud.store.db import Connection
 from cloud.usage import service as usage
 from protocols.errors import RefusedError
 from protocols.identity import UsagePointId
-from protocols.timeline import Interval, from_ms, local_date
+from protocols.timeline import Interval, from_ms, local_date, local_day
 
 
 def balance_of(conn: Connection, usage_point: str, now: datetime) -> Balance:
@@ -40,7 +42,8 @@ def balance_of(conn: Connection, usage_point: str, now: datetime) -> Balance:
     """
     states = store.states(conn, [_agreement(conn, usage_point)])
     found = registers.one(conn, states, now)
-    figures = rules.figures(states, rating.compiled(conn, states.tariff_hash), found.wh)
+    tariffs = rating.compiled(conn, states.tariff_hash)
+    figures = rules.figures(states, tariffs, found.wh, found.uses)
     return balance_from(conn, states, figures, found, now=now)
 
 
@@ -56,15 +59,19 @@ def balance_from(
     quality = rules.quality_of(trusted=bool(found.trusted[0]), register_at=at, now=now)
     left = int(rules.available(states, figures.fee)[0])
     year, tier = int(figures.year_wh[0]), int(figures.tier[0])
-    steps = tariff.ladder
+    told = told_of(conn, tariff, states.tariff_hash[0], found, tier)
+    hidden = (
+        _hidden_fee(tariff, states, year_wh=year, at=at, quality=quality, now=now)
+        if found.uses is None
+        else hidden_fee(tariff, states, found, now=now)
+    )
     return Balance(
         usage_point=states.usage_point[0],
         account=states.account[0],
         agreement=states.agreement[0],
         currency=states.currency[0],
         available_micros=left,
-        lower_micros=left
-        - _hidden_fee(tariff, states, year_wh=year, at=at, quality=quality, now=now),
+        lower_micros=left - hidden,
         posted_micros=int(states.posted[0]),
         fee_micros=int(figures.fee[0]),
         drawn_micros=int(states.drawn[0]),
@@ -72,8 +79,8 @@ def balance_from(
         today_wh=int(found.wh[0] - states.day_register[0]),
         year_wh=year,
         tier=tier,
-        next_tier_wh=int(steps.hi[tier - 1]) if tier < len(steps.hi) else None,
-        price_micros_per_kwh=int(steps.price[tier - 1]),
+        next_tier_wh=told.next_tier_wh,
+        price_micros_per_kwh=told.price_micros_per_kwh,
         reminder_micros=terms.reminder_micros,
         cut_micros=terms.cut_micros,
         as_of_register_wh=int(found.wh[0]),
@@ -96,6 +103,8 @@ def explain(
     """
     states = store.states(conn, [_agreement(conn, usage_point)])
     segments = store.segments_of(conn, states.agreement[0])
+    if segments[-1].start is not None or any(each.start for each in segments):
+        return _explained_by_days(conn, states, segments, now=now, span=span)
     if span is None:
         first = next(each for each in segments if each.period == states.period[0])
         newest = registers.one(conn, states, now)
@@ -119,6 +128,28 @@ def explain(
     )  # fmt: skip
 
 
+def _explained_by_days(
+    conn: Connection, states: States, segments: list[Segment], *, now: datetime,
+    span: Interval | None,
+) -> Explanation:  # fmt: skip
+    """Return why whole days cost what they cost; without a span those of the open period."""
+    zone = rating.compiled(conn, states.tariff_hash)[states.tariff_hash[0]].zone
+    opening = next(each for each in segments if each.period == states.period[0])
+    first, last = opening.start or local_date(opening.started_at, zone), states.open_day[0]
+    if span is not None:
+        first, last = local_date(span.start, zone), local_date(min(span.end, now), zone)
+    found = reckoning_of(conn, states.usage_point[0], first=first, last=last, now=now)
+    begins, ends = local_day(first, zone).start, local_day(last, zone).end
+    start = (opening.started_at, opening.register_wh)
+    since = _register(conn, states.usage_point[0], min(begins, now), start)
+    until = _register(conn, states.usage_point[0], min(ends, now), start)
+    return Explanation(
+        usage_point=states.usage_point[0], currency=states.currency[0], from_at=since[0],
+        to_at=until[0], from_register_wh=since[1], to_register_wh=until[1],
+        fee_micros=found.amount_micros, lines=found.lines,
+    )  # fmt: skip
+
+
 def daily_costs(conn: Connection, usage_point: str, span: Interval) -> list[DayCost]:
     """
     Return what each local day in `span` used and cost, oldest first; the open day comes last.
@@ -128,17 +159,12 @@ def daily_costs(conn: Connection, usage_point: str, span: Interval) -> list[DayC
     states = store.states(conn, [_agreement(conn, usage_point)])
     zone = rating.compiled(conn, states.tariff_hash)[states.tariff_hash[0]].zone
     first, last = local_date(span.start, zone), local_date(span.end, zone)
-    days = [
-        DayCost(
-            day=row.day, wh=row.register_wh - row.from_register_wh,
-            amount_micros=row.amount_micros, drawn=True,
-        )
-        for row in store.drawdowns_of(conn, states.agreement[0], first, last)
-    ]  # fmt: skip
+    days = drawn_days(store.drawdowns_of(conn, states.agreement[0], first, last))
     if first <= states.open_day[0] <= last:
         # a large sweep leaves states behind: what is shown is computed from the newest register
         found = registers.newest(conn, states)
-        figures = rules.figures(states, rating.compiled(conn, states.tariff_hash), found.wh)
+        tariffs = rating.compiled(conn, states.tariff_hash)
+        figures = rules.figures(states, tariffs, found.wh, found.uses)
         days.append(
             DayCost(
                 day=states.open_day[0],
@@ -168,7 +194,8 @@ def standing(conn: Connection, agreements: Sequence[str]) -> dict[AgreementId, S
     """
     states = store.states(conn, agreements)
     tariffs = rating.compiled(conn, states.tariff_hash)
-    figures = rules.figures(states, tariffs, registers.newest(conn, states).wh)
+    found = registers.newest(conn, states)
+    figures = rules.figures(states, tariffs, found.wh, found.uses)
     left = rules.available(states, figures.fee)
     return {
         agreement: Standing(

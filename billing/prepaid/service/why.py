@@ -9,15 +9,24 @@ reads this one answer, so no two of them can differ.
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime
-from itertools import pairwise
 
 from billing.ledger import service as ledger
 from billing.prepaid import rules, store
 from billing.prepaid.model import DayCost, Drawdown, ExplainedLine, Refusal, Segment
+from billing.prepaid.rules.periods import told_ladder
 from billing.prepaid.service import registers
+from billing.prepaid.service.period_lines import (
+    At,
+    Part,
+    correction_line,
+    lines_of,
+    walked,
+    with_running,
+)
 from billing.rating import service as rating
-from billing.rating.model import CompiledTariff
+from billing.rating.model import CompiledEnergy, CompiledTariff
 from billing.rating.rules import kernel
+from billing.tariffs.model import Width
 from cloud.store.db import Connection
 from protocols.errors import RefusedError
 from protocols.timeline import from_ms
@@ -100,40 +109,47 @@ def reckoning_of(
         )  # fmt: skip
     states = store.states(conn, [agreement])
     newest = registers.one(conn, states, now)
-    segments = store.segments_of(conn, agreement)
-    tariffs = rating.compiled(conn, [each.tariff_hash for each in segments])
-    drawn = store.drawdowns_of(conn, agreement, first, last)
-    days = [_drawn_day(row) for row in drawn]
-    ends = [(row.from_register_wh, row.register_wh) for row in drawn]
+    every = store.drawdowns_in_order(conn, agreement)
+    drawn = [row for row in every if first <= row.day <= last]
+    known = {each.seq: each for each in store.segments_of(conn, agreement, former=True)}
+    tariffs = rating.compiled(conn, [each.tariff_hash for each in known.values()])
+    walk, days = walked(every, known, first, last), drawn_days(drawn)
     running = None
     if first <= states.open_day[0] <= last:
-        figures = rules.figures(states, rating.compiled(conn, states.tariff_hash), newest.wh)
+        figures = rules.figures(states, tariffs, newest.wh, newest.uses)
         running = int(figures.fee[0] - states.drawn[0])
         start, end = int(states.day_register[0]), int(newest.wh[0])
-        ends.append((start, end))
         days.append(
             DayCost(
                 day=states.open_day[0], wh=end - start, amount_micros=running, drawn=False
             )
         )  # fmt: skip
-    stretches = _stretches(segments, tariffs, ends[0][0], ends[-1][1]) if ends else ()
+        uses = newest.uses
+        until = None if uses is None else At(uses.energy[0], uses.upto[0])
+        with_running(walk, known[int(states.segment_seq[0])], registers=(start, end), until=until)
+    stretches = _stretches(walk.parts, tariffs)
     return Reckoning(
         usage_point=usage_point, currency=states.currency[0],
-        zone=str(tariffs[segments[-1].tariff_hash].zone), first=first, last=last,
+        zone=str(tariffs[states.tariff_hash[0]].zone), first=first, last=last,
         wh=sum(day.wh for day in days),
         amount_micros=sum(line.amount_micros for each in stretches for line in each.lines),
         taken_micros=_taken(conn, states.account[0], drawn),
         running_micros=running,
         as_of=from_ms(int(newest.at_ms[0])) if running is not None else None,
-        stretches=tuple(stretches), days=tuple(days),
+        stretches=stretches, days=tuple(days),
     )  # fmt: skip
 
 
-def _drawn_day(row: Drawdown) -> DayCost:
-    return DayCost(
-        day=row.day, wh=row.register_wh - row.from_register_wh, amount_micros=row.amount_micros,
-        drawn=True,
-    )  # fmt: skip
+def drawn_days(rows: Sequence[Drawdown]) -> list[DayCost]:
+    """Return what each day cost in the end: with what was put right later."""
+    days: dict[date, DayCost] = {}
+    for row in rows:
+        old = days.get(row.day)
+        days[row.day] = DayCost(
+            day=row.day, wh=old.wh if old else row.register_wh - row.from_register_wh,
+            amount_micros=row.amount_micros + (old.amount_micros if old else 0), drawn=True,
+        )  # fmt: skip
+    return [days[day] for day in sorted(days)]
 
 
 def _taken(conn: Connection, account: str, drawn: Sequence[Drawdown]) -> int:
@@ -143,29 +159,58 @@ def _taken(conn: Connection, account: str, drawn: Sequence[Drawdown]) -> int:
     return -sum(line.amount_micros for line in lines if line.entry_id in entries)
 
 
-def _stretches(
-    segments: list[Segment], tariffs: Mapping[str, CompiledTariff], start: int, end: int
-) -> tuple[Stretch, ...]:
-    """Return the stretches between two registers; a register that fell back is given back."""
-    forward = tuple(_between(segments, tariffs, min(start, end), max(start, end)))
-    return forward if start <= end else tuple(_given_back(each) for each in reversed(forward))
+def _stretches(parts: Sequence[Part], tariffs: Mapping[str, CompiledTariff]) -> tuple[Stretch, ...]:
+    """Return the stretches of parts, what was put right in them last."""
+    found: list[Stretch] = []
+    for part in parts:
+        tariff = tariffs[part.segment.tariff_hash]
+        if part.regular:
+            made = _of_ladder(part, tariff) if part.segment.start is None else _of_period(
+                part, tariff
+            )  # fmt: skip
+            found += [made] if made else []
+        if part.corrections:
+            line = correction_line(part.segment.tariff_hash, part.corrections)
+            found.append(
+                Stretch(
+                    tariff_code=tariff.code, tariff_hash=part.segment.tariff_hash,
+                    period=part.segment.period, from_year_wh=part.segment.year_wh,
+                    to_year_wh=part.segment.year_wh, steps=_steps(tariff.ladder), lines=(line,),
+                )
+            )  # fmt: skip
+    return tuple(found)
 
 
-def _between(
-    segments: list[Segment], tariffs: Mapping[str, CompiledTariff], start: int, end: int
-) -> Iterator[Stretch]:
-    for segment, following in pairwise([*segments, None]):
-        assert segment is not None
-        upto = end if following is None else min(end, following.register_wh)
-        since = max(start, segment.register_wh)
-        if upto <= since:
-            continue
-        tariff, offset = tariffs[segment.tariff_hash], segment.year_wh - segment.register_wh
-        yield Stretch(
-            tariff_code=tariff.code, tariff_hash=segment.tariff_hash, period=segment.period,
-            from_year_wh=since + offset, to_year_wh=upto + offset, steps=_steps(tariff),
-            lines=tuple(_lines(segment, tariff, since + offset, upto + offset)),
-        )  # fmt: skip
+def _of_period(part: Part, tariff: CompiledTariff) -> Stretch | None:
+    lines, told = lines_of(tariff, part), told_ladder(tariff)
+    if not lines:
+        return None
+    before = (part.segment.before or {}).get(told.reset, ())
+    counter = sum(before[n] for n in told.periods) if before else 0
+
+    def climbed(at: At | None) -> int:
+        return counter + (sum(at.energy_wh[n] for n in told.periods) if at else 0)
+
+    return Stretch(
+        tariff_code=tariff.code, tariff_hash=tariff.digest, period=part.segment.period,
+        from_year_wh=climbed(part.since), to_year_wh=climbed(part.until), steps=_steps(told),
+        lines=tuple(lines),
+    )  # fmt: skip
+
+
+def _of_ladder(part: Part, tariff: CompiledTariff) -> Stretch | None:
+    """Return a stretch between two registers; a register that fell back is given back."""
+    segment, ends = part.segment, (part.from_register_wh, part.register_wh)
+    since, upto = max(min(ends), segment.register_wh), max(ends)
+    if upto <= since:
+        return None
+    offset = segment.year_wh - segment.register_wh
+    forward = Stretch(
+        tariff_code=tariff.code, tariff_hash=segment.tariff_hash, period=segment.period,
+        from_year_wh=since + offset, to_year_wh=upto + offset, steps=_steps(tariff.ladder),
+        lines=tuple(_lines(segment, tariff, since + offset, upto + offset)),
+    )  # fmt: skip
+    return forward if ends[0] <= ends[1] else _given_back(forward)
 
 
 def _lines(
@@ -180,8 +225,10 @@ def _lines(
         )  # fmt: skip
 
 
-def _steps(tariff: CompiledTariff) -> tuple[LadderStep, ...]:
-    ladder = tariff.ladder
+def _steps(ladder: CompiledEnergy) -> tuple[LadderStep, ...]:
+    """Return the steps of a ladder whose edges are numbers; one that scales shows its first."""
+    if ladder.widths != (Width.FIXED,):
+        return (LadderStep(over_wh=0, upto_wh=None, price_micros_per_kwh=int(ladder.price[0])),)
     highs: list[int | None] = [*ladder.hi.tolist()[:-1], None]
     return tuple(
         LadderStep(over_wh=low, upto_wh=high, price_micros_per_kwh=price)

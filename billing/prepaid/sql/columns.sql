@@ -76,6 +76,39 @@ FROM usage.newest AS n
 WHERE n.ctid >= %(first)s::text::tid AND n.ctid < %(end)s::text::tid AND n.at_ms >= 0
   AND n.moved >= %(since)s::text::xid8;
 
+-- registers_of_points
+-- As register_columns, of the points named that have a register; no locks.
+SELECT string_agg(int8send(n.point), ''), string_agg(int8send(n.cumulative_wh), ''),
+       string_agg(int8send(2 * n.at_ms + n.questionable::integer), '')
+FROM usage.newest AS n
+WHERE n.point = ANY (%(points)s::bigint[]) AND n.at_ms >= 0;
+
+-- contracts_of_points
+-- Point and contract power of the points named; no locks.
+SELECT string_agg(int8send(s.point), ''), string_agg(int8send(s.contract_w), '')
+FROM prepaid.state AS s
+WHERE s.point = ANY (%(points)s::bigint[]);
+
+-- every_point
+-- The point of every agreement; no locks.
+SELECT string_agg(int8send(s.point), '') FROM prepaid.state AS s;
+
+-- points_of_moved_money
+-- Points whose money moved in (after, upto] other than by a day drawn; no locks.
+SELECT s.point
+FROM ledger.moved_account AS m
+JOIN prepaid.state AS s ON s.account = m.account
+WHERE m.entry_id > %(after)s::bigint AND m.entry_id <= %(upto)s::bigint AND m.kind <> 'drawdown'
+GROUP BY s.point;
+
+-- newest_entry
+-- The newest entry up to which all have ended: none of before will appear later; no locks.
+SELECT coalesce(
+    (SELECT min(later.id) - 1 FROM ledger.entry AS later
+     WHERE later.id > %(after)s::bigint
+       AND later.txid >= pg_snapshot_xmin(pg_current_snapshot())),
+    (SELECT max(e.id) FROM ledger.entry AS e), 0);
+
 -- states_at_points
 -- As state_columns, of the points named; no locks.
 SELECT string_agg(int8send(s.point), ''), string_agg(int8send(s.ledger_account_id), ''),
@@ -129,7 +162,8 @@ WHERE s.day_ends_at <= %(now)s::timestamptz
 -- Calculation exceptions that a screen finds and that stand, by point; no locks.
 SELECT s.point, x.kind FROM prepaid.exception AS x
 JOIN prepaid.state AS s ON s.agreement = x.agreement
-WHERE x.closed_at IS NULL AND x.kind IN ('missing_register', 'beyond_bound', 'below_opening');
+WHERE x.closed_at IS NULL AND x.kind IN ('missing_register', 'beyond_bound', 'below_opening',
+                                       'missing_intervals');
 
 -- append_snapshot
 -- One block of fees; a snapshot is never changed.
@@ -155,7 +189,8 @@ ORDER BY s.agreement;
 -- segments_of_many
 -- Segments of the agreements named, oldest first of each; no locks.
 SELECT g.agreement, g.seq, g.period, g.started_at, g.register_wh, g.year_wh, g.fee_before_micros,
-       g.tariff_hash
+       g.tariff_hash, g.previous, g.shape, g.before_wh, g.previous_wh,
+       g.start_day
 FROM prepaid.segment AS g
 WHERE g.agreement = ANY (%(agreements)s::text[])
 ORDER BY g.agreement, g.seq;

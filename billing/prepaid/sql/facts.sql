@@ -1,16 +1,18 @@
 -- insert_drawdowns
--- One row per agreement and day; a day is drawn once.
+-- One row per agreement, day and correction; a day is drawn once.
 INSERT INTO prepaid.drawdown
     (agreement, day, account, segment_seq, from_register_wh, register_wh, register_at, fee_micros,
-     amount_micros, tariff_hash, entry_id, drawn_at)
+     amount_micros, tariff_hash, entry_id, drawn_at, seq, energy_wh)
 SELECT u.agreement, u.day, u.account, u.seq, u.from_register, u.register, u.register_at, u.fee,
-       u.amount, u.tariff_hash, u.entry_id, %(now)s::timestamptz
+       u.amount, u.tariff_hash, u.entry_id, %(now)s::timestamptz, u.seq_of_day,
+       u.energy::bigint[]
 FROM unnest(%(agreements)s::text[], %(days)s::date[], %(accounts)s::text[], %(seqs)s::integer[],
             %(from_registers)s::bigint[], %(registers)s::bigint[],
             %(register_ats)s::timestamptz[], %(fees)s::bigint[], %(amounts)s::bigint[],
-            %(tariff_hashes)s::text[], %(entries)s::bigint[])
+            %(tariff_hashes)s::text[], %(entries)s::bigint[], %(seqs_of_day)s::integer[],
+            %(energies)s::text[])
     AS u (agreement, day, account, seq, from_register, register, register_at, fee, amount,
-          tariff_hash, entry_id);
+          tariff_hash, entry_id, seq_of_day, energy);
 
 -- insert_crossings
 -- Rows that are new by (account, kind, level, period, crossing_no); the rest stand already.
@@ -55,7 +57,8 @@ LIMIT %(limit)s::int;
 -- segments_of
 -- Segments of one agreement, oldest first; no locks.
 SELECT g.agreement, g.seq, g.period, g.started_at, g.register_wh, g.year_wh, g.fee_before_micros,
-       g.tariff_hash
+       g.tariff_hash, g.previous, g.shape, g.before_wh, g.previous_wh,
+       g.start_day
 FROM prepaid.segment AS g
 WHERE g.agreement = %(agreement)s
 ORDER BY g.seq;
@@ -63,24 +66,27 @@ ORDER BY g.seq;
 -- all_segments
 -- Every segment, for the audit; no locks.
 SELECT g.agreement, g.seq, g.period, g.started_at, g.register_wh, g.year_wh, g.fee_before_micros,
-       g.tariff_hash
+       g.tariff_hash, g.previous, g.shape, g.before_wh, g.previous_wh,
+       g.start_day
 FROM prepaid.segment AS g
 ORDER BY g.agreement, g.seq;
 
 -- drawdowns_of
 -- Days drawn of one agreement within [first, last], oldest first; no locks.
 SELECT d.agreement, d.account, d.day, d.segment_seq, d.from_register_wh, d.register_wh,
-       d.register_at, d.fee_micros, d.amount_micros, d.tariff_hash, d.entry_id
+       d.register_at, d.fee_micros, d.amount_micros, d.tariff_hash, d.entry_id, d.seq,
+       d.energy_wh
 FROM prepaid.drawdown AS d
 WHERE d.agreement = %(agreement)s AND d.day BETWEEN %(first)s AND %(last)s
-ORDER BY d.day;
+ORDER BY d.day, d.seq;
 
 -- all_drawdowns
 -- Every day drawn, for the audit; no locks.
 SELECT d.agreement, d.account, d.day, d.segment_seq, d.from_register_wh, d.register_wh,
-       d.register_at, d.fee_micros, d.amount_micros, d.tariff_hash, d.entry_id
+       d.register_at, d.fee_micros, d.amount_micros, d.tariff_hash, d.entry_id, d.seq,
+       d.energy_wh
 FROM prepaid.drawdown AS d
-ORDER BY d.agreement, d.day;
+ORDER BY d.agreement, d.id;
 
 -- drawdowns_unlike_ledger
 -- Days whose ledger entry took another amount than the day says; no locks.

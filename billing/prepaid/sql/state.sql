@@ -10,9 +10,10 @@ ORDER BY a.agreement;
 -- One row; a segment is never changed.
 INSERT INTO prepaid.segment
     (agreement, seq, period, started_at, register_wh, year_wh, fee_before_micros, tariff_hash,
-     opened_at)
+     opened_at, previous, shape, before_wh, previous_wh, start_day)
 VALUES (%(agreement)s, %(seq)s, %(period)s, %(started_at)s, %(register_wh)s, %(year_wh)s,
-        %(fee_before)s, %(tariff_hash)s, %(now)s);
+        %(fee_before)s, %(tariff_hash)s, %(now)s, %(previous)s, %(shape)s, %(before)s::jsonb,
+        %(previous_wh)s::bigint[], %(start_day)s);
 
 -- insert_state
 -- One row, or none when a rival enrolled the agreement first.
@@ -88,6 +89,11 @@ FROM unnest(%(agreements)s::text[], %(available)s::bigint[], %(below_reminder)s:
           restores, version)
 WHERE s.agreement = u.agreement;
 
+-- note_first
+-- One state: the register at which its first whole interval begins. Locks the row.
+UPDATE prepaid.state AS s SET register_wh = %(register_wh)s, register_at = %(register_at)s
+WHERE s.agreement = %(agreement)s;
+
 -- advance_day
 -- One state: the day is drawn, another is open. Locks the row.
 UPDATE prepaid.state AS s
@@ -98,7 +104,8 @@ WHERE s.agreement = %(agreement)s;
 -- advance_segment
 -- One state: a new year or a new tariff version prices from here. Locks the row.
 UPDATE prepaid.state AS s
-SET segment_seq = %(seq)s, period = %(period)s, segment_register_wh = %(register_wh)s,
+SET segment_seq = %(seq)s, period = %(period)s, tariff_code = %(tariff_code)s,
+    pinned_hash = %(pinned_hash)s, contract_w = %(contract_w)s, segment_register_wh = %(register_wh)s,
     segment_year_wh = %(year_wh)s, segment_fee_before_micros = %(fee_before)s,
     tariff_hash = %(tariff_hash)s, tier = %(tier)s,
     tariff_no = (SELECT t.tariff_no FROM prepaid.tariff_number AS t

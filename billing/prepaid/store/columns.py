@@ -195,6 +195,43 @@ def moved_registers(conn: Connection, since: str, first: int, end: int) -> Regis
     return None if found is None else _registers(found)
 
 
+def registers_of_points(conn: Connection, points: IntArray) -> list[Registers]:
+    """Return the newest registers of the points named, those that have one; in parts."""
+    found = []
+    for start in range(0, len(points), PROBES):
+        part = {"points": Numbers(points[start : start + PROBES])}
+        columns = _strings(conn, "registers_of_points", part)
+        if columns is not None:
+            found.append(_registers(columns))
+    return found
+
+
+def contracts_of_points(conn: Connection, points: IntArray) -> tuple[IntArray, IntArray]:
+    """Return (points, contract power in W) of the points named that have a state."""
+    found = _strings(conn, "contracts_of_points", {"points": Numbers(points)})
+    nothing = np.zeros(0, dtype=np.int64)
+    return (nothing, nothing) if found is None else (found[0], found[1])
+
+
+def every_point(conn: Connection) -> IntArray:
+    """Return the point of every agreement."""
+    found = _strings(conn, "every_point", {})
+    return np.zeros(0, dtype=np.int64) if found is None else found[0]
+
+
+def points_of_moved_money(conn: Connection, after: int, upto: int) -> IntArray:
+    """Return points whose money moved in `(after, upto]`, other than by a day drawn."""
+    rows = conn.execute(_SQL["points_of_moved_money"], {"after": after, "upto": upto}).fetchall()
+    return np.array([row[0] for row in rows], dtype=np.int64)
+
+
+def newest_entry(conn: Connection, after: int) -> int:
+    """Return the newest ledger entry before which none is still on its way."""
+    row = conn.execute(_SQL["newest_entry"], {"after": after}).fetchone()
+    assert row is not None
+    return int(row[0])
+
+
 def read_moved(conn: Connection, moved: Registers) -> Columns | None:
     """Return the states at registers, which come in order of points; None when there is none."""
     found = _strings(conn, "states_at_points", {"points": Numbers(moved.point)})
@@ -289,9 +326,16 @@ def snapshot_blocks(conn: Connection, limit: int) -> list[FeeBlock]:
 
 
 def _strings(conn: Connection, block: str, parameters: dict[str, Any]) -> list[IntArray] | None:
+    return octet_columns(conn, _SQL[block], parameters)
+
+
+def octet_columns(
+    conn: Connection, statement: Any, parameters: dict[str, Any]
+) -> list[IntArray] | None:
+    """Return the columns that a statement answers as strings of octets; None when empty."""
     with conn.cursor(binary=True) as cursor:
         cursor.adapters.register_dumper(Numbers, _NumbersDumper)
-        row = cursor.execute(_SQL[block], parameters).fetchone()
+        row = cursor.execute(statement, parameters).fetchone()
     assert row is not None
     return None if row[0] is None else [_numbers(each) for each in row]
 

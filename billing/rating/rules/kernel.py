@@ -16,6 +16,7 @@ from billing.rating.model import (
     ChargeLine,
     Charges,
     CompiledEnergy,
+    CompiledLine,
     CompiledTariff,
     PeriodUse,
     Use,
@@ -96,12 +97,45 @@ def price_closed_and_open(
 
     Raises: as `price_uses`.
     """
-    if tariff.basis != "period" or not any(line.head.at_close for line in tariff.lines):
+    if tariff.basis != "period" or not any(map(ends_a_period, tariff.lines)):
         charges = price_uses(tariff, uses)
         return charges, charges.total
     columns = columns_of(tariff, uses)
-    still = replace(columns, closing=np.zeros(columns.accounts, dtype=np.int64))
-    return price(tariff, columns), price(tariff, still).total
+    return price(tariff, columns), price_open(tariff, columns).total
+
+
+def price_open(tariff: CompiledTariff, use: UseColumns) -> Charges:
+    """
+    Return what accounts are charged so far in a period that goes on: no line of its end.
+
+    What the close adds is `price` less this: minimum charges, demand, and what is charged once for
+    the whole period. *Shape* and errors as `price`.
+    """
+    still = replace(use, closing=np.zeros(use.accounts, dtype=np.int64))
+    return price(open_twin(tariff), still)
+
+
+def open_twin(tariff: CompiledTariff) -> CompiledTariff:
+    """Return the version as it prices a use that does not close its period."""
+    if tariff.digest not in _OPEN:
+        _OPEN[tariff.digest] = replace(
+            tariff,
+            lines=tuple(
+                replace(line, head=replace(line.head, at_close=True)) if ends_a_period(line)
+                else line
+                for line in tariff.lines
+            ),
+        )  # fmt: skip
+    return _OPEN[tariff.digest]
+
+
+def ends_a_period(line: CompiledLine) -> bool:
+    """Tell whether a line is charged at the close alone: what is measured of a whole period."""
+    return line.head.at_close or line.head.kind in ("minimum", "demand")
+
+
+_OPEN: dict[str, CompiledTariff] = {}
+"""Twins of versions while their periods go on; named by content, so never stale."""
 
 
 def charges_at(tariff: CompiledTariff, year_wh: IntArray) -> Charges:

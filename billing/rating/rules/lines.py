@@ -142,6 +142,18 @@ def energy_steps(
     return found
 
 
+def step_reached(chunk: Chunk, line: CompiledEnergy) -> IntArray:
+    """Return the step that each account's energy has come to on the line's ladder, from 1."""
+    every = tuple(range(chunk.use.energy_wh.shape[0]))
+    quantity = energy_quantity(chunk, line)
+    climbing = chunk.energy(every, whole=True) if line.pro_rata else quantity
+    before = chunk.constant(0)
+    if not line.from_zero:
+        periods = every if line.pro_rata else line.periods
+        before = chunk.before(line.reset, periods, whole=line.pro_rata or line.whole)
+    return _reached(_edges(chunk, line, line.hi[:-1].tolist()), before + climbing) + 1
+
+
 def _edges(chunk: Chunk, line: CompiledEnergy, edges: list[int]) -> list[IntArray]:
     """Return the finite edges of a ladder, scaled."""
     return [scaled(chunk, edge, line.widths, line.width_rounding) for edge in edges]

@@ -13,7 +13,14 @@ from fractions import Fraction
 from billing.rating.model import PeriodUse
 from billing.rating.rules.oracle_lines import charged, exact_amount
 from billing.rating.rules.oracle_parts import holds, rounded
-from billing.tariffs.model import MaximumLine, MinimumLine, SubsidyLine, SumLine, Tariff
+from billing.tariffs.model import (
+    DemandLine,
+    MaximumLine,
+    MinimumLine,
+    SubsidyLine,
+    SumLine,
+    Tariff,
+)
 from billing.tariffs.model.numbers import DAY_PARTS, MONTH_PARTS
 
 
@@ -42,6 +49,16 @@ def oracle_charges(tariff: Tariff, use: PeriodUse) -> OracleCharges:
     )
 
 
+def oracle_open(tariff: Tariff, use: PeriodUse) -> OracleCharges:
+    """
+    Return what a use of a `period` tariff charges while its period goes on.
+
+    Minimum charges and demand are known at the end of the period only, and what is not shared by
+    days is charged then.
+    """
+    return _charges(tariff, replace(use, closing=False), at_end=(MinimumLine, DemandLine))
+
+
 def oracle_fee(tariff: Tariff, year_wh: int) -> int:
     """Return the cumulative fee in micros of a `ladder_year` tariff at a year counter in Wh."""
     day = PeriodUse(
@@ -66,10 +83,11 @@ def _cumulative(tariff: Tariff, year_wh: int, use: PeriodUse) -> OracleCharges:
     return _charges(tariff, replace(use, energy_wh=(year_wh,), before_wh={}))
 
 
-def _charges(tariff: Tariff, use: PeriodUse) -> OracleCharges:
+def _charges(tariff: Tariff, use: PeriodUse, *, at_end: tuple[type, ...] = ()) -> OracleCharges:
     amounts: dict[str, Fraction] = {}
     for line in tariff.lines:
         due = charged(line, use) and holds(tariff, line.when, use)
+        due = due and not isinstance(line, at_end)
         exact = exact_amount(tariff, line, use, amounts) if due else Fraction(0)
         # what lifts or lowers a base is a difference of rounded figures, itself not rounded again
         follows = isinstance(line, MinimumLine | MaximumLine | SubsidyLine)

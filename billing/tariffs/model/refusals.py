@@ -18,6 +18,8 @@ class Refusal(StrEnum):
     UNKNOWN = "tariffs.unknown"
     FROZEN = "tariffs.frozen"
     NOT_FROZEN = "tariffs.not_frozen"
+    PROPOSAL = "tariffs.proposal"
+    SAME_PERSON = "tariffs.same_person"
     UNSUPPORTED = "tariffs.unsupported"
     USAGE = "usage.shape"
     QUALITY = "usage.quality"

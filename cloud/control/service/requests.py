@@ -160,12 +160,14 @@ def confirm_recheck(
     still_due: bool,
     figures: Mapping[str, Any],
     now: datetime,
+    until: datetime | None = None,
 ) -> bool:
     """
     Take billing's answer: computed anew at `epoch`, is the debt still there (D5)?
 
     Billing may only confirm or cancel. An answer of another epoch than the supply's now is worth
-    nothing: the request ends. Return True when the request may go on to the gate.
+    nothing: the request ends. After `until` a positive answer is stale, as hours in which this
+    supply may be cut are billing's to know. Return True when the request may go on to the gate.
     """
     with db.transaction() as conn:
         found, supply = _locked(conn, request, now=now)
@@ -184,7 +186,7 @@ def confirm_recheck(
                 conn, found, RequestEvent.CANCEL, actor="system:billing", cause=cause, now=now
             )
             return False
-        rows.set_rechecked(conn, request, figures=figures, now=now)
+        rows.set_rechecked(conn, request, figures=figures, until=until, now=now)
         steps.move_request(conn, found, RequestEvent.RECHECK, actor="system:billing", now=now)
         return True
 

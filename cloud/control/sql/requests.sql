@@ -11,7 +11,7 @@ RETURNING id;
 -- request
 -- One row or none, with its approvers in order; no lock.
 SELECT r.id, r.usage_point, r.state, r.requested_by, r.reason, r.epoch, r.created_at,
-       r.expires_at, r.rechecked_at, r.cause, r.waits_for, r.tries, r.figures,
+       r.expires_at, r.rechecked_at, r.recheck_until, r.cause, r.waits_for, r.tries, r.figures,
        ARRAY(SELECT a.actor FROM control.approval AS a
              WHERE a.request = r.id ORDER BY a.position) AS approved_by
 FROM control.request AS r
@@ -31,7 +31,7 @@ WHERE r.usage_point = %(usage_point)s
 -- requests_of
 -- Requests of one supply, newest first.
 SELECT r.id, r.usage_point, r.state, r.requested_by, r.reason, r.epoch, r.created_at,
-       r.expires_at, r.rechecked_at, r.cause, r.waits_for, r.tries, r.figures,
+       r.expires_at, r.rechecked_at, r.recheck_until, r.cause, r.waits_for, r.tries, r.figures,
        ARRAY(SELECT a.actor FROM control.approval AS a
              WHERE a.request = r.id ORDER BY a.position) AS approved_by
 FROM control.request AS r
@@ -95,7 +95,7 @@ RETURNING r.id;
 -- set_rechecked
 -- One row, locked by the caller.
 UPDATE control.request AS r
-SET rechecked_at = %(now)s, recheck_figures = %(figures)s
+SET rechecked_at = %(now)s, recheck_figures = %(figures)s, recheck_until = %(until)s
 WHERE r.id = %(request)s;
 
 -- set_waits_for
@@ -115,7 +115,7 @@ RETURNING r.tries;
 -- cut_board
 -- Open requests, then the newest ended ones, with the switch and the interlock; no locks.
 SELECT r.id, r.usage_point, r.state, r.requested_by, r.reason, r.epoch, r.created_at,
-       r.expires_at, r.rechecked_at, r.cause, r.waits_for, r.tries, r.figures,
+       r.expires_at, r.rechecked_at, r.recheck_until, r.cause, r.waits_for, r.tries, r.figures,
        ARRAY(SELECT a.actor FROM control.approval AS a
              WHERE a.request = r.id ORDER BY a.position) AS approved_by,
        s.relay_state, s.protected,

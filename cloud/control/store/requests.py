@@ -20,7 +20,7 @@ from cloud.control.store.blocks import SQL, refusals
 from cloud.store.db import Connection
 from protocols.identity import CommandId, UsagePointId
 
-_WIDTH = 14
+_WIDTH = 15
 
 
 def insert_request(
@@ -136,10 +136,15 @@ def move(
 
 
 def set_rechecked(
-    conn: Connection, id_: RequestId, *, figures: Mapping[str, Any], now: datetime
+    conn: Connection,
+    id_: RequestId,
+    *,
+    figures: Mapping[str, Any],
+    until: datetime | None,
+    now: datetime,
 ) -> None:
-    """Note the fee that billing computed anew."""
-    values = {"request": id_, "figures": Jsonb(dict(figures)), "now": now}
+    """Note the fee that billing computed anew, and until when it said so."""
+    values = {"request": id_, "figures": Jsonb(dict(figures)), "until": until, "now": now}
     conn.execute(SQL["set_rechecked"], values)
 
 
@@ -205,10 +210,11 @@ def outcomes_after(conn: Connection, seq: int, *, limit: int) -> list[Outcome]:
 
 def _request(row: Sequence[Any]) -> DisconnectRequest:
     (id_, usage_point, state, requested_by, reason, epoch, created_at, expires_at, rechecked_at,
-     cause, waits_for, tries, figures, approved_by) = row  # fmt: skip
+     recheck_until, cause, waits_for, tries, figures, approved_by) = row  # fmt: skip
     return DisconnectRequest(
         id=RequestId(id_), usage_point=UsagePointId(usage_point), state=RequestState(state),
         requested_by=requested_by, reason=reason, epoch=epoch, created_at=created_at,
-        expires_at=expires_at, rechecked_at=rechecked_at, cause=cause, waits_for=waits_for,
-        tries=tries, figures=figures, approved_by=tuple(approved_by),
+        expires_at=expires_at, rechecked_at=rechecked_at, recheck_until=recheck_until,
+        cause=cause, waits_for=waits_for, tries=tries, figures=figures,
+        approved_by=tuple(approved_by),
     )  # fmt: skip

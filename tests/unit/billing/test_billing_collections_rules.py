@@ -55,7 +55,18 @@ def test_every_pair_moves_as_drawn_or_not_at_all(state: CaseState, event: CaseEv
 def test_before_the_cut_every_state_is_left_by_paying() -> None:
     before = set(CaseState) - ENDS - {CaseState.CUT, CaseState.RECONNECT_DUE}
     for state in before:
-        assert rules.move(state, CaseEvent.PAID) is CaseState.PAID
+        pays = CaseEvent.PLAN_PAID if state is CaseState.INSTALMENT else CaseEvent.PAID
+        assert rules.move(state, pays) is CaseState.PAID
+
+
+def test_a_plan_stops_every_case_before_its_cut_and_an_end_closes_all() -> None:
+    before = set(CaseState) - ENDS - {CaseState.CUT, CaseState.RECONNECT_DUE, CaseState.INSTALMENT}
+    for state in before:
+        assert rules.move(state, CaseEvent.PLANNED) is CaseState.INSTALMENT
+    assert rules.move(CaseState.INSTALMENT, CaseEvent.PLAN_LOST) is CaseState.OVERDUE
+    assert rules.move(CaseState.INSTALMENT, CaseEvent.STILL_DUE) is None
+    for state in set(CaseState) - ENDS:
+        assert rules.move(state, CaseEvent.ENDED) is CaseState.CLOSED
 
 
 def test_only_a_candidate_becomes_a_request() -> None:

@@ -37,7 +37,7 @@ EVERYTHING = {
     "currency": "CNY", "receipt": "R-000042", "tier": 3, "year_wh": 2_160_049,
     "usage_point": "UP-000042", "order": "W-000009", "kind_code": "cut_failure",
     "deadline_at": datetime(2026, 6, 3, 9, 5, tzinfo=ZoneInfo("Asia/Shanghai")),
-    "number": "4711", "due_at": datetime(2026, 6, 15, tzinfo=ZoneInfo("Asia/Shanghai")),
+    "days": 3, "number": "4711", "due_at": datetime(2026, 6, 15, tzinfo=ZoneInfo("Asia/Shanghai")),
 }  # fmt: skip
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+import billing.bills.model
 import billing.payments.model
 import billing.prepaid.model
 import cloud.control.model
@@ -12,6 +13,11 @@ import cloud.cycles.model
 import cloud.messages.model
 import cloud.vee.model
 import cloud.work.model
+from billing.prepaid.rules.credit import FIELDS, Level
+from billing.prepaid.rules.credit import Refusal as CreditRefusal
+from billing.prepaid.rules.watching import WatchReason
+from billing.rating.rules.subscribing import SupplyKind
+from billing.tariffs.rules.parameters import FIGURES
 from cloud.ingest.model import CAUSES
 from portal.auth.model import AccessRefusal, Role
 from portal.i18n import LANGUAGES, Words, catalogue
@@ -48,7 +54,7 @@ def test_every_code_that_reaches_a_page_has_a_text() -> None:
             str(code)
             for codes in (
                 AccessRefusal, control.Refusal, work.Refusal, billing.payments.model.Refusal,
-                billing.prepaid.model.Refusal, cycles.Refusal,
+                billing.prepaid.model.Refusal, cycles.Refusal, CreditRefusal,
             )
             for code in codes
         ],
@@ -63,6 +69,9 @@ def test_every_code_that_reaches_a_page_has_a_text() -> None:
         "outcome": [str(int(code)) for code in work.VisitOutcome],
         "exception": [*billing.prepaid.model.ExceptionKind, *cloud.vee.model.ExceptionKind],
         "quarantine_cause": [cause for cause, _ in CAUSES.values()],
+        "watch_reason": list(WatchReason),
+        "policy_level": list(Level),
+        "policy": list(FIELDS),
         "role": list(Role),
         "cycle_state": list(cycles.CycleState),
         "task_state": list(cycles.TaskState),
@@ -70,6 +79,10 @@ def test_every_code_that_reaches_a_page_has_a_text() -> None:
         "observation": list(cycles.Observation),
         "figure_doubt": list(cycles.Doubt),
         "tour": list(Role),
+        "run_act": list(billing.bills.model.RunAct),
+        "run_outcome": list(billing.bills.model.RunOutcome),
+        "figure": list(FIGURES),
+        "supply_kind": list(SupplyKind),
     }  # fmt: skip
     words = Words("en")
     lacking = [

@@ -16,7 +16,6 @@ from billing.tariffs.model import Refusal, Tariff
 from billing.tariffs.model.usage import UsageFile
 from cloud.store.db import Connection, Database
 from cloud.usage import service as usage
-from meterloop.config import ConfigError
 from protocols.errors import RefusedError
 from protocols.reading import Quality
 from protocols.timeline import Interval
@@ -48,19 +47,25 @@ class Accounts:
     tariffs: tuple[Tariff, Tariff]
     first: date
     until: date
+    most: int = 0
+    """How many agreements are looked at, by usage point; 0: all."""
     unpriced: Counter[str] = field(default_factory=Counter)
+    looked_at: int = 0
 
     def __post_init__(self) -> None:
-        """Refuse what registers cannot tell. Raises: ConfigError."""
+        """Refuse what registers cannot tell. Raises: RefusedError `tariffs.unsupported`."""
         faults = [fault for tariff in self.tariffs for fault in _untold(tariff)]
         if self._by_hour and self._by_year:
-            faults.append("TouPeriods beside a calendar year's ladder: use --usage")
+            faults.append("TouPeriods beside a calendar year's ladder")
         if self.until <= self.first:
-            faults.append(f"--until {self.until} is not after --from {self.first}")
+            faults.append(f"the day after the last, {self.until}, is not after {self.first}")
         elif self._by_year and (self.until - timedelta(days=1)).year != self.first.year:
             faults.append("the ladder climbs in a calendar year: name days of one year")
         if faults:
-            raise ConfigError("command line", faults)
+            raise RefusedError(
+                Refusal.UNSUPPORTED, "; ".join(faults),
+                fix="price usage files: meterloop tariff diff --usage FILE",
+            )  # fmt: skip
 
     @property
     def _by_year(self) -> bool:
@@ -76,8 +81,9 @@ class Accounts:
         after = ""
         while True:
             with self.db.transaction() as conn:
+                limit = min(_PAGE, self.most - self.looked_at) if self.most else _PAGE
                 cards = customers.cards_on_tariff(
-                    conn, self.tariffs[0].code, span, after=after, limit=_PAGE
+                    conn, self.tariffs[0].code, span, after=after, limit=limit
                 )
                 if self._by_hour:
                     energy = [_intervals(conn, card, span) for card in cards]
@@ -85,7 +91,8 @@ class Accounts:
                     energy = self._registers(conn, cards, span)
             for card, found in zip(cards, energy, strict=True):
                 yield from self._read(card, found)
-            if len(cards) < _PAGE:
+            self.looked_at += len(cards)
+            if len(cards) < _PAGE or self.looked_at == self.most:
                 return
             after = cards[-1].usage_point
 
@@ -201,7 +208,7 @@ def _untold(tariff: Tariff) -> Iterator[str]:
             words = ", ".join(sorted(asked))
             yield (
                 f"{tariff.code} version {tariff.version}, line {line.id}: {words} is not told by "
-                "registers; write usage files and name them by --usage"
+                "registers"
             )
 
 

@@ -1,0 +1,1 @@
+"""Fees seen across calculation, ledger and collection: arrears, day books, what does not fit."""
