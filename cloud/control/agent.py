@@ -6,9 +6,8 @@ after a crash whatever the edge has not answered is sent again, and the edge kno
 """
 
 import asyncio
-import contextlib
 import logging
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -21,9 +20,10 @@ from cloud.control.service.sweep import Outgoing, SeenRelay
 from cloud.ingest import service as ingest
 from cloud.ingest.model import RelayRecord
 from cloud.store import audit
-from cloud.store.broker import client_of, typed
+from cloud.store.broker import typed
 from cloud.store.clock import Clock
-from cloud.store.db import Database, TransientDatabaseError
+from cloud.store.db import Database
+from cloud.store.rim import Rows, Status, count, keep_session, rest, until_first
 from protocols.errors import PeerError
 from protocols.identity import MeterId
 from protocols.mqtt import envelope, topics
@@ -36,8 +36,6 @@ from protocols.reading import RelayReading, RelayState
 from protocols.timeline import TimeScale, to_ms
 
 _LOG = logging.getLogger(__name__)
-_FIRST_PAUSE = 0.2
-_LONGEST_PAUSE = 5.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,29 +57,18 @@ async def run(
     *,
     stop: asyncio.Event,
     ready: Callable[[], None],
-    status: MutableMapping[str, int | str],
+    status: Status,
 ) -> None:
     """Serve until `stop`; a broker or a database that is away is tried again, for ever."""
     with Database(config.dsn, user=config.user, application="meterloop-control", size=4) as db:
         agent = ControlAgent(config, db, status=status)
-        keeping = asyncio.ensure_future(agent.keep_time(stop))
-        speaking = asyncio.ensure_future(agent.speak(stop, ready))
-        try:
-            done, _ = await asyncio.wait({keeping, speaking}, return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
-                task.result()
-        finally:
-            for task in (keeping, speaking):
-                task.cancel()
-            await asyncio.gather(keeping, speaking, return_exceptions=True)
+        await until_first(agent.keep_time(stop), agent.speak(stop, ready))
 
 
 class ControlAgent:
     """One control process: its connection to the broker and its sense of time."""
 
-    def __init__(
-        self, config: ControlConfig, db: Database, *, status: MutableMapping[str, int | str]
-    ) -> None:
+    def __init__(self, config: ControlConfig, db: Database, *, status: Status) -> None:
         """Work with `config` on `db`."""
         self._config = config
         self._db = db
@@ -89,44 +76,25 @@ class ControlAgent:
         self._status = status
         self._sent: dict[str, float] = {}
         self._seen: dict[MeterId, Any] = {}
-        self._client: aiomqtt.Client | None = None
+        self._rows = Rows("control", _LOG, status)
 
     async def speak(self, stop: asyncio.Event, ready: Callable[[], None]) -> None:
         """Keep a session with the broker; the first one makes the process ready."""
-        pause = _FIRST_PAUSE
-        while not stop.is_set():
-            self._status["broker"] = "away"
-            try:
-                async with client_of(self._config.broker, self._config.client_id) as client:
-                    await client.subscribe(topics.ALL_ACKS, qos=1)
-                    self._status["broker"] = "connected"
-                    self._client = client
-                    self._sent.clear()
-                    pause = _FIRST_PAUSE
-                    await self._in_database(service.forget_published, self._db)
-                    ready()
-                    await self._until_lost(client, stop)
-            except (aiomqtt.MqttError, OSError) as error:
-                _LOG.warning("control.broker.lost", extra={"fields": {"cause": str(error)[:200]}})
-            finally:
-                self._client = None
-            await _pause(stop, pause)
-            pause = min(pause * 2, _LONGEST_PAUSE)
 
-    async def _until_lost(self, client: aiomqtt.Client, stop: asyncio.Event) -> None:
-        work = [
-            asyncio.ensure_future(self._hear(client)),
-            asyncio.ensure_future(self._tell(client)),
-            asyncio.ensure_future(stop.wait()),
-        ]
-        try:
-            done, _ = await asyncio.wait(work, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for task in work:
-                task.cancel()
-            await asyncio.gather(*work, return_exceptions=True)
-        for task in done:
-            task.result()
+        async def serve(client: aiomqtt.Client) -> None:
+            await client.subscribe(topics.ALL_ACKS, qos=1)
+            self._status["broker"] = "connected"
+            self._sent.clear()
+            await self._rows.ask(service.forget_published, self._db)
+            ready()
+            await until_first(self._hear(client), self._tell(client), stop.wait())
+
+        def lost(cause: str) -> None:
+            self._status["broker"] = "away"
+            _LOG.warning("control.broker.lost", extra={"fields": {"cause": cause}})
+
+        self._status["broker"] = "away"
+        await keep_session(self._config.broker, self._config.client_id, serve, stop=stop, lost=lost)
 
     async def _hear(self, client: aiomqtt.Client) -> None:
         async for message in client.messages:
@@ -138,7 +106,7 @@ class ControlAgent:
                 await self._take_ack(client, str(message.topic), payload, content_type)
             except PeerError as error:
                 # the edge sends it again for ever; people see the count
-                self._count("acks_unread")
+                count(self._status, "acks_unread")
                 _LOG.warning("control.ack.unread", extra={"fields": {"cause": error.code}})
 
     async def _take_ack(
@@ -149,7 +117,7 @@ class ControlAgent:
         ack = ack_from_plain(envelope.decode(payload, content_type))
         if ack.id.startswith(UPKEEP):
             return  # upkeep's own session stores it, and alone gives its receipt
-        new = await self._in_database(
+        new = await self._rows.ask(
             service.record_ack, self._db, ack, concentrator=concentrator, now=self._clock.now()
         )
         if new is None:
@@ -161,7 +129,7 @@ class ControlAgent:
             topics.down_receipt(concentrator), receipt, qos=1,
             properties=typed(envelope.CBOR),
         )  # fmt: skip
-        self._count("acks")
+        count(self._status, "acks")
         _LOG.info(
             "control.ack.stored",
             extra={"fields": {"command": ack.id, "stage": ack.stage.value, "new": new}},
@@ -170,7 +138,7 @@ class ControlAgent:
     async def _tell(self, client: aiomqtt.Client) -> None:
         """Send commands, goes and live messages as they come up."""
         while True:
-            for item in await self._in_database(service.outgoing, self._db, self._clock) or ():
+            for item in await self._rows.ask(service.outgoing, self._db, self._clock) or ():
                 await self._send(client, item)
             await self._show(client)
             await asyncio.sleep(self._config.poll_seconds)
@@ -191,10 +159,10 @@ class ControlAgent:
         if len(self._sent) > 10_000:
             self._sent.clear()
         self._sent[item.key] = now
-        self._count("sent")
+        count(self._status, "sent")
 
     async def _show(self, client: aiomqtt.Client) -> None:
-        shown = await self._in_database(service.unpublished, self._db) or []
+        shown = await self._rows.ask(service.unpublished, self._db) or []
         for item in shown:
             live = LiveSupply(
                 usage_point=item.usage_point, state=item.relay_state,
@@ -205,33 +173,33 @@ class ControlAgent:
                 qos=0, retain=True,
             )  # fmt: skip
         if shown:
-            await self._in_database(service.published, self._db, shown)
+            await self._rows.ask(service.published, self._db, shown)
 
     async def keep_time(self, stop: asyncio.Event) -> None:
         """Pass the gate, prepare octets, end what is over; with or without a broker."""
         slow_at = 0.0
         while not stop.is_set():
             db, clock = self._db, self._clock
-            issued = await self._in_database(service.issue_due, db, clock)
+            issued = await self._rows.ask(service.issue_due, db, clock)
             if issued:
-                self._count("issued", len(issued))
+                count(self._status, "issued", len(issued))
                 _LOG.info("control.command.issued", extra={"fields": {"commands": issued}})
-            carried = await self._in_database(service.issue_tokens, db, clock)
+            carried = await self._rows.ask(service.issue_tokens, db, clock)
             if carried:
-                self._count("tokens_ordered", len(carried))
-            await self._in_database(service.prepare, db, clock)
-            await self._in_database(service.take_signer_refusals, db, now=clock.now())
-            await self._in_database(self._reconcile)
+                count(self._status, "tokens_ordered", len(carried))
+            await self._rows.ask(service.prepare, db, clock)
+            await self._rows.ask(service.take_signer_refusals, db, now=clock.now())
+            await self._rows.ask(self._reconcile)
             if clock.monotonic() >= slow_at:
                 slow_at = clock.monotonic() + self._config.slow_seconds
-                await self._in_database(service.expire_commands, db, clock)
-                await self._in_database(service.restore_due, db, clock)
-                await self._in_database(service.expire_requests, db, now=clock.now())
-                await self._in_database(service.expire_releases, db, now=clock.now())
-                await self._in_database(service.push_keep_power, db, clock)
-                await self._in_database(service.end_lapsed_protections, db, now=clock.now())
-                await self._in_database(audit.seal, db, now=clock.now())
-            await _pause(stop, self._config.poll_seconds)
+                await self._rows.ask(service.expire_commands, db, clock)
+                await self._rows.ask(service.restore_due, db, clock)
+                await self._rows.ask(service.expire_requests, db, now=clock.now())
+                await self._rows.ask(service.expire_releases, db, now=clock.now())
+                await self._rows.ask(service.push_keep_power, db, clock)
+                await self._rows.ask(service.end_lapsed_protections, db, now=clock.now())
+                await self._rows.ask(audit.seal, db, now=clock.now())
+            await rest(stop, self._config.poll_seconds)
 
     def _reconcile(self) -> int:
         """Follow the switch reports that are newer than those already followed."""
@@ -252,22 +220,9 @@ class ControlAgent:
         self._seen.update((report.meter, report.at) for report in reports)
         return changed
 
-    async def _in_database(self, call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        """Return what a blocking call returns, or None while the database is away."""
-        try:
-            return await asyncio.to_thread(call, *args, **kwargs)
-        except TransientDatabaseError as error:
-            self._count("database_away")
-            _LOG.warning("control.database.away", extra={"fields": {"cause": type(error).__name__}})
-            await asyncio.sleep(_FIRST_PAUSE)
-            return None
-
     def _wall_seconds_until(self, instant: datetime) -> float:
         wall = self._config.scale.wall_at(instant) - self._clock.wall_now()
         return wall.total_seconds()
-
-    def _count(self, name: str, number: int = 1) -> None:
-        self._status[name] = int(self._status.get(name, 0)) + number
 
 
 def _relay_of(report: RelayRecord) -> RelayReading:
@@ -276,8 +231,3 @@ def _relay_of(report: RelayRecord) -> RelayReading:
         control_state=RelayState(report.control_state),
         control_mode=report.control_mode,
     )
-
-
-async def _pause(stop: asyncio.Event, seconds: float) -> None:
-    with contextlib.suppress(TimeoutError):
-        await asyncio.wait_for(stop.wait(), seconds)

@@ -7,7 +7,7 @@ The centre may take a message and lose the answer: sending the same id again doe
 import asyncio
 import json
 import logging
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
@@ -19,6 +19,7 @@ from cloud.messages.model import MessageEvent
 from cloud.messages.rules.backoff import next_pause
 from cloud.store.clock import Clock
 from cloud.store.db import Database, TransientDatabaseError
+from cloud.store.rim import Status, count, rest
 from protocols.timeline import TimeScale
 
 _LOG = logging.getLogger(__name__)
@@ -49,7 +50,7 @@ async def run(
     *,
     stop: asyncio.Event,
     ready: Callable[[], None],
-    status: MutableMapping[str, int | str],
+    status: Status,
 ) -> None:
     """Send until `stop`; a database or a centre that is away is tried again."""
     clock = Clock(scale=config.scale)
@@ -62,12 +63,10 @@ async def run(
                 _LOG.warning("messages.database.away", extra={"fields": {"cause": _short(error)}})
                 sent = 0
             if not sent:
-                await _pause(stop, _POLL_SECONDS)
+                await rest(stop, _POLL_SECONDS)
 
 
-async def send_due(
-    db: Database, gateway_url: str, clock: Clock, *, status: MutableMapping[str, int | str]
-) -> int:
+async def send_due(db: Database, gateway_url: str, clock: Clock, *, status: Status) -> int:
     """Give every message that is due to the centre once; return how many it took."""
     if not gateway_url:
         return 0
@@ -84,14 +83,14 @@ async def send_due(
                 service.note, db, message.id, MessageEvent.FAILED, cause=answer.cause,
                 now=clock.now(),
             )  # fmt: skip
-            _count(status, "failed")
+            count(status, "failed")
         else:
             pause = timedelta(seconds=next_pause(message.tries))
             await asyncio.to_thread(
                 service.put_off, db, message.id, next_try_wall=clock.wall_now() + pause,
                 cause=answer.cause,
             )  # fmt: skip
-            _count(status, "put_off")
+            count(status, "put_off")
     if taken:
         status["sent"] = int(status.get("sent", 0)) + taken
     return taken
@@ -119,14 +118,3 @@ def post(gateway_url: str, id_: str, phone: str, text: str) -> Answer:
 
 def _short(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}"[:120]
-
-
-def _count(status: MutableMapping[str, int | str], name: str) -> None:
-    status[name] = int(status.get(name, 0)) + 1
-
-
-async def _pause(stop: asyncio.Event, seconds: float) -> None:
-    try:
-        await asyncio.wait_for(stop.wait(), seconds)
-    except TimeoutError:
-        return

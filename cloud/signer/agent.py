@@ -6,7 +6,7 @@ It speaks to nobody but the database; who wants a cut signed has to pass its rul
 
 import asyncio
 import logging
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cloud.signer import service
 from cloud.store.clock import Clock
 from cloud.store.db import Database, TransientDatabaseError
+from cloud.store.rim import Status, count, rest
 from protocols.timeline import TimeScale
 
 _LOG = logging.getLogger(__name__)
@@ -53,7 +54,7 @@ async def run(
     *,
     stop: asyncio.Event,
     ready: Callable[[], None],
-    status: MutableMapping[str, int | str],
+    status: Status,
 ) -> None:
     """Sign until `stop`; a database that is away is tried again. Raises: KeyFileError at start."""
     key = load_key(Path(config.signer_key_file))
@@ -68,11 +69,11 @@ async def run(
                 cause = f"{type(error).__name__}"
                 _LOG.warning("signer.database.away", extra={"fields": {"cause": cause}})
             else:
-                status["signed"] = int(status["signed"]) + signed
-                status["refused"] = int(status["refused"]) + refused
+                count(status, "signed", signed)
+                count(status, "refused", refused)
                 if refused:
                     _LOG.warning("signer.refused", extra={"fields": {"count": refused}})
-            await _pause(stop, _POLL_SECONDS)
+            await rest(stop, _POLL_SECONDS)
 
 
 def _sign_all(db: Database, key: Ed25519PrivateKey, clock: Clock) -> tuple[int, int]:
@@ -80,10 +81,3 @@ def _sign_all(db: Database, key: Ed25519PrivateKey, clock: Clock) -> tuple[int, 
     switches = service.sign_waiting(db, key, clock)
     others = service.sign_upkeep(db, key, clock)
     return switches[0] + others[0], switches[1] + others[1]
-
-
-async def _pause(stop: asyncio.Event, seconds: float) -> None:
-    try:
-        await asyncio.wait_for(stop.wait(), seconds)
-    except TimeoutError:
-        return

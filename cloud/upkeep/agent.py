@@ -6,17 +6,16 @@ database does not know: after a crash whatever the edge has not answered is sent
 """
 
 import asyncio
-import contextlib
 import logging
-from collections.abc import Callable, MutableMapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
 
 import aiomqtt
 
-from cloud.store.broker import client_of, typed
+from cloud.store.broker import typed
 from cloud.store.clock import Clock
-from cloud.store.db import Database, TransientDatabaseError
+from cloud.store.db import Database
+from cloud.store.rim import Rows, Status, count, keep_session, rest, until_first
 from cloud.upkeep import service
 from cloud.upkeep.model import Kind
 from cloud.upkeep.service.conduct import Outgoing
@@ -29,8 +28,6 @@ from protocols.mqtt.uplink import ack_from_plain
 from protocols.timeline import TimeScale
 
 _LOG = logging.getLogger(__name__)
-_FIRST_PAUSE = 0.2
-_LONGEST_PAUSE = 5.0
 _COMMAND_SECONDS = 30
 """Wall seconds that the broker keeps one sending of a command; the next one follows anyway."""
 
@@ -53,65 +50,40 @@ async def run(
     *,
     stop: asyncio.Event,
     ready: Callable[[], None],
-    status: MutableMapping[str, int | str],
+    status: Status,
 ) -> None:
     """Serve until `stop`; a broker or a database that is away is tried again, for ever."""
     with Database(config.dsn, user=config.user, application="meterloop-upkeep", size=3) as db:
         agent = UpkeepAgent(config, db, status=status)
-        work = [
-            asyncio.ensure_future(agent.keep_time(stop)),
-            asyncio.ensure_future(agent.speak(stop, ready)),
-        ]
-        try:
-            done, _ = await asyncio.wait(work, return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
-                task.result()
-        finally:
-            await _end(work)
+        await until_first(agent.keep_time(stop), agent.speak(stop, ready))
 
 
 class UpkeepAgent:
     """One agent: its connection to the broker, its sense of time."""
 
-    def __init__(
-        self, config: UpkeepConfig, db: Database, *, status: MutableMapping[str, int | str]
-    ) -> None:
+    def __init__(self, config: UpkeepConfig, db: Database, *, status: Status) -> None:
         """Work with `config` on `db`."""
         self._config = config
         self._db = db
         self._clock = Clock(scale=config.scale)
         self._status = status
+        self._rows = Rows("upkeep", _LOG, status)
         self._sent: dict[str, float] = {}
 
     async def speak(self, stop: asyncio.Event, ready: Callable[[], None]) -> None:
         """Keep a session with the broker; the first one makes the agent ready."""
-        pause = _FIRST_PAUSE
-        while not stop.is_set():
-            try:
-                async with client_of(self._config.broker, self._config.client_id) as client:
-                    await client.subscribe(topics.ALL_ACKS, qos=1)
-                    await client.subscribe(topics.ALL_FETCHES, qos=1)
-                    self._sent.clear()
-                    pause = _FIRST_PAUSE
-                    ready()
-                    await self._until_lost(client, stop)
-            except (aiomqtt.MqttError, OSError) as error:
-                _LOG.warning("upkeep.broker.lost", extra={"fields": {"cause": str(error)[:200]}})
-            await _pause(stop, pause)
-            pause = min(pause * 2, _LONGEST_PAUSE)
 
-    async def _until_lost(self, client: aiomqtt.Client, stop: asyncio.Event) -> None:
-        work: list[asyncio.Future[Any]] = [
-            asyncio.ensure_future(self._hear(client)),
-            asyncio.ensure_future(self._tell(client)),
-            asyncio.ensure_future(stop.wait()),
-        ]
-        try:
-            done, _ = await asyncio.wait(work, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            await _end(work)
-        for task in done:
-            task.result()
+        async def serve(client: aiomqtt.Client) -> None:
+            await client.subscribe(topics.ALL_ACKS, qos=1)
+            await client.subscribe(topics.ALL_FETCHES, qos=1)
+            self._sent.clear()
+            ready()
+            await until_first(self._hear(client), self._tell(client), stop.wait())
+
+        def lost(cause: str) -> None:
+            _LOG.warning("upkeep.broker.lost", extra={"fields": {"cause": cause}})
+
+        await keep_session(self._config.broker, self._config.client_id, serve, stop=stop, lost=lost)
 
     async def _hear(self, client: aiomqtt.Client) -> None:
         async for message in client.messages:
@@ -122,7 +94,7 @@ class UpkeepAgent:
                 await take(client, message, message.payload)
             except PeerError as error:
                 # the edge sends it again; people see the count
-                self._count("upkeep_unread")
+                count(self._status, "upkeep_unread")
                 _LOG.warning("upkeep.message.unread", extra={"fields": {"cause": error.code}})
 
     async def _take_ack(
@@ -133,7 +105,7 @@ class UpkeepAgent:
         ack = ack_from_plain(envelope.decode(payload, _content_type(message)))
         if not ack.id.startswith(PREFIX):
             return  # a command to a switch, which control's own session takes
-        new = await self._in_database(
+        new = await self._rows.ask(
             service.record_ack, self._db, ack, concentrator=concentrator, now=self._clock.now()
         )
         if new is None:
@@ -143,7 +115,7 @@ class UpkeepAgent:
             topics.down_receipt(concentrator), envelope.encode(receipt, envelope.CBOR), qos=1,
             properties=typed(envelope.CBOR),
         )  # fmt: skip
-        self._count("upkeep_acks")
+        count(self._status, "upkeep_acks")
         _LOG.info(
             "upkeep.ack.stored",
             extra={"fields": {"errand": ack.id, "stage": ack.stage.value, "new": new}},
@@ -155,7 +127,7 @@ class UpkeepAgent:
         """Answer to the asking concentrator's own topic, whatever response topic it named."""
         concentrator = topics.concentrator_of(str(message.topic))
         fetch = fetch_from_plain(envelope.decode(payload, _content_type(message)))
-        block = await self._in_database(service.block_of, self._db, concentrator, fetch)
+        block = await self._rows.ask(service.block_of, self._db, concentrator, fetch)
         if block is None:
             return  # the edge asks again
         properties = typed(envelope.CBOR)
@@ -166,12 +138,12 @@ class UpkeepAgent:
             topics.down_firmware(concentrator),
             envelope.encode(block_to_plain(block), envelope.CBOR), qos=1, properties=properties,
         )  # fmt: skip
-        self._count("upkeep_blocks" if block.octets else "upkeep_blocks_refused")
+        count(self._status, "upkeep_blocks" if block.octets else "upkeep_blocks_refused")
 
     async def _tell(self, client: aiomqtt.Client) -> None:
         """Send orders as they are signed, again until the edge answers."""
         while True:
-            for item in await self._in_database(service.outgoing, self._db, self._clock) or ():
+            for item in await self._rows.ask(service.outgoing, self._db, self._clock) or ():
                 await self._send(client, item)
             await asyncio.sleep(self._config.poll_seconds)
 
@@ -193,7 +165,7 @@ class UpkeepAgent:
         if len(self._sent) > 10_000:
             self._sent.clear()
         self._sent[item.errand] = now
-        self._count("upkeep_sent")
+        count(self._status, "upkeep_sent")
 
     async def keep_time(self, stop: asyncio.Event) -> None:
         """
@@ -205,38 +177,14 @@ class UpkeepAgent:
         while not stop.is_set():
             db, clock = self._db, self._clock
             began = clock.monotonic()
-            moved = await self._in_database(service.advance, db, clock)
+            moved = await self._rows.ask(service.advance, db, clock)
             if moved:
-                self._count("upkeep_steps", moved)
-            await self._in_database(service.take_signer_refusals, db, now=clock.now())
-            await self._in_database(service.expire_errands, db, clock)
+                count(self._status, "upkeep_steps", moved)
+            await self._rows.ask(service.take_signer_refusals, db, now=clock.now())
+            await self._rows.ask(service.expire_errands, db, clock)
             took = clock.monotonic() - began
-            await _pause(stop, max(self._config.poll_seconds, 9 * took))
-
-    async def _in_database(self, call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        """Return what a blocking call returns, or None while the database is away."""
-        try:
-            return await asyncio.to_thread(call, *args, **kwargs)
-        except TransientDatabaseError as error:
-            self._count("database_away")
-            _LOG.warning("upkeep.database.away", extra={"fields": {"cause": type(error).__name__}})
-            await asyncio.sleep(_FIRST_PAUSE)
-            return None
-
-    def _count(self, name: str, number: int = 1) -> None:
-        self._status[name] = int(self._status.get(name, 0)) + number
+            await rest(stop, max(self._config.poll_seconds, 9 * took))
 
 
 def _content_type(message: aiomqtt.Message) -> str:
     return getattr(message.properties, "ContentType", None) or envelope.CBOR
-
-
-async def _end(work: Sequence[asyncio.Future[Any]]) -> None:
-    for task in work:
-        task.cancel()
-    await asyncio.gather(*work, return_exceptions=True)
-
-
-async def _pause(stop: asyncio.Event, seconds: float) -> None:
-    with contextlib.suppress(TimeoutError):
-        await asyncio.wait_for(stop.wait(), seconds)

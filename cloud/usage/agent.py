@@ -7,12 +7,12 @@ It stands here because it joins ingest, vee and usage, of which usage is the top
 import asyncio
 import logging
 from collections.abc import Callable
-from contextlib import suppress
 
 from cloud.ingest import agent as ingest_agent
 from cloud.ingest.agent import IngestConfig, Status
 from cloud.store.clock import Clock
 from cloud.store.db import Database, TransientDatabaseError
+from cloud.store.rim import count, rest
 from cloud.usage import service
 from cloud.vee import service as vee
 from cloud.vee.model import WatchPolicy
@@ -43,16 +43,11 @@ async def _watch(config: IngestConfig, *, stop: asyncio.Event, status: Status) -
         missing_days=config.missing_days,
     )
     with Database(config.dsn, user=config.role, application="meterloop-ingest-watch", size=1) as db:
-        await _rest(stop, config.silent_after_wall_seconds)
+        await rest(stop, config.silent_after_wall_seconds)
         while not stop.is_set():
             try:
                 await asyncio.to_thread(vee.sweep, db, policy=policy, now=clock.now())
-                status["sweeps"] = int(status.get("sweeps", 0)) + 1
+                count(status, "sweeps")
             except TransientDatabaseError as error:
                 _LOG.warning("vee.database.away", extra={"fields": {"cause": str(error)[:200]}})
-            await _rest(stop, config.sweep_wall_seconds)
-
-
-async def _rest(stop: asyncio.Event, seconds: float) -> None:
-    with suppress(TimeoutError):
-        await asyncio.wait_for(stop.wait(), seconds)
+            await rest(stop, config.sweep_wall_seconds)

@@ -2,12 +2,13 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from cloud.control import agent as control_agent
 from cloud.store.clock import Clock
 from cloud.store.db import Database, TransientDatabaseError
+from cloud.store.rim import Status, count, rest
 from cloud.upkeep import agent as upkeep_agent
 from cloud.work import service
 from protocols.timeline import TimeScale
@@ -30,7 +31,7 @@ async def run(
     *,
     stop: asyncio.Event,
     ready: Callable[[], None],
-    status: MutableMapping[str, int | str],
+    status: Status,
 ) -> None:
     """Follow until `stop`; a database that is away is tried again."""
     clock = Clock(scale=config.scale)
@@ -44,12 +45,9 @@ async def run(
                 _LOG.warning("work.database.away", extra={"fields": {"cause": cause}})
                 raised = 0
             if raised:
-                status["orders_raised"] = int(status.get("orders_raised", 0)) + raised
+                count(status, "orders_raised", raised)
                 _LOG.info("work.orders.raised", extra={"fields": {"count": raised}})
-            try:
-                await asyncio.wait_for(stop.wait(), _POLL_SECONDS)
-            except TimeoutError:
-                continue
+            await rest(stop, _POLL_SECONDS)
 
 
 async def run_with_control(
@@ -57,7 +55,7 @@ async def run_with_control(
     *,
     stop: asyncio.Event,
     ready: Callable[[], None],
-    status: MutableMapping[str, int | str],
+    status: Status,
 ) -> None:
     """Run control's agent, upkeep's and this one in one process; the end of one ends all."""
     follow = WorkConfig(dsn=config.dsn, scale=config.scale, user=config.user)
