@@ -31,6 +31,7 @@ from cloud.ingest.service.terms import (
     DEFAULT_POLICY,
     FOREIGN,
     REUSED,
+    Alongside,
     Derive,
     Policy,
 )
@@ -39,6 +40,7 @@ __all__ = [
     "DEFAULT_POLICY",
     "FOREIGN",
     "REUSED",
+    "Alongside",
     "Derive",
     "Policy",
     "batches_out_of_balance",

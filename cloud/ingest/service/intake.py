@@ -5,7 +5,14 @@ import hashlib
 from cloud.ingest import store
 from cloud.ingest.model import Arrival, BatchAccount, StoreOutcome
 from cloud.ingest.service.taking import locked, take
-from cloud.ingest.service.terms import DEFAULT_POLICY, FOREIGN, REUSED, Derive, Policy
+from cloud.ingest.service.terms import (
+    DEFAULT_POLICY,
+    FOREIGN,
+    REUSED,
+    Alongside,
+    Derive,
+    Policy,
+)
 from cloud.store.db import Connection, Database
 from protocols.errors import PeerError
 from protocols.identity import BatchId, ConcentratorId
@@ -16,11 +23,17 @@ from protocols.mqtt.uplink import batch_from_plain
 
 
 def store_batch(
-    db: Database, arrival: Arrival, *, derive: Derive, policy: Policy = DEFAULT_POLICY
+    db: Database,
+    arrival: Arrival,
+    *,
+    derive: Derive,
+    policy: Policy = DEFAULT_POLICY,
+    alongside: Alongside | None = None,
 ) -> StoreOutcome:
     """
     Take custody of a payload: rows, or quarantine with octets and cause, committed on return.
 
+    `alongside` writes in the same transaction, whatever becomes of the payload.
     The receipt in the outcome may be sent at once. A payload that came before gets the same one.
     Raises: PeerError `mqtt.topic`; TransientDatabaseError when nothing or everything was stored.
     """
@@ -32,9 +45,12 @@ def store_batch(
             raise PeerError(FOREIGN, f"{concentrator} sent a batch of {batch.id.concentrator}")
     except PeerError as error:
         return quarantine_payload(
-            db, arrival, cause=error.code, detail=error.message, concentrator=concentrator
-        )
+            db, arrival, cause=error.code, detail=error.message, concentrator=concentrator,
+            alongside=alongside,
+        )  # fmt: skip
     with db.transaction() as conn:
+        if alongside is not None:
+            alongside(conn)
         installed = locked(conn, concentrator, batch.meters)
         known = store.batch(conn, batch.id)
         if known is not None:
@@ -64,12 +80,20 @@ def store_batch(
 
 
 def quarantine_payload(
-    db: Database, arrival: Arrival, *, cause: str, detail: str, concentrator: ConcentratorId
+    db: Database,
+    arrival: Arrival,
+    *,
+    cause: str,
+    detail: str,
+    concentrator: ConcentratorId,
+    alongside: Alongside | None = None,
 ) -> StoreOutcome:
     """Keep a payload as a whole with its cause; the receipt names the batch if the sender did."""
     digest = hashlib.sha256(arrival.payload).digest()
     id_ = arrival.hint
     with db.transaction() as conn:
+        if alongside is not None:
+            alongside(conn)
         store.lock_concentrators(conn, [concentrator])
         known = store.batch(conn, id_) if id_ is not None else None
         if known is not None and id_ is not None and known[0] == digest:

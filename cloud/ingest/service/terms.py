@@ -15,6 +15,9 @@ What is derived from new rows before they are committed, given business time and
 Returns the live readings to publish after the commit. See `cloud.usage.service.derive`.
 """
 
+Alongside = Callable[[Connection], None]
+"""What is written in the transaction of a payload beside it, such as how far a log was read."""
+
 REUSED = "batch.id_reused"
 FOREIGN = "batch.foreign_concentrator"
 
