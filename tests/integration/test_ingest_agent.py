@@ -242,13 +242,13 @@ def test_speed_1_stop_is_soon_when_the_broker_is_away(database_dsn: str) -> None
 
 
 def test_the_batch_number_beside_the_payload_must_be_a_number() -> None:
-    from cloud.ingest.agent import _hint
+    from cloud.ingest.arriving import hint_of
 
     topic = topics.up_data(ConcentratorId("C-01"))
-    assert _hint(topic, [("boot", "1"), ("seq", "x")]) is None
-    assert _hint(topic, [("boot", "1")]) is None
-    assert _hint(topic, [("boot", "1"), ("seq", str(2**63))]) is None
-    found = _hint(topic, [("boot", "1"), ("seq", "2")])
+    assert hint_of(topic, [("boot", "1"), ("seq", "x")]) is None
+    assert hint_of(topic, [("boot", "1")]) is None
+    assert hint_of(topic, [("boot", "1"), ("seq", str(2**63))]) is None
+    found = hint_of(topic, [("boot", "1"), ("seq", "2")])
     assert found is not None
     assert (found.boot, found.seq) == (1, 2)
 
