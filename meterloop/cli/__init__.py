@@ -11,11 +11,13 @@ from meterloop.cli import (
     ledger,
     play,
     prepaid,
+    quarantine,
     serve,
     tariff,
     tariff_diff,
     tariff_import,
     upkeep,
+    usage,
 )
 
 app = typer.Typer(
@@ -29,6 +31,8 @@ play.register(app)
 serve.register(app)
 care.register(app)
 ask.register(app)
+usage.register(app)
+quarantine.register(app)
 decode.register(app)
 field.register(app)
 ledger.register(app)

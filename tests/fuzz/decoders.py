@@ -20,6 +20,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from edge.config import ConfigError as EdgeConfigError
 from edge.config import config_from_json
 from meterloop.config import ConfigError, parse_installation
+from protocols.cim.reading_type import channel_of
+from protocols.cim.reading_type import parse as parse_type
+from protocols.cim.wire import from_json, from_xml
 from protocols.dlms import (
     acse,
     apdu,
@@ -343,6 +346,9 @@ MQTT: dict[str, Decoder] = {
     "topic": _topic,
 }
 FILES: dict[str, Decoder] = {
+    "cim-xml": from_xml,
+    "cim-json": from_json,
+    "reading-type": lambda octets: channel_of(parse_type(_text(octets))),
     "tape": lambda octets: parse_tape(_text(octets)),
     "redactor": _redact,
     "edge-config": config_from_json,
