@@ -22,7 +22,8 @@ class Facts:
 
     `capacity_w` and `rollover_wh` are 0 where unknown. `device` numbers the meter: series of one
     device are siblings. `active_of` names the series of active energy that belongs to a reactive
-    one, `check_of` that of a check meter, -1 where there is none. Installed in
+    one, `check_of` that of a check meter, `part_of` that of a sum meter behind which it lies, -1
+    where there is none. Installed in
     `[installed_ms, removed_ms)`.
     """
 
@@ -31,6 +32,7 @@ class Facts:
     device: Int
     active_of: Int
     check_of: Int
+    part_of: Int
     installed_ms: Int
     removed_ms: Int
 
@@ -47,6 +49,7 @@ def plain_facts(series: int) -> Facts:
         device=np.arange(series, dtype=np.int64),
         active_of=np.full(series, NO_SERIES, dtype=np.int64),
         check_of=np.full(series, NO_SERIES, dtype=np.int64),
+        part_of=np.full(series, NO_SERIES, dtype=np.int64),
         installed_ms=np.full(series, _ALWAYS, dtype=np.int64),
         removed_ms=np.full(series, _NEVER, dtype=np.int64),
     )
@@ -169,3 +172,5 @@ class Observed:
     outage: Bool | None = None
     reactive: Bool | None = None
     """Which series are reactive energy; None means none."""
+    temperature_mk: Int | None = None
+    """Mean temperature of each local day of the frame, millikelvin; None where nobody knows."""
