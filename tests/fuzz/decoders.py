@@ -83,6 +83,7 @@ from protocols.mqtt.upkeep import (
     open_keys,
 )
 from protocols.mqtt.uplink import ack_from_plain, batch_from_plain
+from protocols.nem12 import read_nem12
 from protocols.tape.lines import TapeError, parse_tape
 from protocols.tape.redact import Redactor
 
@@ -349,6 +350,7 @@ FILES: dict[str, Decoder] = {
     "cim-xml": from_xml,
     "cim-json": from_json,
     "reading-type": lambda octets: channel_of(parse_type(_text(octets))),
+    "nem12": read_nem12,
     "tape": lambda octets: parse_tape(_text(octets)),
     "redactor": _redact,
     "edge-config": config_from_json,

@@ -93,9 +93,14 @@ MAPS = [
     for file in (files("protocols.modbus") / "meters").iterdir()
     if file.name.endswith(".yaml")
 ]
+NEM12 = (
+    b"100,NEM12,200505181432,A,B\n200,NMI1,E1,1,E1,N1,S1,kWh,30,\n300,20050301,"
+    + b"1.5," * 48
+    + b"V,,,,\n400,1,20,A,,\n400,21,48,N,,\n900\n"
+)
 SEEDS = {
     "mqtt": payloads(),
-    "files": [TAPE, EDGE, INSTALLATION, to_xml([READINGS]), to_json([READINGS])],
+    "files": [NEM12, TAPE, EDGE, INSTALLATION, to_xml([READINGS]), to_json([READINGS])],
     "maps": MAPS,
     "modbus": [
         bytes.fromhex("00010000000601030000000A"),

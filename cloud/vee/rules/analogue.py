@@ -30,7 +30,7 @@ _NEARER_PERMILLE = 930
 """What a day counts beside the day that is one nearer to the gap."""
 
 _SAME_KIND, _SAME_WEEKDAY = 3000, 1500
-_CONTEXT, _BESIDE, _EDGE, _LINE = 6000, 700, 600, 500
+_CONTEXT, _BESIDE, _EDGE, _LINE = 10_000, 700, 600, 500
 _CALM_WH_PER_HOUR = 20
 """Added to totals before they are compared, so that nothing is infinitely unlike nothing."""
 
