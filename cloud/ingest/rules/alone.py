@@ -21,7 +21,7 @@ MAX_VALUE = 10**15
 _MAX_RAW = 10**18
 _EARLIEST_MS = 946_684_800_000
 _LATEST_MS = 4_102_444_800_000
-_NEVER = np.iinfo(np.int64).max
+NEVER = np.iinfo(np.int64).max
 _KIND_REGISTER, _KIND_INTERVAL, _KIND_MOMENTARY = 1, 2, 3
 _MAX_SCALER = 18
 
@@ -73,11 +73,11 @@ def facts_of(
         max_w[n], rollover[n] = item.meter.max_w, item.meter.rollover_wh or 0
         step[n] = item.meter.interval_seconds or 0
         if depth[n] == len(layers):
-            layers.append((np.full(size, _NEVER), np.full(size, -1, dtype=np.int64)))
+            layers.append((np.full(size, NEVER), np.full(size, -1, dtype=np.int64)))
         since, until = layers[int(depth[n])]
         since[n] = to_ms(item.installation.installed_at)
         removed = item.installation.removed_at
-        until[n] = _NEVER if removed is None else to_ms(removed)
+        until[n] = NEVER if removed is None else to_ms(removed)
         depth[n] += 1
     return MeterFacts(
         known=known, mine=mine, max_w=max_w, rollover_wh=rollover, step_s=step,
@@ -89,7 +89,7 @@ def judge(
     columns: Mapping[str, NDArray[np.integer]],
     facts: MeterFacts,
     *,
-    now_ms: int,
+    now_ms: int | Int,
     future_ms: int,
 ) -> tuple[NDArray[np.int8], Int]:
     """
@@ -97,7 +97,8 @@ def judge(
 
     Verdicts are STORED (believable so far), MOMENTARY or a reason for quarantine; the first reason
     in the order of `Verdict` wins. The device may be ahead of the concentrator, and the
-    concentrator of us, by `future_ms` at most. *Units*: milliseconds.
+    concentrator of us, by `future_ms` at most. *Units*: milliseconds; `now_ms` may say when each
+    row came.
     """
     meter, channel = _int(columns["meter"]), _int(columns["channel"])
     at, seconds, raw = _int(columns["at_ms"]), _int(columns["seconds"]), _int(columns["raw"])
@@ -122,11 +123,12 @@ def judge(
         (Verdict.VALUE, ~in_range),
         (Verdict.VALUE, (kind == _KIND_REGISTER) & (rollover > 0) & (value >= rollover)),
         (Verdict.NEGATIVE, energy & (value < 0)),
-        (Verdict.GRID, interval & (at % np.maximum(seconds * 1000, 1) != 0)),
+        (Verdict.GRID, _off_grid(at, seconds * 1000)),
     )
     verdict = np.where(kind == _KIND_MOMENTARY, Verdict.MOMENTARY, Verdict.STORED).astype(np.int8)
     for reason, rows in reversed(reasons):
-        verdict[rows] = reason
+        if rows.any():
+            verdict[rows] = reason
     return verdict, value
 
 
@@ -136,6 +138,9 @@ def scale(raw: Int, scaler: Int) -> tuple[Int, Bool]:
 
     Out of range is a scaler beyond 10^-18..10^18 or a result beyond `MAX_VALUE`; its value is 0.
     """
+    if not scaler.any():
+        fits = (raw >= -MAX_VALUE) & (raw <= MAX_VALUE)
+        return np.where(fits, raw, 0), fits
     fits = (raw >= -_MAX_RAW) & (raw <= _MAX_RAW) & (np.abs(scaler) <= _MAX_SCALER)
     size = np.abs(np.where(fits, raw, 0))
     power = _POWERS[np.minimum(np.abs(scaler), _MAX_SCALER)]
@@ -165,6 +170,15 @@ def channel_name(code: int) -> str:
     return Channel(code).name.lower() if code in set(Channel) else str(code)
 
 
+def _off_grid(at: Int, length: Int) -> Bool:
+    """Tell which intervals do not start on the grid of their length; 0 is no interval."""
+    some = int(length[0]) if len(length) else 0
+    if some > 0 and (length == some).all():
+        length = np.array([some])
+    off: Bool = (length > 0) & (at % np.maximum(length, 1) != 0)
+    return off
+
+
 def _within(facts: MeterFacts, meter: Int, at: Int, end: Int) -> Bool:
     inside = np.zeros(len(meter), dtype=np.bool_)
     for since, until in facts.layers:
@@ -173,4 +187,4 @@ def _within(facts: MeterFacts, meter: Int, at: Int, end: Int) -> Bool:
 
 
 def _int(column: NDArray[np.integer]) -> Int:
-    return column.astype(np.int64)
+    return column.astype(np.int64, copy=False)

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import Any
 
-from cloud.ingest import store
 from cloud.ingest.model import QuarantineItem, Refusal
+from cloud.ingest.store import quarantine as store
 from cloud.store.db import Database
 from protocols.errors import PeerError, RefusedError
 from protocols.mqtt import envelope

@@ -1,162 +1,257 @@
-"""From a decoded batch to rows, reports and what is refused, inside the caller's transaction."""
+"""From decoded batches to rows, packed days, reports and what is refused, in one transaction."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Any
 
+import numpy as np
+
 from cloud.assets import service as assets
-from cloud.assets.model import Installed
-from cloud.ingest import store
-from cloud.ingest.model import Arrival, BatchAccount, Stored
-from cloud.ingest.rules import admission, alone
-from cloud.ingest.rules.admission import Sheet
-from cloud.ingest.service.terms import Policy
+from cloud.ingest.model import Arrival, BatchAccount, Stored, Verdict
+from cloud.ingest.rules import admission
+from cloud.ingest.rules.admission import Rows, Sheet
+from cloud.ingest.rules.beside import Limits
+from cloud.ingest.rules.book import Book, Roster, note_heard, note_series, note_stored, roster_of
+from cloud.ingest.rules.homes import Cells, after_midnight, cells_of, homes_of
+from cloud.ingest.rules.packing import DAY_MS, Readings, encode, encode_ragged, joined
+from cloud.ingest.service import books as shelves
+from cloud.ingest.service.terms import Policy, to_whole_ms
+from cloud.ingest.store import books as book_store
+from cloud.ingest.store import readings as store
+from cloud.ingest.store import reports as report_store
 from cloud.store.db import Connection
 from protocols.events import EndDeviceEvent
-from protocols.identity import BatchId, ConcentratorId, MeterId
+from protocols.identity import MeterId
 from protocols.mqtt.uplink import DataBatch, RelayReport
 from protocols.timeline import to_ms
+
+Refused = tuple[str, str, dict[str, Any]]
+"""Cause, detail and content of a row or report that goes to quarantine."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """A batch that is to be taken, under its number, with a good book of its concentrator."""
+
+    arrival: Arrival
+    batch: DataBatch
+    digest: bytes
+    no: int
+    book: Book
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Taken:
-    """What a transaction made of a batch or row: its sum, the new rows, and what was refused."""
+    """What a round came to: per entry its sum and what was refused; and what is new."""
 
-    account: BatchAccount
+    accounts: list[BatchAccount]
+    refused: list[list[Refused]]
     stored: Stored
-    refused: list[tuple[str, str, dict[str, Any]]]
 
 
-def locked(
-    conn: Connection, concentrator: ConcentratorId, meters: Sequence[MeterId]
-) -> list[Installed]:
-    """Lock every concentrator that may speak of the meters; return their installations."""
-    found = assets.installations_of_meters(conn, sorted(set(meters)))
-    store.lock_concentrators(conn, [concentrator, *(item.concentrator for item in found)])
-    return found
+def days_of(batches: Sequence[DataBatch]) -> list[int]:
+    """Return the UTC days since 1970 that believable rows of the batches can lie in."""
+    parts = [np.asarray(batch.columns["at_ms"]) // DAY_MS for batch in batches if len(batch)]
+    days = np.unique(np.concatenate(parts)) if parts else np.zeros(0, dtype=np.int64)
+    # beyond these an instant is impossible: see rules.alone
+    return [int(day) for day in days.tolist() if 10_000 < day < 50_000]
 
 
-def take(
-    conn: Connection,
-    batch: DataBatch,
-    installed: Sequence[Installed],
-    arrival: Arrival,
-    policy: Policy,
-) -> Taken:
-    """Judge a batch whole and write what is believable; the caller holds the locks."""
-    sheet = judged(conn, batch, installed, arrival.now, policy)
-    reports = _note_reports(conn, batch, arrival.now, policy)
-    account = admission.account_of(
-        sheet,
-        reports=len(batch.relays) + len(batch.events),
-        reports_quarantined=len(reports),
+def take(conn: Connection, entries: Sequence[Entry], policy: Policy) -> Taken:
+    """
+    Judge a round of batches and write what is believable; the caller holds locks and days.
+
+    No batch is twice in a round, and no two concentrators of a round share a meter.
+    """
+    books = list({entry.book.concentrator: entry.book for entry in entries}.values())
+    place = {book.concentrator: n for n, book in enumerate(books)}
+    pairs = [(place[entry.book.concentrator], entry.batch) for entry in entries]
+    roster, named = roster_of(books, pairs, _strangers(conn, entries))
+    sheet = admission.sheet_of(
+        roster,
+        [entry.batch for entry in entries],
+        named,
+        now_ms=[to_ms(entry.arrival.now) for entry in entries],
+        future_ms=to_whole_ms(policy.future),
     )
-    return Taken(
-        account=account,
-        stored=write(conn, batch.id, sheet, installed),
-        refused=[*admission.refused_rows(sheet), *reports],
-    )
-
-
-def judged(
-    conn: Connection,
-    batch: DataBatch,
-    installed: Sequence[Installed],
-    now: datetime,
-    policy: Policy,
-) -> Sheet:
-    """Judge rows alone and beside what is stored; the caller holds the concentrators' locks."""
-    meters, columns = admission.each_once(batch.meters, batch.columns)
-    facts = alone.facts_of(meters, installed, batch.id.concentrator)
-    verdict, value = alone.judge(columns, facts, now_ms=to_ms(now), future_ms=_ms(policy.future))
-    sheet = admission.sheet_of(meters, columns, verdict, value)
-    limits = admission.limits_of(facts, _ms(policy.slack))
-    for registers in (True, False):
-        rows = admission.believable(sheet, registers=registers)
-        if not len(rows):
-            continue
-        fresh = admission.points_of(sheet, rows)
-        groups, ids = admission.lookups(sheet, fresh)
-        look_up = store.registers_around if registers else store.intervals_between
-        beside = look_up(conn, groups, ids)
-        admission.compare(sheet, rows, fresh, beside, limits if registers else None)
-    return sheet
-
-
-def write(conn: Connection, id_: BatchId, sheet: Sheet, installed: Sequence[Installed]) -> Stored:
-    """Write the believable rows of a judged sheet; return what is new."""
-    registers, intervals = admission.new_registers(sheet), admission.new_intervals(sheet)
-    if len(registers.meter):
-        store.insert_registers(
-            conn,
-            id_,
-            {
-                "meter": admission.names_of(sheet.meters, registers.meter),
-                "channel": registers.channel.tolist(), "at_ms": registers.at_ms.tolist(),
-                "wh": registers.wh.tolist(), "status": registers.status.tolist(),
-                "received_ms": registers.received_ms.tolist(),
-            },
-        )  # fmt: skip
-    if len(intervals.meter):
-        store.insert_intervals(
-            conn,
-            id_,
-            {
-                "meter": admission.names_of(sheet.meters, intervals.meter),
-                "channel": intervals.channel.tolist(), "at_ms": intervals.start_ms.tolist(),
-                "seconds": intervals.seconds.tolist(), "wh": intervals.wh.tolist(),
-                "status": intervals.status.tolist(),
-                "received_ms": intervals.received_ms.tolist(),
-            },
-        )  # fmt: skip
-    momentary, heard = admission.newest_momentary(sheet), admission.heard(sheet)
+    rows = admission.believable(sheet)
+    if len(rows):
+        _compare(conn, sheet, rows, roster, policy)
+        rows = rows[sheet.verdict[rows] == Verdict.STORED]
+    if len(rows):
+        now = max(entry.arrival.now for entry in entries)
+        _write(conn, sheet, rows, roster, numbers=[entry.no for entry in entries], now=now)
+    momentary = admission.newest_momentary(sheet)
     if momentary["meter"]:
-        store.upsert_momentary(conn, momentary)
-    if heard["meter"]:
-        store.upsert_meter_seen(conn, heard)
-    return Stored(
-        meters=sheet.meters,
-        installed=tuple(installed),
-        registers=registers,
-        intervals=intervals,
-        heard=frozenset(heard["meter"]),
+        report_store.upsert_momentary(conn, momentary)
+    at_ms, received_ms = admission.heard(sheet)
+    note_heard(roster, at_ms, received_ms)
+    reports = _note_reports(conn, entries, policy)
+    refused = reports
+    for n, cause, detail, row in admission.refused_rows(sheet):
+        refused[n].append((cause, detail, row))
+    accounts = [
+        replace(
+            account,
+            reports=len(entry.batch.relays) + len(entry.batch.events),
+            reports_quarantined=len(refused[n]) - account.quarantined,
+        )
+        for n, (account, entry) in enumerate(
+            zip(admission.accounts_of(sheet, len(entries)), entries, strict=True)
+        )
+    ]
+    shelves.write_down(conn, books)
+    return Taken(
+        accounts=accounts,
+        refused=refused,
+        stored=Stored(
+            meters=roster.meters,
+            installed=roster.installed(),
+            registers=admission.new_registers(sheet, rows),
+            intervals=admission.new_intervals(sheet, rows),
+            heard=frozenset(roster.meters[n] for n in np.flatnonzero(at_ms >= 0).tolist()),
+        ),
     )
+
+
+def _strangers(conn: Connection, entries: Sequence[Entry]) -> dict[MeterId, bool]:
+    """Return meters that no book of the round has, and whether any other concentrator does."""
+    strange = {
+        meter
+        for entry in entries
+        if not entry.book.place.keys() >= set(entry.batch.meters)
+        for meter in entry.batch.meters
+        if meter not in entry.book.place
+    }
+    if not strange:
+        return {}
+    known = {item.meter.id for item in assets.installations_of_meters(conn, sorted(strange))}
+    return {meter: meter in known for meter in sorted(strange)}
+
+
+def _compare(conn: Connection, sheet: Sheet, rows: Rows, roster: Roster, policy: Policy) -> None:
+    """Judge rows beside what is stored: by the books where they suffice, else by query."""
+    limits: Limits = admission.limits_of(roster.facts, to_whole_ms(policy.slack))
+    doubt = admission.doubtful(sheet, rows, roster, limits)
+    if not doubt.any():
+        return
+    asked = np.sort(rows[doubt])
+    columns, ids, seconds = admission.lookups(roster, admission.points_of(sheet, asked))
+    admission.compare(sheet, asked, store.points_around(conn, columns, ids, seconds), limits)
+
+
+def _write(
+    conn: Connection,
+    sheet: Sheet,
+    rows: Rows,
+    roster: Roster,
+    *,
+    numbers: Sequence[int],
+    now: datetime,
+) -> None:
+    meter, channel = sheet.meter[rows], sheet.channel[rows]
+    seconds = sheet.seconds[rows]
+    series = roster.series[meter, channel]
+    if not series.all():
+        fresh = {
+            (int(meter[n]), int(channel[n])): int(seconds[n])
+            for n in np.flatnonzero(series == 0).tolist()
+        }
+        wanted = [(roster.meters[m], c, length) for (m, c), length in fresh.items()]
+        note_series(roster, book_store.new_series(conn, wanted))
+        series = roster.series[meter, channel]
+    readings = Readings(
+        at_ms=sheet.at_ms[rows],
+        wh=sheet.value[rows],
+        status=sheet.status[rows],
+        received_ms=sheet.received_ms[rows],
+        batch=np.array(numbers, dtype=np.int64)[sheet.batch[rows]],
+    )
+    cells = cells_of(series, readings.at_ms, seconds)
+    _put(conn, series, readings, cells, now)
+    last = np.append(cells.series[1:] != cells.series[:-1], values=True)
+    ends = (cells.first + cells.size - 1)[last]
+    note_stored(roster, (meter[ends], channel[ends]), readings.at_ms[ends], readings.wh[ends])
+
+
+def _put(conn: Connection, series: Any, readings: Readings, cells: Cells, now: datetime) -> None:
+    """Bring every cell to its home."""
+    opened, newest = store.open_days(conn)
+    homes = homes_of(cells, opened)
+    if len(homes.rows.series):
+        some = homes.rows.rows() if len(homes.rows.series) < len(cells.series) else slice(None)
+        store.copy_readings(conn, series[some], readings.take(some))
+    if len(homes.whole.series) + len(homes.grown.series):
+        days = np.unique(np.concatenate((homes.whole.day, homes.grown.day)))
+        # a day of rows that lies ahead of every day known could be opened: it never is any more
+        ahead = [
+            day for day in np.unique(homes.grown.day).tolist() if newest is None or day > newest
+        ]
+        store.ready_packed(conn, days, now, ahead=ahead)
+    if len(homes.whole.series):
+        store.copy_days(conn, _packed(readings, homes.whole))
+    if len(homes.grown.series):
+        _grow(conn, readings, homes.grown)
+
+
+def _grow(conn: Connection, readings: Readings, cells: Cells) -> None:
+    """Add readings to packed days that are there, and pack the others."""
+    there = store.days_named(conn, cells.series, cells.day)
+    known = np.zeros(len(cells.series), dtype=np.bool_)
+    known[list(there)] = True
+    if not known.all():
+        store.copy_days(conn, _packed(readings, cells.take(~known)))
+    grown = []
+    for n, before in there.items():
+        only = np.arange(len(known)) == n
+        after = joined([before, after_midnight(readings, cells.take(only))])
+        grown.append((int(cells.series[n]), int(cells.day[n]), encode(after)))
+    if grown:
+        store.upsert_days(conn, grown)
+
+
+def _packed(readings: Readings, cells: Cells) -> list[tuple[Any, Any, Any]]:
+    return [
+        (cells.series[places], cells.day[places], bodies)
+        for places, bodies in encode_ragged(cells.size, after_midnight(readings, cells))
+    ]
 
 
 def _note_reports(
-    conn: Connection, batch: DataBatch, now: datetime, policy: Policy
-) -> list[tuple[str, str, dict[str, Any]]]:
-    """Store switch reports and events of the box and its meters; return the others as refused."""
-    reports: list[RelayReport | EndDeviceEvent] = [*batch.relays, *batch.events]
-    if not reports:
-        return []
-    named = sorted({report.meter for report in reports})
-    mine = {
-        item.meter.id
-        for item in assets.installations_of_meters(conn, named)
-        if item.concentrator == batch.id.concentrator
-    }
-    refused: list[tuple[str, str, dict[str, Any]]] = []
+    conn: Connection, entries: Sequence[Entry], policy: Policy
+) -> list[list[Refused]]:
+    """Store switch reports and events of each box and its meters; return the others by entry."""
+    refused: list[list[Refused]] = []
     relays: list[RelayReport] = []
-    for report in reports:
-        # a concentrator is a device too, and may tell of itself; it has no switch
-        itself = report.meter == MeterId(batch.id.concentrator) and isinstance(
-            report, EndDeviceEvent
-        )
-        cause = ""
-        if report.meter not in mine and not itself:
-            cause = "report.foreign_meter"
-        elif report.at > now + policy.future:
-            cause = "report.time"
-        if cause:
-            refused.append((cause, f"{report.meter}: not believed", _plain(report)))
-        elif isinstance(report, RelayReport):
-            relays.append(report)
-        else:
-            store.note_event(conn, report, now)
-    store.note_relays(conn, relays)
+    events: list[tuple[EndDeviceEvent, datetime]] = []
+    for entry in entries:
+        mine, now = entry.book, entry.arrival.now
+        others: list[Refused] = []
+        reports: list[RelayReport | EndDeviceEvent] = [*entry.batch.relays, *entry.batch.events]
+        for report in reports:
+            place = mine.place.get(report.meter)
+            # a concentrator is a device too, and may tell of itself; it has no switch
+            itself = report.meter == MeterId(mine.concentrator) and isinstance(
+                report, EndDeviceEvent
+            )
+            if (place is None or not mine.facts.mine[place]) and not itself:
+                others.append(("report.foreign_meter", _unbelieved(report), _plain(report)))
+            elif report.at > now + policy.future:
+                others.append(("report.time", _unbelieved(report), _plain(report)))
+            elif isinstance(report, RelayReport):
+                relays.append(report)
+            else:
+                events.append((report, now))
+        refused.append(others)
+    if events:
+        report_store.note_events(conn, events)
+    report_store.note_relays(conn, relays)
     return refused
+
+
+def _unbelieved(report: RelayReport | EndDeviceEvent) -> str:
+    return f"{report.meter}: not believed"
 
 
 def _plain(report: RelayReport | EndDeviceEvent) -> dict[str, Any]:
@@ -168,7 +263,3 @@ def _plain(report: RelayReport | EndDeviceEvent) -> dict[str, Any]:
             "control_mode": report.relay.control_mode,
         }  # fmt: skip
     return {**common, "event": report.code.value, "origin": report.origin, "detail": report.detail}
-
-
-def _ms(span: timedelta) -> int:
-    return span // timedelta(milliseconds=1)

@@ -20,6 +20,8 @@ Alongside = Callable[[Connection], None]
 
 REUSED = "batch.id_reused"
 FOREIGN = "batch.foreign_concentrator"
+POISONED = "ingest.poisoned"
+"""Cause of a payload that made storing fail for a reason of its own, again and again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,3 +38,8 @@ class Policy:
 
 
 DEFAULT_POLICY = Policy()
+
+
+def to_whole_ms(span: timedelta) -> int:
+    """Return whole milliseconds."""
+    return span // timedelta(milliseconds=1)
