@@ -18,6 +18,7 @@ from meterloop.cli import (
     tariff_import,
     upkeep,
     usage,
+    vee,
 )
 
 app = typer.Typer(
@@ -44,6 +45,7 @@ tariff_import.register(tariffs)
 tariff_diff.register(tariffs)
 app.add_typer(tariffs, name="tariff")
 upkeep.register(app)
+vee.register(app)
 
 
 def main() -> None:

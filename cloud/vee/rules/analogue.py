@@ -167,20 +167,20 @@ def _edges(
     """
     Return the measured neighbours and the line between them as candidates.
 
-    A neighbour is the weaker the farther a slot is from it, the line the longer it is.
+    A neighbour is the weaker the farther a slot is from it, the line the longer it is. Alone, where
+    no other day has that hour, they are no candidates: that is what `linear` is for.
     """
     length = end - first
     away = np.arange(1, length + 1)
     values, weights = np.zeros((3, length), dtype=np.int64), np.zeros((3, length), dtype=np.int64)
-    base = np.where(whole > 0, whole, _ONE // 16)
     for n, (slot, distance) in enumerate(((first - 1, away), (end, away[::-1]))):
         if 0 <= slot < len(grid.frame) and grid.eligible[row, slot]:
             values[n] = grid.wh[row, slot]
-            weights[n] = base * _EDGE // 1000 // distance
+            weights[n] = whole * _EDGE // 1000 // distance
     line, known = linear(grid, row, first, end)
     if known.all():
         values[2] = line if total is None else scaled(line, total)
-        weights[2] = base * _LINE // 1000 // (length * length)
+        weights[2] = whole * _LINE // 1000 // (length * length)
     return values, weights
 
 

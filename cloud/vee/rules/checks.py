@@ -9,10 +9,9 @@ are told stands in a `RuleSet`.
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 from cloud.vee.rules import interval_checks, register_checks, row_checks, spike
-from cloud.vee.rules.findings import Code, Findings, Hits
+from cloud.vee.rules.findings import Code, Findings, Hits, Severity
 from cloud.vee.rules.observed import Observed
 from cloud.vee.rules.rule_sets import RuleSet
 
@@ -61,18 +60,25 @@ CHECKS: dict[Code, Check] = {
 }
 
 
-def check_series(seen: Observed, rules: RuleSet, *, now_ms: int, light: bool = False) -> Findings:
+def check_series(
+    seen: Observed,
+    rules: RuleSet,
+    *,
+    now_ms: int,
+    light: bool = False,
+    after: Callable[[Code], None] = lambda _: None,
+) -> Findings:
     """
     Return what the checks of a rule set find; `light` leaves the costly ones to another time.
 
     *Shape*: `seen.grid` is (series, slots). The same input gives the same findings, whatever else
-    is looked at beside it.
+    is looked at beside it. `after` hears of each check that has looked.
     """
-    found: dict[Code, Any] = {}
+    found: dict[Code, tuple[Severity, str, Hits]] = {}
     for code, check in CHECKS.items():
         told = rules.checks.get(code)
-        if told is None or (light and check.heavy):
-            continue
-        kernel = partial(check.kernel, now_ms=now_ms) if code is Code.FUTURE else check.kernel
-        found[code] = (told.severity, check.unit, kernel(seen, told.parameters))
+        if told is not None and not (light and check.heavy):
+            kernel = partial(check.kernel, now_ms=now_ms) if code is Code.FUTURE else check.kernel
+            found[code] = (told.severity, check.unit, kernel(seen, told.parameters))
+        after(code)
     return Findings(by_code=found)

@@ -124,12 +124,15 @@ def _vouched(seen: Observed) -> Bool:
     return sound
 
 
-def estimate_series(seen: Observed, rules: RuleSet) -> Estimates:
+def estimate_series(
+    seen: Observed, rules: RuleSet, *, after: Callable[[int], None] = lambda _: None
+) -> Estimates:
     """
     Fill the slots that are missing or questionable within the installation, as `rules` say.
 
     *Shape*: any number of series on one frame. Deterministic; a series does not depend on its
-    neighbours in the grid but where facts name them (check meter, sum meter).
+    neighbours in the grid but where facts name them (check meter, sum meter). `after` hears of each
+    series that is done.
     """
     lacking = ~seen.grid.eligible & (seen.grid.state != State.ESTIMATED) & installed(seen)
     wh = np.where(lacking, 0, seen.grid.wh)
@@ -145,6 +148,7 @@ def estimate_series(seen: Observed, rules: RuleSet) -> Estimates:
     for series, mine in gaps.items():
         for anchor_or_none, pieces in _under(mine, anchors.get(series, []), seen.grid, series):
             work.settle(series, anchor_or_none, pieces)
+        after(series)
     grid = replace(seen.grid, wh=work.wh, state=work.state)
     return Estimates(grid=grid, low=work.low, high=work.high, made=tuple(work.made))
 
@@ -263,7 +267,12 @@ class _Work:
 
     def _shares(self, series: int, pieces: list[_Piece], target: int) -> list[int]:
         """Share the register's energy among pieces as the like moments around them would."""
-        guess = [int(self._candidates(series, each, None).mean().sum()) or 1 for each in pieces]
+        means = [self._candidates(series, each, None).mean() for each in pieces]
+        known = [int(each.sum()) for each in means]
+        slots = sum(len(each) for each, energy in zip(means, known, strict=True) if energy)
+        # a piece that nothing is like takes the level of the others
+        level = max(1, sum(known) // slots) if slots else 1
+        guess = [energy or level * len(each) for each, energy in zip(means, known, strict=True)]
         return [int(part) for part in scaled(np.array(guess, dtype=np.int64), target)]
 
     def _candidates(self, series: int, piece: _Piece, total: int | None) -> Candidates:
@@ -371,11 +380,7 @@ def _values(pieces: list[_Piece], groups: list[tuple[Bool, int | None]]) -> Int:
         found = _together([each.found for each in pieces if each.found is not None])
         plain = None
     else:
-        found = None
-        plain = np.concatenate(
-            [each.values if each.values is not None else each.found.mean()  # type: ignore[union-attr]
-             for each in pieces]
-        )  # fmt: skip
+        found, plain = None, np.concatenate(_levelled(pieces))
     values = np.zeros(len(groups[0][0]), dtype=np.int64)
     for slots, energy in groups:
         if not slots.any():
@@ -387,6 +392,17 @@ def _values(pieces: list[_Piece], groups: list[tuple[Bool, int | None]]) -> Int:
         elif plain is not None:
             values[slots] = plain[slots] if energy is None else scaled(plain[slots], energy)
     return values
+
+
+def _levelled(pieces: list[_Piece]) -> list[Int]:
+    """Return the shape of each piece in watt-hours: a flat one takes the level of the others."""
+    shapes_ = [each.found.mean() if each.found is not None else each.values for each in pieces]
+    given = [each if each is not None else np.zeros(0, dtype=np.int64) for each in shapes_]
+    flat = [each.method == Method.FLAT_FROM_REGISTER for each in pieces]
+    others = [each for each, is_flat in zip(given, flat, strict=True) if not is_flat]
+    slots = sum(len(each) for each in others)
+    level = max(1, int(sum(each.sum() for each in others)) // slots) if slots else 1
+    return [each * level if is_flat else each for each, is_flat in zip(given, flat, strict=True)]
 
 
 def _together(found: list[Candidates]) -> Candidates:

@@ -228,13 +228,18 @@ def test_a_doubted_value_is_estimated_unless_the_register_vouches_for_it() -> No
     row[60] = 9000
     grid = grid_of([row])
     bare = seen_of(grid)
-    found = check_series(bare, rules(), now_ms=grid.frame.end_ms)
+    large = rule_set_for(service.shipped_rule_sets(), "large", date(2026, 3, 2))
+    found = check_series(bare, large, now_ms=grid.frame.end_ms)
     assert found.of(Code.SPIKE_ROBUST).start_ms.tolist() == [START_MS + 60 * MS]
     doubted = judged(bare, found)
     assert doubted.grid.state[0, 60] == State.QUESTIONABLE
-    done = estimate_series(doubted, rules())
+    done = estimate_series(doubted, large)
     assert done.grid.wh[0, 60] < 110
     assert done.made[0].reason == Reason.QUESTIONABLE
+    at_home = check_series(bare, rules(), now_ms=grid.frame.end_ms)
+    assert at_home.of(Code.SPIKE_ROBUST).start_ms.tolist() == [START_MS + 60 * MS]
+    kept = judged(bare, at_home)
+    assert kept.grid.state[0, 60] == State.VALID, "in a home a peak is told, not taken away"
     whole = total_reads((0, 0), (120, sum(value or 0 for value in row)))
     vouched = judged(seen_of(grid, reads=whole), found)
     assert (vouched.grid.state == State.VALID).all()
@@ -323,6 +328,19 @@ def test_a_series_does_not_depend_on_those_beside_it() -> None:
     for n, row in enumerate(holed):
         alone = estimate_series(seen_of(grid_of([row])), rules())
         assert np.array_equal(alone.grid.wh[0], together.grid.wh[n])
+
+
+def test_pieces_of_different_methods_share_the_register_by_the_level_of_the_others() -> None:
+    """Two gaps under one register: one has like hours on the days before, the other has none."""
+    row: list[int | None] = [*[100] * 48, *[None] * 2, *[100] * 20, *[None] * 2]
+    states = [[0 if value is None else State.MEASURED for value in row]]
+    for day in range(2):  # of the last two hours of a day nothing else is known
+        states[0][day * 24 + 22], states[0][day * 24 + 23] = State.ESTIMATED, State.ESTIMATED
+    grid = grid_of([row], states=states)
+    seen = seen_of(grid, reads=total_reads((48, 0), (72, 2400)))
+    done = estimate_series(seen, rules())
+    assert [each.method for each in done.made] == [Method.ANALOGUE, Method.FLAT_FROM_REGISTER]
+    assert done.grid.wh[0, 48:].tolist() == [100] * 24
 
 
 def test_every_method_is_shown_here() -> None:
