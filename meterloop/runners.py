@@ -49,6 +49,19 @@ def _ingest() -> Program:
     return Program(config=IngestConfig, run=run)
 
 
+def _bridge() -> Program:
+    from cloud.ingest.runner.bridge import run
+    from cloud.ingest.runner.settings import BridgeConfig
+
+    return Program(config=BridgeConfig, run=run)
+
+
+def _worker() -> Program:
+    from cloud.usage.worker import WorkerConfig, run
+
+    return Program(config=WorkerConfig, run=run)
+
+
 def _control() -> Program:
     from cloud.control.agent import ControlConfig
     from cloud.work.agent import run_with_control
@@ -85,6 +98,8 @@ PROGRAMS: Mapping[str, Callable[[], Program]] = {
     "simulator": _simulator,
     "edge": _edge,
     "ingest": _ingest,
+    "bridge": _bridge,
+    "worker": _worker,
     "control": _control,
     "signer": _signer,
     "messages": _messages,
@@ -119,13 +134,17 @@ def config_of(kind: str, settings: Mapping[str, Any], *, source: str) -> Any:
 
 
 def _typed(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Turn the two kinds of text that are objects everywhere: time scales and brokers."""
+    """Turn what is an object everywhere: time scales, MQTT brokers, Kafka clusters."""
     typed = dict(settings)
     for name in ("scale", "time_scale"):
         if isinstance(typed.get(name), str):
             typed[name] = TimeScale.parse(typed[name])
     if isinstance(typed.get("broker"), Mapping):
         typed["broker"] = BrokerAddress(**typed["broker"])
+    if isinstance(typed.get("kafka"), Mapping):
+        from cloud.ingest.runner.settings import KafkaAddress
+
+        typed["kafka"] = KafkaAddress(**typed["kafka"])
     return typed
 
 

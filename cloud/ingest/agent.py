@@ -170,7 +170,10 @@ class _Bridge:
 
     async def _hear(self, client: aiomqtt.Client) -> None:
         async for message in client.messages:
-            arrival = arrival_of(message, now=self._clock.now(), wall_now=self._clock.wall_now())
+            arrival = arrival_of(
+                str(message.topic), message.payload, message.properties,
+                now=self._clock.now(), wall_now=self._clock.wall_now(),
+            )  # fmt: skip
             if arrival.hint is not None:
                 if arrival.hint in self._waiting:
                     # sent again while the first copy still waits for the database

@@ -1,8 +1,7 @@
 """An MQTT message as an arrival: octets, how they are written, which batch they say they are."""
 
 from datetime import datetime
-
-import aiomqtt
+from typing import Any
 
 from cloud.ingest.model import Arrival
 from protocols.errors import PeerError
@@ -10,14 +9,15 @@ from protocols.identity import BatchId
 from protocols.mqtt import envelope, topics
 
 
-def arrival_of(message: aiomqtt.Message, *, now: datetime, wall_now: datetime) -> Arrival:
+def arrival_of(
+    topic: str, payload: Any, properties: Any, *, now: datetime, wall_now: datetime
+) -> Arrival:
     """Return the arrival in a message as it came; nothing of it is judged yet."""
-    payload, topic = message.payload, str(message.topic)
     return Arrival(
-        payload=payload if isinstance(payload, bytes) else str(payload).encode(),
-        content_type=getattr(message.properties, "ContentType", None) or envelope.CBOR,
+        payload=bytes(payload) if isinstance(payload, bytes | bytearray) else str(payload).encode(),
+        content_type=getattr(properties, "ContentType", None) or envelope.CBOR,
         topic=topic,
-        hint=hint_of(topic, getattr(message.properties, "UserProperty", None) or []),
+        hint=hint_of(topic, getattr(properties, "UserProperty", None) or []),
         now=now,
         wall_now=wall_now,
     )
