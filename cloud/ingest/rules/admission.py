@@ -64,6 +64,14 @@ class Sheet:
     value: Int
     verdict: NDArray[np.int8]
 
+    def take(self, rows: Rows | Bool) -> "Sheet":
+        """Return some of the rows."""
+        columns = {name: getattr(self, name)[rows] for name in _BY_ROW}
+        return Sheet(meters=self.meters, **columns)
+
+
+_BY_ROW = ("batch", *COLUMNS, "value", "verdict")
+
 
 def sheet_of(
     roster: Roster,
@@ -107,55 +115,64 @@ def sheet_of(
     return sheet
 
 
-def believable(sheet: Sheet) -> Rows:
-    """Return the rows that passed alone and are kept for ever, by meter, channel and instant."""
-    rows = np.flatnonzero(sheet.verdict == Verdict.STORED)
-    key, at = sheet.meter[rows] * CHANNELS + sheet.channel[rows], sheet.at_ms[rows]
-    steps = np.diff(key)
-    if ((steps > 0) | ((steps == 0) & (np.diff(at) >= 0))).all():
-        return rows
-    return rows[np.lexsort((at, key))]
-
-
-def doubtful(sheet: Sheet, rows: Rows, roster: Roster, limits: Limits) -> Bool:
+def believable(sheet: Sheet) -> tuple[Sheet, Rows | None]:
     """
-    Return which ordered rows have to be compared with what is stored beside them.
+    Return the rows that passed alone and are kept for ever, by meter, channel and instant.
+
+    Beside them which rows of the sheet they are, None where they are all of it, as they stand.
+    """
+    rows: Rows | None = None
+    kept = sheet
+    if not (sheet.verdict == Verdict.STORED).all():
+        rows = np.flatnonzero(sheet.verdict == Verdict.STORED)
+        kept = sheet.take(rows)
+    key = kept.meter * CHANNELS + kept.channel
+    steps = np.diff(key)
+    if ((steps > 0) | ((steps == 0) & (np.diff(kept.at_ms) >= 0))).all():
+        return kept, rows
+    order = np.lexsort((kept.at_ms, key))
+    return kept.take(order), order if rows is None else rows[order]
+
+
+def doubtful(sheet: Sheet, roster: Roster, limits: Limits) -> Bool:
+    """
+    Return which rows of an ordered sheet have to be compared with what is stored beside them.
 
     The rows of a group need no query when all are later than the newest value the book knows, no
     two share an instant, and registers move forward as their meter can. Otherwise the whole group
     is doubtful.
     """
-    meter, channel, at = sheet.meter[rows], sheet.channel[rows], sheet.at_ms[rows]
-    starts = _starts(meter, channel)
-    group = np.cumsum(starts) - 1
+    starts = _starts(sheet.meter, sheet.channel)
     first = np.flatnonzero(starts)
-    newest_ms = roster.newest_ms[meter[first], channel[first]]
-    doubt = roster.shared[meter[first]] | (at[first] <= newest_ms)
-    again = ~starts
-    again[1:] &= np.diff(at) == 0
-    doubt[group[again]] = True
-    registers = np.flatnonzero(is_register(channel))
-    before_ms, before_wh = np.empty_like(at), np.empty_like(at)
-    before_ms[1:], before_wh[1:] = at[:-1], sheet.value[rows][:-1]
-    before_ms[first] = newest_ms
-    before_wh[first] = roster.newest_wh[meter[first], channel[first]]
-    points = points_of(sheet, rows[registers])
-    before = Points(
-        group=points.group, at_ms=before_ms[registers], value=before_wh[registers],
-        seconds=points.seconds,
-    )  # fmt: skip
-    doubt[group[registers[~onward(points, before, limits)]]] = True
-    found: Bool = doubt[group]
+    meter, channel, at = sheet.meter[first], sheet.channel[first], sheet.at_ms
+    newest_ms = roster.newest_ms[meter, channel]
+    doubt = roster.shared[meter] | (at[first] <= newest_ms)
+    again = np.flatnonzero(np.diff(at) == 0) + 1
+    twins = again[~starts[again]]
+    doubt[np.searchsorted(first, twins, side="right") - 1] = True
+    if is_register(channel).any():
+        before_ms, before_wh = np.empty_like(at), np.empty_like(at)
+        before_ms[1:], before_wh[1:] = at[:-1], sheet.value[:-1]
+        before_ms[first], before_wh[first] = newest_ms, roster.newest_wh[meter, channel]
+        points = points_of(sheet)
+        before = Points(
+            group=points.group, at_ms=before_ms, value=before_wh, seconds=points.seconds
+        )  # fmt: skip
+        broken = np.flatnonzero(is_register(sheet.channel) & ~onward(points, before, limits))
+        doubt[np.searchsorted(first, broken, side="right") - 1] = True
+    if not doubt.any():
+        return np.zeros(0, dtype=np.bool_)
+    found: Bool = doubt[np.cumsum(starts) - 1]
     return found
 
 
-def points_of(sheet: Sheet, rows: Rows) -> Points:
-    """Return rows as points; their group names meter and channel."""
+def points_of(sheet: Sheet) -> Points:
+    """Return the rows as points; their group names meter and channel."""
     return Points(
-        group=sheet.meter[rows] * CHANNELS + sheet.channel[rows],
-        at_ms=sheet.at_ms[rows],
-        value=sheet.value[rows],
-        seconds=sheet.seconds[rows],
+        group=sheet.meter * CHANNELS + sheet.channel,
+        at_ms=sheet.at_ms,
+        value=sheet.value,
+        seconds=sheet.seconds,
     )
 
 
@@ -179,7 +196,7 @@ def lookups(roster: Roster, points: Points) -> tuple[dict[str, list[int]], Int, 
 
 def compare(sheet: Sheet, rows: Rows, stored: Points, limits: Limits) -> None:
     """Write into the sheet what the stored points make of `rows`, in the order of the round."""
-    fresh = points_of(sheet, rows)
+    fresh = points_of(sheet.take(rows))
     known = settle(stored, fresh)
     sheet.verdict[rows[known == SAME]] = Verdict.DUPLICATE
     sheet.verdict[rows[known == OTHER]] = Verdict.CONFLICT
@@ -194,31 +211,22 @@ def limits_of(facts: MeterFacts, slack_ms: int) -> Limits:
     return Limits(max_w=facts.max_w, rollover_wh=facts.rollover_wh, slack_ms=slack_ms)
 
 
-def new_registers(sheet: Sheet, rows: Rows) -> Registers:
-    """Return the registers among ordered rows that are to be stored."""
-    rows = rows[is_register(sheet.channel[rows])]
+def new_registers(sheet: Sheet) -> Registers:
+    """Return the registers of a sheet of which every row is stored."""
+    found = _only(sheet, is_register(sheet.channel))
     return Registers(
-        meter=sheet.meter[rows],
-        channel=sheet.channel[rows],
-        at_ms=sheet.at_ms[rows],
-        wh=sheet.value[rows],
-        status=sheet.status[rows],
-        received_ms=sheet.received_ms[rows],
-    )
+        meter=found.meter, channel=found.channel, at_ms=found.at_ms, wh=found.value,
+        status=found.status, received_ms=found.received_ms,
+    )  # fmt: skip
 
 
-def new_intervals(sheet: Sheet, rows: Rows) -> Intervals:
-    """Return the intervals among ordered rows that are to be stored."""
-    rows = rows[is_interval(sheet.channel[rows])]
+def new_intervals(sheet: Sheet) -> Intervals:
+    """Return the intervals of a sheet of which every row is stored."""
+    found = _only(sheet, is_interval(sheet.channel))
     return Intervals(
-        meter=sheet.meter[rows],
-        channel=sheet.channel[rows],
-        start_ms=sheet.at_ms[rows],
-        seconds=sheet.seconds[rows],
-        wh=sheet.value[rows],
-        status=sheet.status[rows],
-        received_ms=sheet.received_ms[rows],
-    )
+        meter=found.meter, channel=found.channel, start_ms=found.at_ms, seconds=found.seconds,
+        wh=found.value, status=found.status, received_ms=found.received_ms,
+    )  # fmt: skip
 
 
 def newest_momentary(sheet: Sheet) -> dict[str, list[Any]]:
@@ -239,11 +247,17 @@ def newest_momentary(sheet: Sheet) -> dict[str, list[Any]]:
 
 def heard(sheet: Sheet) -> tuple[Int, Int]:
     """Return per meter the newest device and receive time of what is believable, NONE if none."""
-    rows = slice(None) if (good := sheet.verdict < QUARANTINED_FROM).all() else good
-    size = len(sheet.meters)
-    at, received = (np.full(size, NONE, dtype=np.int64) for _ in range(2))
-    np.maximum.at(at, sheet.meter[rows], sheet.at_ms[rows] + sheet.seconds[rows] * 1000)
-    np.maximum.at(received, sheet.meter[rows], sheet.received_ms[rows])
+    good = sheet.verdict < QUARANTINED_FROM
+    sheet = _only(sheet, good)
+    at, received = (np.full(len(sheet.meters), NONE, dtype=np.int64) for _ in range(2))
+    starts = np.flatnonzero(_starts(sheet.meter))
+    # one value for each run of a meter, of which there are few, then the largest of each meter
+    ends = (
+        np.maximum.reduceat(sheet.at_ms + sheet.seconds * 1000, starts) if len(starts) else starts
+    )
+    last = np.maximum.reduceat(sheet.received_ms, starts) if len(starts) else starts
+    np.maximum.at(at, sheet.meter[starts], ends)
+    np.maximum.at(received, sheet.meter[starts], last)
     return at, received
 
 
@@ -296,9 +310,15 @@ def _refuse_mixed_lengths(sheet: Sheet, roster: Roster) -> None:
     sheet.verdict[rows[sheet.seconds[rows] != wanted]] = Verdict.LENGTH
 
 
+def _only(sheet: Sheet, rows: Bool) -> Sheet:
+    return sheet if rows.all() else sheet.take(rows)
+
+
 def _starts(*keys: Int) -> Bool:
     """Return where ordered rows begin a new group."""
     starts = np.ones(len(keys[0]), dtype=np.bool_)
     if len(starts):
-        starts[1:] = np.any([np.diff(key) != 0 for key in keys], axis=0)
+        starts[1:] = keys[0][1:] != keys[0][:-1]
+        for key in keys[1:]:
+            starts[1:] |= key[1:] != key[:-1]
     return starts

@@ -12,7 +12,7 @@ A roster is what several books say of the meters that one round of batches names
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import repeat
+from itertools import chain, repeat
 from typing import TypeVar
 
 import numpy as np
@@ -66,6 +66,7 @@ class Book:
         for item in installed:
             by_meter[self.place[item.meter.id]].append(item)
         self.installed = [tuple(items) for items in by_meter]
+        self.all_installed = tuple(item for items in by_meter for item in items)
         self.facts = facts_of(self.meters, installed, concentrator)
         self.kin = {item.concentrator for item in installed} - {concentrator}
         size = len(self.meters)
@@ -78,6 +79,14 @@ class Book:
         self.newest_wh = np.zeros((size, KEPT), dtype=np.int64)
         self.last_ms, self.received_ms = (np.full(size, NONE, dtype=np.int64) for _ in range(2))
         self.meters_written: tuple[MeterId, ...] | None = None
+        self._named: tuple[tuple[MeterId, ...], Int] = (), np.zeros(0, dtype=np.int64)
+
+    def places_of(self, meters: tuple[MeterId, ...]) -> Int:
+        """Return the place of each meter, NONE where it has none; most often as the last time."""
+        if meters != self._named[0]:
+            found = np.fromiter(map(self.place.get, meters, repeat(NONE)), np.int64, len(meters))
+            self._named = meters, found
+        return self._named[1].copy()
 
     def learn(self, found: Sequence[Newest]) -> None:
         """Write in what the database knows of the series; of several lengths the latest counts."""
@@ -118,8 +127,12 @@ class Roster:
         """Return every installation of the meters, oldest first for each meter."""
         found: list[Installed] = []
         for n, book in enumerate(self.books):
-            for place in self.place[self.bounds[n] : self.bounds[n + 1]].tolist():
-                found.extend(book.installed[place])
+            places = self.place[self.bounds[n] : self.bounds[n + 1]]
+            if len(places) == len(book.meters):
+                found += book.all_installed
+                continue
+            for place in places.tolist():
+                found += book.installed[place]
         return tuple(found)
 
 
@@ -138,10 +151,7 @@ def roster_of(
     first = np.cumsum(sizes) - sizes
     total = int(sizes.sum())
     odd = {meter: total + n for n, meter in enumerate(strangers)}
-    named = [
-        np.fromiter(map(books[n].place.get, batch.meters, repeat(NONE)), np.int64)
-        for n, batch in batches
-    ]
+    named = [books[n].places_of(batch.meters) for n, batch in batches]
     used = np.zeros(total + len(odd), dtype=np.bool_)
     for (n, batch), places in zip(batches, named, strict=True):
         unknown = np.flatnonzero(places == NONE)
@@ -160,17 +170,21 @@ def roster_of(
     extra = [meter for meter, n in odd.items() if used[n]]
     roster = Roster(
         books=tuple(books),
-        meters=tuple(meter for group in (*names, extra) for meter in group),
+        meters=tuple(chain(*names, extra)),
         place=np.concatenate([*chosen, np.zeros(len(extra), dtype=np.int64)]),
         bounds=np.cumsum(np.array(counts, dtype=np.int64)),
         facts=_facts(books, chosen, [strangers[meter] for meter in extra]),
-        shared=_all([b.shared[p] for b, p in zip(books, chosen, strict=True)], len(extra), 0),
-        series=_all([b.series[p] for b, p in zip(books, chosen, strict=True)], len(extra), 0),
-        seconds=_all([b.seconds[p] for b, p in zip(books, chosen, strict=True)], len(extra), 0),
-        newest_ms=_all(
-            [b.newest_ms[p] for b, p in zip(books, chosen, strict=True)], len(extra), NONE
+        shared=_all([_at(b.shared, p) for b, p in zip(books, chosen, strict=True)], len(extra), 0),
+        series=_all([_at(b.series, p) for b, p in zip(books, chosen, strict=True)], len(extra), 0),
+        seconds=_all(
+            [_at(b.seconds, p) for b, p in zip(books, chosen, strict=True)], len(extra), 0
         ),
-        newest_wh=_all([b.newest_wh[p] for b, p in zip(books, chosen, strict=True)], len(extra), 0),
+        newest_ms=_all(
+            [_at(b.newest_ms, p) for b, p in zip(books, chosen, strict=True)], len(extra), NONE
+        ),
+        newest_wh=_all(
+            [_at(b.newest_wh, p) for b, p in zip(books, chosen, strict=True)], len(extra), 0
+        ),
     )
     return roster, [index[places] for places in named]
 
@@ -220,7 +234,7 @@ def _facts(books: Sequence[Book], chosen: Sequence[Int], known: Sequence[bool]) 
             halves.append(
                 _all(
                     [
-                        book.facts.layers[n][side][places] if n < len(book.facts.layers)
+                        _at(book.facts.layers[n][side], places) if n < len(book.facts.layers)
                         else np.full(len(places), absent, dtype=np.int64)
                         for book, places in pairs
                     ],
@@ -231,19 +245,28 @@ def _facts(books: Sequence[Book], chosen: Sequence[Int], known: Sequence[bool]) 
     extra = len(known)
     return MeterFacts(
         known=np.concatenate(
-            [*(book.facts.known[places] for book, places in pairs), np.array(known, dtype=np.bool_)]
+            [
+                *(_at(book.facts.known, places) for book, places in pairs),
+                np.array(known, dtype=np.bool_),
+            ]
         ),
-        mine=_all([book.facts.mine[places] for book, places in pairs], extra, 0),
-        max_w=_all([book.facts.max_w[places] for book, places in pairs], extra, 0),
-        rollover_wh=_all([book.facts.rollover_wh[places] for book, places in pairs], extra, 0),
-        step_s=_all([book.facts.step_s[places] for book, places in pairs], extra, 0),
+        mine=_all([_at(book.facts.mine, places) for book, places in pairs], extra, 0),
+        max_w=_all([_at(book.facts.max_w, places) for book, places in pairs], extra, 0),
+        rollover_wh=_all([_at(book.facts.rollover_wh, places) for book, places in pairs], extra, 0),
+        step_s=_all([_at(book.facts.step_s, places) for book, places in pairs], extra, 0),
         layers=tuple(layers),
     )
+
+
+def _at(column: Column, places: Int) -> Column:
+    """Return the places of a column, itself where these are all of it."""
+    return column if len(places) == len(column) else column[places]
 
 
 def _all(parts: list[Column], extra: int, absent: int) -> Column:
     """Return the parts one below the other, and `extra` rows of `absent` after them."""
     if len(parts) == 1 and not extra:
-        return parts[0]
+        # a copy: the book changes while the round is judged
+        return parts[0].copy()
     tail = np.full((extra, *parts[0].shape[1:]), absent, dtype=parts[0].dtype)
     return np.concatenate([*parts, tail])

@@ -58,6 +58,14 @@ class Readings:
             received_ms=self.received_ms[rows], batch=self.batch[rows],
         )  # fmt: skip
 
+    def shaped(self, size: int) -> "Readings":
+        """Return the readings as a matrix of so many a row."""
+        return Readings(
+            at_ms=self.at_ms.reshape(-1, size), wh=self.wh.reshape(-1, size),
+            status=self.status.reshape(-1, size), received_ms=self.received_ms.reshape(-1, size),
+            batch=self.batch.reshape(-1, size),
+        )  # fmt: skip
+
     def shifted(self, ms: Int | int) -> "Readings":
         """Return the readings with both instants moved by `ms`."""
         return Readings(
@@ -97,6 +105,9 @@ def encode_ragged(sizes: Int, readings: Readings) -> Iterator[tuple[Int, Octets]
     *Shape*: `sizes` says how many readings each group has; `bodies` has a row per group named.
     *Units*: ms after midnight of the group's day.
     """
+    if len(sizes) and (sizes == sizes[0]).all():
+        yield from encode_matrix(readings.shaped(int(sizes[0])))
+        return
     starts = np.cumsum(sizes) - sizes
     for size in np.unique(sizes).tolist():
         groups = np.flatnonzero(sizes == size)
@@ -117,8 +128,10 @@ def encode_matrix(readings: Readings) -> list[tuple[Int, Octets]]:
     whole = np.zeros(len(readings), dtype=np.bool_)
     if step * size == DAY_MS:
         whole = (readings.at_ms == np.arange(size) * step).all(axis=1)
-    steps = np.diff(readings.at_ms, axis=1)
-    grid = ~whole & (size > 2) & (steps == steps[:, :1]).all(axis=1) if size > 2 else whole & False
+    grid = whole & False
+    if size > 2 and not whole.all():
+        steps = np.diff(readings.at_ms, axis=1)
+        grid = ~whole & (steps == steps[:, :1]).all(axis=1)
     flagged = (readings.status != 0).any(axis=1)
     turns = np.diff(readings.batch, axis=1) != 0
     turns |= np.diff(readings.received_ms, axis=1) != 0
@@ -128,7 +141,7 @@ def encode_matrix(readings: Readings) -> list[tuple[Int, Octets]]:
     for kind in np.unique(flags * (size + 1) + runs).tolist():
         rows = np.flatnonzero(flags * (size + 1) + runs == kind)
         flag, count = divmod(kind, size + 1)
-        part = readings.take(rows)
+        part = readings if len(rows) == len(readings) else readings.take(rows)
         columns = list(_columns(part, turns[rows], flag=flag, runs=count))
         codes = np.zeros(len(rows), dtype=np.int64)
         for column in columns:

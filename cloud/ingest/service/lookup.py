@@ -47,6 +47,22 @@ def raw_registers(
     return RawSeries(at_ms=found.at_ms, wh=found.wh, status=found.status)
 
 
+def raw_intervals(
+    conn: Connection,
+    meters: Sequence[MeterId],
+    channel: Channel = Channel.IMPORT_INTERVAL_WH,
+    *,
+    since: datetime,
+    until: datetime,
+) -> dict[MeterId, RawSeries]:
+    """Return the stored intervals that start in `[since, until)` of each meter that has any."""
+    found = readings.readings_of_meters(conn, meters, int(channel), since=since, until=until)
+    return {
+        meter: RawSeries(at_ms=each.at_ms, wh=each.wh, status=each.status)
+        for meter, each in found.items()
+    }
+
+
 def last_register_times(
     conn: Connection, meters: Sequence[MeterId], channel: Channel = Channel.IMPORT_WH
 ) -> dict[MeterId, datetime]:

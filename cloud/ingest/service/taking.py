@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from itertools import compress
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import numpy as np
 from cloud.assets import service as assets
 from cloud.ingest.model import Arrival, BatchAccount, Stored, Verdict
 from cloud.ingest.rules import admission
-from cloud.ingest.rules.admission import Rows, Sheet
+from cloud.ingest.rules.admission import Sheet
 from cloud.ingest.rules.beside import Limits
 from cloud.ingest.rules.book import Book, Roster, note_heard, note_series, note_stored, roster_of
 from cloud.ingest.rules.homes import Cells, after_midnight, cells_of, homes_of
@@ -75,13 +76,10 @@ def take(conn: Connection, entries: Sequence[Entry], policy: Policy) -> Taken:
         now_ms=[to_ms(entry.arrival.now) for entry in entries],
         future_ms=to_whole_ms(policy.future),
     )
-    rows = admission.believable(sheet)
-    if len(rows):
-        _compare(conn, sheet, rows, roster, policy)
-        rows = rows[sheet.verdict[rows] == Verdict.STORED]
-    if len(rows):
+    kept = _compared(conn, sheet, roster, policy)
+    if len(kept.verdict):
         now = max(entry.arrival.now for entry in entries)
-        _write(conn, sheet, rows, roster, numbers=[entry.no for entry in entries], now=now)
+        _write(conn, kept, roster, numbers=[entry.no for entry in entries], now=now)
     momentary = admission.newest_momentary(sheet)
     if momentary["meter"]:
         report_store.upsert_momentary(conn, momentary)
@@ -108,9 +106,9 @@ def take(conn: Connection, entries: Sequence[Entry], policy: Policy) -> Taken:
         stored=Stored(
             meters=roster.meters,
             installed=roster.installed(),
-            registers=admission.new_registers(sheet, rows),
-            intervals=admission.new_intervals(sheet, rows),
-            heard=frozenset(roster.meters[n] for n in np.flatnonzero(at_ms >= 0).tolist()),
+            registers=admission.new_registers(kept),
+            intervals=admission.new_intervals(kept),
+            heard=frozenset(compress(roster.meters, (at_ms >= 0).tolist())),
         ),
     )
 
@@ -120,7 +118,8 @@ def _strangers(conn: Connection, entries: Sequence[Entry]) -> dict[MeterId, bool
     strange = {
         meter
         for entry in entries
-        if not entry.book.place.keys() >= set(entry.batch.meters)
+        # a batch names most often just what its concentrator has
+        if entry.batch.meters != entry.book.meters
         for meter in entry.batch.meters
         if meter not in entry.book.place
     }
@@ -130,28 +129,36 @@ def _strangers(conn: Connection, entries: Sequence[Entry]) -> dict[MeterId, bool
     return {meter: meter in known for meter in sorted(strange)}
 
 
-def _compare(conn: Connection, sheet: Sheet, rows: Rows, roster: Roster, policy: Policy) -> None:
-    """Judge rows beside what is stored: by the books where they suffice, else by query."""
+def _compared(conn: Connection, sheet: Sheet, roster: Roster, policy: Policy) -> Sheet:
+    """
+    Judge rows beside what is stored: by the books where they suffice, else by query.
+
+    Returns the rows that are to be stored, by meter, channel and instant.
+    """
+    kept, rows = admission.believable(sheet)
+    if not len(kept.verdict):
+        return kept
     limits: Limits = admission.limits_of(roster.facts, to_whole_ms(policy.slack))
-    doubt = admission.doubtful(sheet, rows, roster, limits)
-    if not doubt.any():
-        return
-    asked = np.sort(rows[doubt])
-    columns, ids, seconds = admission.lookups(roster, admission.points_of(sheet, asked))
+    doubt = np.flatnonzero(admission.doubtful(kept, roster, limits))
+    if not len(doubt):
+        return kept
+    asked = np.sort(doubt if rows is None else rows[doubt])
+    points = admission.points_of(sheet.take(asked))
+    columns, ids, seconds = admission.lookups(roster, points)
     admission.compare(sheet, asked, store.points_around(conn, columns, ids, seconds), limits)
+    kept = kept if rows is None else sheet.take(rows)
+    return kept.take(kept.verdict == Verdict.STORED)
 
 
 def _write(
     conn: Connection,
     sheet: Sheet,
-    rows: Rows,
     roster: Roster,
     *,
     numbers: Sequence[int],
     now: datetime,
 ) -> None:
-    meter, channel = sheet.meter[rows], sheet.channel[rows]
-    seconds = sheet.seconds[rows]
+    meter, channel, seconds = sheet.meter, sheet.channel, sheet.seconds
     series = roster.series[meter, channel]
     if not series.all():
         fresh = {
@@ -162,11 +169,11 @@ def _write(
         note_series(roster, book_store.new_series(conn, wanted))
         series = roster.series[meter, channel]
     readings = Readings(
-        at_ms=sheet.at_ms[rows],
-        wh=sheet.value[rows],
-        status=sheet.status[rows],
-        received_ms=sheet.received_ms[rows],
-        batch=np.array(numbers, dtype=np.int64)[sheet.batch[rows]],
+        at_ms=sheet.at_ms,
+        wh=sheet.value,
+        status=sheet.status,
+        received_ms=sheet.received_ms,
+        batch=np.array(numbers, dtype=np.int64)[sheet.batch],
     )
     cells = cells_of(series, readings.at_ms, seconds)
     _put(conn, series, readings, cells, now)

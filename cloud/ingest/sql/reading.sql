@@ -97,21 +97,21 @@ CROSS JOIN LATERAL (
 ) AS d;
 
 -- rows_of
--- Every row of a meter's channel in [since, until), oldest first.
-SELECT (extract(epoch FROM r.at) * 1000)::bigint AS at_ms, r.wh, r.status,
+-- Every row of a channel of the meters in [since, until), oldest first for each.
+SELECT s.meter, (extract(epoch FROM r.at) * 1000)::bigint AS at_ms, r.wh, r.status,
        (extract(epoch FROM r.received_at) * 1000)::bigint AS received_ms, r.batch
 FROM ingest.series AS s
 JOIN ingest.reading AS r ON r.series = s.no AND r.at >= %(since)s AND r.at < %(until)s
-WHERE s.meter = %(meter)s AND s.channel = %(channel)s
-ORDER BY r.at;
+WHERE s.meter = ANY (%(meters)s) AND s.channel = %(channel)s
+ORDER BY s.meter, r.at;
 
 -- days_of
--- Every packed day of a meter's channel between two days, oldest first.
-SELECT d.day, d.body
+-- Every packed day of a channel of the meters between two days, oldest first for each.
+SELECT s.meter, d.day, d.body
 FROM ingest.series AS s
 JOIN ingest.day AS d ON d.series = s.no AND d.day BETWEEN %(first)s AND %(last)s
-WHERE s.meter = %(meter)s AND s.channel = %(channel)s
-ORDER BY d.day;
+WHERE s.meter = ANY (%(meters)s) AND s.channel = %(channel)s
+ORDER BY s.meter, d.day;
 
 -- series_of_day
 -- The lowest and highest number of a series that has rows of one day: one row.

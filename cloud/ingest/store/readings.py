@@ -6,6 +6,8 @@ What comes in goes by binary COPY of octets that numpy lays out; no reading is a
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 
 import numpy as np
@@ -148,19 +150,45 @@ def series_readings(
     until: datetime | None = None,
 ) -> Readings:
     """Return the readings of a meter's channel in `[since, until)`, oldest first; None: all."""
-    since = since or datetime(1970, 1, 1, tzinfo=UTC)
-    until = until or datetime(9000, 1, 1, tzinfo=UTC)
+    found = readings_of_meters(
+        conn, [meter], channel,
+        since=since or datetime(1970, 1, 1, tzinfo=UTC),
+        until=until or datetime(9000, 1, 1, tzinfo=UTC),
+    )  # fmt: skip
+    return found.get(meter, _rows([]))
+
+
+def readings_of_meters(
+    conn: Connection, meters: Sequence[MeterId], channel: int, *, since: datetime, until: datetime
+) -> dict[MeterId, Readings]:
+    """Return the readings of a channel in `[since, until)` of each meter that has any."""
     asked = {
-        "meter": meter, "channel": channel, "since": since, "until": until,
+        "meters": list(meters), "channel": channel, "since": since, "until": until,
         "first": since.astimezone(UTC).date(), "last": until.astimezone(UTC).date(),
     }  # fmt: skip
-    table = np.array(conn.execute(_SQL["rows_of"], asked).fetchall(), dtype=np.int64).reshape(-1, 5)
-    parts = [Readings(**dict(zip(Readings.__slots__, table.T, strict=True)))]
-    for day, body in conn.execute(_SQL["days_of"], asked):
-        parts.append(decode(bytes(body)).shifted(day_number(day) * DAY_MS))
-    whole = joined(parts)
+    parts: dict[MeterId, list[Readings]] = {}
+    rows = conn.execute(_SQL["rows_of"], asked).fetchall()
+    for meter, group in groupby(rows, key=itemgetter(0)):
+        parts.setdefault(MeterId(meter), []).append(_rows([row[1:] for row in group]))
+    for meter, day, body in conn.execute(_SQL["days_of"], asked):
+        part = decode(bytes(body)).shifted(day_number(day) * DAY_MS)
+        parts.setdefault(MeterId(meter), []).append(part)
     low, high = to_ms(since), to_ms(until)
-    return whole.take((whole.at_ms >= low) & (whole.at_ms < high))
+    found = {}
+    for id_, of_meter in parts.items():
+        whole = joined(of_meter)
+        inside = whole.take((whole.at_ms >= low) & (whole.at_ms < high))
+        if len(inside):
+            found[id_] = inside
+    return found
+
+
+def _rows(rows: Sequence[Sequence[int]]) -> Readings:
+    table = np.array(rows, dtype=np.int64).reshape(-1, 5)
+    return Readings(
+        at_ms=table[:, 0], wh=table[:, 1], status=table[:, 2], received_ms=table[:, 3],
+        batch=table[:, 4],
+    )  # fmt: skip
 
 
 def _span(day: int) -> dict[str, datetime]:
