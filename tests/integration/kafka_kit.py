@@ -9,6 +9,7 @@ import secrets
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import timedelta
@@ -136,6 +137,9 @@ class Fleet:
     made: dict[tuple[str, int], DataBatch] = field(default_factory=dict)
     receipts: int = 0
     resent: int = 0
+    every_seconds: float = 0.0
+    """Read anew so often by itself, as long as it is above zero."""
+    _read_at: float = 0.0
     _sent_at: dict[tuple[str, int], float] = field(default_factory=dict)
     _numbers: Any = field(default_factory=lambda: itertools.count(1))
 
@@ -159,12 +163,19 @@ class Fleet:
                     hearing = asyncio.create_task(self._hear(client))
                     try:
                         while not stop.is_set() and not hearing.done():
+                            self._read()
                             await self._send_due(client)
                             await asyncio.sleep(0.02)
                     finally:
                         hearing.cancel()
                         await asyncio.gather(hearing, return_exceptions=True)
             await asyncio.sleep(0.1)
+
+    def _read(self) -> None:
+        now = asyncio.get_running_loop().time()
+        if self.every_seconds > 0 and now - self._read_at >= self.every_seconds:
+            self._read_at = now
+            self.make()
 
     async def _send_due(self, client: aiomqtt.Client) -> None:
         now = asyncio.get_running_loop().time()
@@ -225,6 +236,34 @@ async def sending(fleet: Fleet) -> AsyncIterator[Fleet]:
     finally:
         stop.set()
         await asyncio.gather(task, return_exceptions=True)
+
+
+class FleetThread:
+    """A fleet that reads and sends on a thread of its own, whatever this one waits for."""
+
+    def __init__(self, fleet: Fleet) -> None:
+        """Start with the block."""
+        self.fleet = fleet
+        self._loop = asyncio.new_event_loop()
+        self._stop: asyncio.Event | None = None
+        self._thread = threading.Thread(target=self._main, name="fleet")
+
+    def _main(self) -> None:
+        async def main() -> None:
+            self._stop = asyncio.Event()
+            await self.fleet.run(self._stop)
+
+        self._loop.run_until_complete(main())
+        self._loop.close()
+
+    def __enter__(self) -> Fleet:
+        self._thread.start()
+        return self.fleet
+
+    def __exit__(self, *_: object) -> None:
+        if self._stop is not None and self._thread.is_alive():
+            self._loop.call_soon_threadsafe(self._stop.set)
+        self._thread.join(20)
 
 
 class Program:
