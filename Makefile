@@ -81,6 +81,7 @@ kill-test: $(VENV)/.stamp-dev
 bench: $(VENV)/.stamp-dev
 	PYTHONPATH=. $(PY) tests/benchmarks/loop.py $(ARGS)
 	PYTHONPATH=. $(PY) tests/benchmarks/field.py $(ARGS)
+	PYTHONPATH=. $(PY) tests/benchmarks/stream_ingest.py $(STREAM)
 	PYTHONPATH=. $(PY) tests/benchmarks/money.py $(ARGS)
 	PYTHONPATH=. $(PY) tests/benchmarks/money_payments.py $(ARGS)
 	PYTHONPATH=. $(PY) tests/benchmarks/money_sweep.py $(SWEEP)

@@ -2,16 +2,19 @@
 The MQTT rim of ingest: batches come in, receipts and live readings go out.
 
 Batches of one concentrator are stored in the order in which they came; lanes run beside each
-other. Where PostgreSQL is away a lane waits and sends no receipt: lanes and the client's queue are
-bounded, what overflows them is dropped unread, and the edge sends it again until its receipt.
+other, and what has come to a lane while it stored is stored together next. Where PostgreSQL is away
+a lane waits and sends no receipt: lanes and the client's queue are bounded, what overflows them is
+dropped unread, and the edge sends it again until its receipt.
 """
 
 import asyncio
+import json
 import logging
 import zlib
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
 
@@ -23,22 +26,24 @@ from cloud.ingest import service
 from cloud.ingest.answers import Answers, Status
 from cloud.ingest.arriving import arrival_of
 from cloud.ingest.model import Arrival, StoreOutcome
-from cloud.ingest.service import Derive, Policy
+from cloud.ingest.service import POISONED, Derive, Policy
 from cloud.store.clock import Clock
 from cloud.store.db import Database, TransientDatabaseError
 from protocols.errors import PeerError
-from protocols.identity import BatchId
+from protocols.identity import BatchId, ConcentratorId
 from protocols.mqtt import topics
 from protocols.mqtt.broker import BrokerAddress
 from protocols.timeline import TimeScale
 
-POISONED = "ingest.poisoned"
-"""Cause of a payload that made storing fail for a reason of its own, `_TRIES` times."""
-
 _TRIES = 3
+_TOGETHER = 64
+_OCTETS_TOGETHER = 8 << 20
+"""How much of what waits in a lane shares a transaction: payloads and their octets."""
 _FIRST_PAUSE = 0.1
 _LONGEST_PAUSE = 3.0
 _SESSION_SECONDS = 3600
+
+_STATE = "/up/state"
 
 _LOG = logging.getLogger(__name__)
 
@@ -49,7 +54,8 @@ class IngestConfig:
     What the process needs. *Units*: the keys named wall_seconds are wall time.
 
     `role` is the database role, empty where the DSN names it. `future_wall_seconds` is how far a
-    device may be ahead of us; business time runs `scale.speed` times as fast.
+    device may be ahead of us; business time runs `scale.speed` times as fast. Readings are rows
+    while their day is not older than `rows_days`; days are looked after every `keep_wall_seconds`.
     """
 
     dsn: str
@@ -58,10 +64,12 @@ class IngestConfig:
     role: str = "meterloop_ingest"
     client_id: str = "cloud-ingest"
     lanes: int = 4
-    waiting: int = 16
+    waiting: int = 64
     silent_after_wall_seconds: float = 30.0
     sweep_wall_seconds: float = 2.0
     missing_days: int = 3
+    rows_days: int = 2
+    keep_wall_seconds: float = 30.0
     future_wall_seconds: float = 1.0
 
     def policy(self, clock: Clock) -> Policy:
@@ -88,11 +96,12 @@ async def run(
     """
     clock = Clock(scale=config.scale)
     with Database(
-        config.dsn, user=config.role, application="meterloop-ingest", size=config.lanes + 1
+        config.dsn, user=config.role, application="meterloop-ingest", size=config.lanes + 2
     ) as db:
         bridge = _Bridge(config, db, clock, derive, status=status)
         workers = [asyncio.create_task(bridge.store_lane(n)) for n in range(config.lanes)]
         workers.append(asyncio.create_task(bridge.answers.publish_live()))
+        workers.append(asyncio.create_task(bridge.keep_days()))
         session = asyncio.create_task(bridge.keep_session(stop, ready))
         try:
             done, _ = await asyncio.wait([session, *workers], return_when=asyncio.FIRST_COMPLETED)
@@ -130,6 +139,7 @@ class _Bridge:
             try:
                 async with self._connection() as client:
                     await client.subscribe(topics.ALL_DATA, qos=1)
+                    await client.subscribe(topics.ALL_STATES, qos=1)
                     self.answers.client, self._status["broker"] = client, "connected"
                     _LOG.info("ingest.broker.connected")
                     pause = _FIRST_PAUSE
@@ -148,13 +158,35 @@ class _Bridge:
         """Store what waits in a lane, one after the other, for ever."""
         queue = self._lanes[lane]
         while True:
-            arrival = await queue.get()
-            outcome = await self._store(arrival)
-            if arrival.hint is not None:
-                self._waiting.discard(arrival.hint)
-            if outcome is not None:
+            arrivals = [await queue.get()]
+            octets = len(arrivals[0].payload)
+            # what came meanwhile shares a transaction; what has not come yet is not waited for
+            while not queue.empty() and len(arrivals) < _TOGETHER and octets < _OCTETS_TOGETHER:
+                arrivals.append(queue.get_nowait())
+                octets += len(arrivals[-1].payload)
+            outcomes = await self._store(arrivals)
+            self._waiting.difference_update(each.hint for each in arrivals if each.hint is not None)
+            for outcome in outcomes:
                 self.answers.note(outcome)
                 await self.answers.send_receipt(outcome)
+
+    async def keep_days(self) -> None:
+        """Pack and drop days that are past, again and again; what fails waits for the next time."""
+        keep = timedelta(days=self._config.rows_days)
+        while True:
+            await asyncio.sleep(self._config.keep_wall_seconds)
+            try:
+                closed = await asyncio.to_thread(
+                    service.close_past_days, self._db, now=self._clock.now(), keep=keep
+                )
+            except TransientDatabaseError as error:
+                _LOG.warning("ingest.days.waiting", extra={"fields": {"cause": str(error)[:200]}})
+                continue
+            for day, rows in closed.items():
+                self.answers.count("days_packed")
+                _LOG.info(
+                    "ingest.day.packed", extra={"fields": {"day": day.isoformat(), "rows": rows}}
+                )
 
     async def _hear_until(self, client: aiomqtt.Client, stop: asyncio.Event) -> None:
         hearing = asyncio.ensure_future(self._hear(client))
@@ -174,6 +206,13 @@ class _Bridge:
                 str(message.topic), message.payload, message.properties,
                 now=self._clock.now(), wall_now=self._clock.wall_now(),
             )  # fmt: skip
+            if arrival.topic.endswith(_STATE):
+                await self._note_presence(arrival)
+                continue
+            if not _is_ours(arrival.topic):
+                # not a concentrator's topic: nobody waits for a receipt
+                _LOG.warning("ingest.message.stray")
+                continue
             if arrival.hint is not None:
                 if arrival.hint in self._waiting:
                     # sent again while the first copy still waits for the database
@@ -183,38 +222,57 @@ class _Bridge:
             lane = zlib.crc32(arrival.topic.encode()) % len(self._lanes)
             await self._lanes[lane].put(arrival)
 
-    async def _store(self, arrival: Arrival) -> StoreOutcome | None:
-        """Store a payload; wait as long as the database is away; put poison into quarantine."""
+    async def _note_presence(self, arrival: Arrival) -> None:
+        """Keep what a concentrator tells of its presence; a retained telling comes again anyway."""
+        try:
+            online = bool(json.loads(arrival.payload)["online"])
+            concentrator = topics.concentrator_of(arrival.topic)
+        except (ValueError, KeyError, TypeError, PeerError):
+            self.answers.count("states_unread")
+            return
+        try:
+            await asyncio.to_thread(self._presence, concentrator, online, arrival.now)
+        except TransientDatabaseError:
+            self._status["database"] = "away"
+
+    def _presence(self, concentrator: ConcentratorId, online: bool, at: datetime) -> None:
+        with self._db.transaction() as conn:
+            service.note_presence(conn, concentrator, online=online, at=at)
+
+    async def _store(self, arrivals: list[Arrival]) -> list[StoreOutcome]:
+        """Store payloads; wait as long as the database is away; put poison into quarantine."""
         pause, faults = _FIRST_PAUSE, 0
-        store = partial(
-            service.store_batch, self._db, arrival, derive=self._derive, policy=self._policy
+        store: Callable[[], list[StoreOutcome]] = partial(
+            service.store_batches, self._db, arrivals, derive=self._derive, policy=self._policy
         )
         while True:
             try:
-                outcome = await asyncio.to_thread(store)
+                outcomes = await asyncio.to_thread(store)
                 self._status["database"] = "connected"
-                return outcome
+                return outcomes
             except TransientDatabaseError as error:
                 self._status["database"] = "away"
                 _LOG.warning("ingest.database.away", extra={"fields": {"cause": str(error)[:200]}})
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, _LONGEST_PAUSE)
-            except PeerError as error:
-                # not a concentrator's topic: nobody waits for a receipt
-                _LOG.warning("ingest.message.stray", extra={"fields": {"cause": error.code}})
-                return None
             except Exception as error:  # noqa: BLE001
                 # a rim: one payload must neither stop the stream nor be lost
-                _LOG.exception("ingest.batch.failed", extra={"fields": {"topic": arrival.topic}})
+                _LOG.exception("ingest.batch.failed", extra={"fields": {"many": len(arrivals)}})
                 self.answers.count("failures")
                 faults += 1
                 if faults == _TRIES:
-                    store = partial(
-                        service.quarantine_payload, self._db, arrival, cause=POISONED,
-                        detail=f"{type(error).__name__} while storing",
-                        concentrator=topics.concentrator_of(arrival.topic),
-                    )  # fmt: skip
+                    # many of which one is poison are told apart by the service; so this is it
+                    store = partial(self._give_up, arrivals, type(error).__name__)
                 await asyncio.sleep(pause)
+
+    def _give_up(self, arrivals: list[Arrival], error: str) -> list[StoreOutcome]:
+        return [
+            service.quarantine_payload(
+                self._db, arrival, cause=POISONED, detail=f"{error} while storing",
+                concentrator=topics.concentrator_of(arrival.topic),
+            )
+            for arrival in arrivals
+        ]  # fmt: skip
 
     async def _database_up(self, stop: asyncio.Event) -> bool:
         while not stop.is_set():
@@ -257,6 +315,14 @@ class _Bridge:
             max_queued_incoming_messages=self._config.waiting * self._config.lanes,
             tls_params=tls,
         )
+
+
+def _is_ours(topic: str) -> bool:
+    try:
+        topics.concentrator_of(topic)
+    except PeerError:
+        return False
+    return True
 
 
 async def _rest(stop: asyncio.Event, seconds: float) -> None:

@@ -13,6 +13,7 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
 from cloud.ingest import service as ingest
+from cloud.ingest.service import intake, taking
 from cloud.store.db import Database, TransientDatabaseError
 from cloud.store.migrate import migrate
 from cloud.usage import agent
@@ -151,14 +152,14 @@ def test_while_the_database_is_away_nothing_is_receipted_and_nothing_lost(
 ) -> None:
     build_network(db)
     status: dict[str, int | str] = {}
-    real, away = ingest.store_batch, asyncio.Event()
+    real, away = ingest.store_batches, asyncio.Event()
 
     def store(*args: Any, **named: Any) -> Any:
         if away.is_set():
             raise TransientDatabaseError("the server is away")
         return real(*args, **named)
 
-    monkeypatch.setattr(ingest, "store_batch", store)
+    monkeypatch.setattr(ingest, "store_batches", store)
 
     async def story() -> None:
         away.set()
@@ -183,14 +184,14 @@ def test_a_batch_that_breaks_the_code_is_kept_and_the_next_one_stored(
 ) -> None:
     build_network(db)
     status: dict[str, int | str] = {}
-    real = ingest.store_batch
+    real = taking.take
 
-    def store(db: Database, arrival: Any, **named: Any) -> Any:
-        if arrival.hint.seq == 1:
+    def take(conn: Any, entries: Any, policy: Any) -> Any:
+        if any(entry.batch.id.seq == 1 for entry in entries):
             raise ZeroDivisionError("a bug of ours")
-        return real(db, arrival, **named)
+        return real(conn, entries, policy)
 
-    monkeypatch.setattr(ingest, "store_batch", store)
+    monkeypatch.setattr(intake, "take", take)
 
     async def story() -> None:
         async with the_process(database_dsn, mqtt_broker, status), an_edge(mqtt_broker) as edge:

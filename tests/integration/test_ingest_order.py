@@ -27,6 +27,10 @@ from tests.integration.ingest_kit import (
 
 _FORGET = (
     "SET LOCAL session_replication_role = replica",
+    "DO $$ DECLARE part regclass; BEGIN FOR part IN SELECT i.inhrelid FROM pg_inherits AS i"
+    " WHERE i.inhparent = 'ingest.reading'::regclass"
+    " LOOP EXECUTE format('DROP TABLE %s', part); END LOOP; END $$",
+    "TRUNCATE ingest.day_state",
     "TRUNCATE ingest.batch, ingest.series, ingest.reading, ingest.day, ingest.concentrator_state,"
     " ingest.momentary, ingest.quarantine, ingest.payload, vee.coverage, vee.exception,"
     " usage.register, usage.interval",

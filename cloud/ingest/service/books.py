@@ -5,6 +5,7 @@ import threading
 import weakref
 from collections import OrderedDict
 from collections.abc import Sequence
+from datetime import date
 
 from cloud.assets import service as assets
 from cloud.ingest.rules.book import Book
@@ -29,6 +30,8 @@ class Shelf:
         self._books: OrderedDict[ConcentratorId, Book] = OrderedDict()
         self._most, self._meters = most_meters, 0
         self._guard = threading.Lock()
+        self.opened_until: date | None = None
+        """The last day that is known to be open for rows, or past being opened."""
 
     def get(self, concentrator: ConcentratorId) -> Book | None:
         """Return what is remembered, whether or not it is still good."""

@@ -10,10 +10,12 @@ import hashlib
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 
 from cloud.ingest.model import Arrival, BatchAccount, StoreOutcome
 from cloud.ingest.rules.book import Book
 from cloud.ingest.service.books import Shelf, shelf_of
+from cloud.ingest.service.days import open_days_ahead
 from cloud.ingest.service.locking import MoreLocksError, locked_books
 from cloud.ingest.service.taking import Entry, Taken, take
 from cloud.ingest.service.terms import (
@@ -89,6 +91,8 @@ def store_batches(
     """
     opened = [_open(arrival) for arrival in arrivals]
     shelf = shelf_of(db)
+    if arrivals:
+        _open_days(db, shelf, max(arrival.now for arrival in arrivals))
     try:
         return _in_transaction(db, shelf, opened, derive=derive, policy=policy, alongside=alongside)
     except TransientDatabaseError:
@@ -120,6 +124,14 @@ def quarantine_payload(
             alongside(conn)
         store.lock_concentrators(conn, [concentrator])
         return _keep_whole(conn, opened)
+
+
+def _open_days(db: Database, shelf: Shelf, now: datetime) -> None:
+    """Have today and tomorrow open for rows: asked once a day and process."""
+    tomorrow = (now.astimezone(UTC) + timedelta(days=1)).date()
+    if shelf.opened_until is None or shelf.opened_until < tomorrow:
+        open_days_ahead(db, now=now)
+        shelf.opened_until = tomorrow
 
 
 def _open(arrival: Arrival) -> _Opened:
