@@ -86,6 +86,8 @@ bench: $(VENV)/.stamp-dev
 	PYTHONPATH=. $(PY) tests/benchmarks/money_payments.py $(ARGS)
 	PYTHONPATH=. $(PY) tests/benchmarks/money_sweep.py $(SWEEP)
 	PYTHONPATH=. $(PY) tests/benchmarks/money_bills.py $(ARGS)
+	PYTHONPATH=. $(PY) tests/benchmarks/stream_vee.py $(ARGS)
+	PYTHONPATH=. $(PY) tests/benchmarks/vee_accuracy.py $(if $(findstring --json,$(ARGS)),--json)
 
 # not part of make test: the gate has its own fuzz, which needs no wheel of one interpreter
 fuzz: $(VENV)/.stamp-dev

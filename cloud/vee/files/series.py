@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from cloud.vee.files.columns import Columns, Options, Refusal, columns_of, refused, registers_of
-from cloud.vee.rules.grid import Grid, Int, State, frame_of
+from cloud.vee.rules.grid import Int, frame_of, placed
 from cloud.vee.rules.observed import NO_SERIES, Facts, Observed, Reads, Rows, reads_of
 from protocols.timeline import from_ms, local_date, local_day, to_ms
 
@@ -81,18 +81,10 @@ def _grouped(columns: Columns, reads: Reads, mine: Int, step: int, options: Opti
     frame = frame_of(origin, slots, step, options.zone)
     seconds = columns.seconds[rows]
     seconds = np.where(seconds == 0, step, seconds)
-    on = ((start - origin) % (step * 1000) == 0) & (seconds == step)
-    grid = Grid(
-        frame=frame, wh=np.zeros((len(mine), slots), dtype=np.int64),
-        state=np.zeros((len(mine), slots), dtype=np.int8),
-        status=np.zeros((len(mine), slots), dtype=np.int64),
+    grid = placed(
+        frame, len(mine), series=series, start_ms=start, seconds=seconds, wh=columns.wh[rows],
+        state=columns.state[rows], status=columns.status[rows],
     )  # fmt: skip
-    # backwards, so that of two rows of one slot the first stands
-    back = np.nonzero(on)[0][::-1]
-    where = series[back], (start[back] - origin) // (step * 1000)
-    state = columns.state[rows][back]
-    grid.wh[where] = np.where(state == State.MISSING, 0, columns.wh[rows][back])
-    grid.state[where], grid.status[where] = state, columns.status[rows][back]
     known = np.isin(reads.series, mine)
     own = reads_of(
         place[reads.series[known]], reads.rate[known], reads.at_ms[known], reads.wh[known],

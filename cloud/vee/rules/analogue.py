@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cloud.vee.rules.grid import Bool, Frame, Grid, Int
+from cloud.vee.rules.grid import Bool, Frame, Grid, Int, State
 from cloud.vee.rules.shapes import linear, moved
 
 _ONE = 1 << 20
@@ -74,7 +74,8 @@ def candidates(
     Looks at `history_days` days before and after and at eligible values alone: measured, valid or
     edited, never an estimate.
     """
-    frame, good_row, wh_row = grid.frame, grid.eligible[row], grid.wh[row]
+    frame, wh_row = grid.frame, grid.wh[row]
+    good_row = grid.state[row] >= State.MEASURED
     slots = np.arange(first, end)
     days = np.concatenate((np.arange(-history_days, 0), np.arange(1, history_days + 1)))
     place, there = moved(frame, slots, days, table)
@@ -139,7 +140,7 @@ def _around(grid: Grid, row: int, first: int, end: int, slots: int) -> Int:
     """Return the eligible slots just before and just after a gap."""
     near = np.concatenate((np.arange(first - slots, first), np.arange(end, end + slots)))
     near = near[(near >= 0) & (near < len(grid.frame))]
-    sound: Int = near[grid.eligible[row, near]]
+    sound: Int = near[grid.state[row, near] >= State.MEASURED]
     return sound
 
 
@@ -150,7 +151,7 @@ def _alike_around(
     if not len(around):
         return np.full(len(days), 1000, dtype=np.int64)
     place, there = moved(grid.frame, around, days, table)
-    known = there & grid.eligible[row][place]
+    known = there & (grid.state[row, place] >= State.MEASURED)
     here = grid.wh[row][around]
     whole = int(np.abs(here).sum())
     calm = whole // len(around) if level is None else level
@@ -174,7 +175,7 @@ def _edges(
     away = np.arange(1, length + 1)
     values, weights = np.zeros((3, length), dtype=np.int64), np.zeros((3, length), dtype=np.int64)
     for n, (slot, distance) in enumerate(((first - 1, away), (end, away[::-1]))):
-        if 0 <= slot < len(grid.frame) and grid.eligible[row, slot]:
+        if 0 <= slot < len(grid.frame) and grid.state[row, slot] >= State.MEASURED:
             values[n] = grid.wh[row, slot]
             weights[n] = whole * _EDGE // 1000 // distance
     line, known = linear(grid, row, first, end)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cloud.vee.rules.grid import Bool, Int
+from cloud.vee.rules.grid import Bool, Int, State
 from cloud.vee.rules.observed import Observed
 from cloud.vee.rules.register_checks import borders
 from cloud.vee.rules.shapes import register_from_intervals
@@ -95,7 +95,7 @@ def estimate_registers(seen: Observed, series: Int, at_ms: Int) -> list[Estimate
         first = int(start[0])
         if not (on[0] and on_start[0] and 0 <= first <= end <= len(frame)):
             found.append(EstimatedRead(series=one, at_ms=at, wh=None, reason="off_the_slots"))
-        elif not seen.grid.eligible[one, first:end].all():
+        elif (seen.grid.state[one, first:end] < State.MEASURED).any():
             found.append(EstimatedRead(series=one, at_ms=at, wh=None, reason="interval_missing"))
         else:
             wh = register_from_intervals(

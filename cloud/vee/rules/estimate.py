@@ -24,7 +24,7 @@ from cloud.vee.rules.grid import Bool, Grid, Int, State, runs
 from cloud.vee.rules.interval_checks import installed
 from cloud.vee.rules.observed import NO_SERIES, Observed
 from cloud.vee.rules.parameters import EstimateParameters, RegisterStep
-from cloud.vee.rules.register_checks import register_step
+from cloud.vee.rules.register_checks import register_step, sums
 from cloud.vee.rules.rule_sets import Method, RuleSet
 
 _DOUBT = (Code.NEGATIVE, Code.CAPACITY, Code.DEVICE_FLAGS, Code.DEVICE_INACTIVE, Code.SPIKE_ROBUST)
@@ -116,10 +116,14 @@ def judged(seen: Observed, findings: Findings) -> Observed:
 
 def _vouched(seen: Observed) -> Bool:
     sound = np.zeros(seen.grid.wh.shape, dtype=np.bool_)
-    for each in anchors_of(seen):
+    anchors = anchors_of(seen)
+    if not anchors:
+        return sound
+    columns = np.array([(each.series, each.first, each.end) for each in anchors], dtype=np.int64).T
+    energies, lacking = sums(seen.grid, *columns)
+    for each, energy, lack in zip(anchors, energies.tolist(), lacking.tolist(), strict=True):
         inside = slice(each.first, each.end)
-        energy = int(seen.grid.wh[each.series, inside].sum())
-        if seen.grid.present[each.series, inside].all() and energy == each.total_wh:
+        if not lack and energy == each.total_wh:
             sound[each.series, inside] = True
     return sound
 
@@ -205,7 +209,6 @@ class _Work:
         self.low, self.high = wh.copy(), wh.copy()
         self.made: list[Estimate] = []
         self.table = shapes.by_wall(seen.grid.frame)
-        self.eligible = seen.grid.eligible
 
     def settle(self, series: int, anchor: Anchor | None, pieces: list[_Piece]) -> None:
         """Fill the pieces under one anchor, or one piece under none."""

@@ -202,6 +202,32 @@ def empty_grid(frame: Frame, series: int) -> Grid:
     )  # fmt: skip
 
 
+def placed(
+    frame: Frame, count: int, *, series: Int, start_ms: Int, seconds: Int, wh: Int,
+    state: Int | State, status: Int,
+) -> Grid:  # fmt: skip
+    """
+    Return rows on the grid of `count` series; of two rows of one slot the first stands.
+
+    Rows of another length, off the slots' borders or outside the frame find no place: checks of
+    rows tell of them.
+    """
+    grid = empty_grid(frame, count)
+    step, width = frame.step_s * 1000, len(frame)
+    away = start_ms - frame.start_ms
+    slot = away // step
+    on = (slot * step == away) & (seconds == frame.step_s) & (slot >= 0) & (slot < width)
+    marks = np.broadcast_to(np.asarray(state, dtype=np.int8), wh.shape)
+    keep = slice(None) if on.all() else on
+    # written backwards, so that of two rows of one slot the first stands
+    place = (series[keep] * width + slot[keep])[::-1]
+    present = marks[keep][::-1] != State.MISSING
+    grid.wh.reshape(-1)[place] = np.where(present, wh[keep][::-1], 0)
+    grid.state.reshape(-1)[place] = marks[keep][::-1]
+    grid.status.reshape(-1)[place] = status[keep][::-1]
+    return grid
+
+
 def runs(mask: Bool) -> tuple[Int, Int, Int]:
     """Return row, first and end of every run of true places, row by row. *Shape*: mask 2-D."""
     padded = np.zeros((mask.shape[0], mask.shape[1] + 2), dtype=np.int8)

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from cloud.vee.rules.grid import Bool, DayKind, Frame, Grid, Int
+from cloud.vee.rules.grid import Bool, DayKind, Frame, Grid, Int, State
 
 LIKE_DAYS_TWO_WEEKS: dict[DayKind, tuple[int, ...]] = {
     DayKind.WORKDAY: (-1, -2, -3, -4, -5, -6, -7, -8, -9, -10, -11, -12, -13, -14),
@@ -32,7 +32,7 @@ def linear(grid: Grid, row: int, first: int, end: int) -> tuple[Int, Bool]:
     nothing = np.zeros(length, dtype=np.int64), np.zeros(length, dtype=np.bool_)
     if first < 1 or end >= len(grid.frame):
         return nothing
-    if not (grid.eligible[row, first - 1] and grid.eligible[row, end]):
+    if min(grid.state[row, first - 1], grid.state[row, end]) < State.MEASURED:
         return nothing
     left, right = int(grid.wh[row, first - 1]), int(grid.wh[row, end])
     step = np.arange(1, length + 1)
@@ -80,7 +80,7 @@ def _mean_of(
 ) -> tuple[Int, Bool]:
     frame = grid.frame
     place, there = moved(frame, slots, np.array(offsets, dtype=np.int64), table)
-    good = there & grid.eligible[row][place]
+    good = there & (grid.state[row, place] >= State.MEASURED)
     good &= frame.kind[place] == frame.kind[slots][None, :]
     taken = good & (np.cumsum(good, axis=0) <= days)
     count = taken.sum(axis=0)
@@ -137,7 +137,7 @@ def proxy_day(
         )  # fmt: skip
         for each in ranked:
             place = table[each, wall]
-            if (place >= 0).all() and grid.eligible[row, place].all():
+            if (place >= 0).all() and (grid.state[row, place] >= State.MEASURED).all():
                 values[here], known[here] = grid.wh[row, place], True
                 break
     return values, known
@@ -171,7 +171,7 @@ def check_meter(grid: Grid, other: int, first: int, end: int) -> tuple[Int, Bool
 
     *Source*: WA Metering Code 2006, check metering comes first; Itron IEE, Oracle.
     """
-    known = grid.eligible[other, first:end]
+    known = grid.state[other, first:end] >= State.MEASURED
     return np.where(known, grid.wh[other, first:end], 0), known
 
 
@@ -184,7 +184,7 @@ def subtractive(
     *Source*: Oracle, subtractive interval estimation. Only slots in which all of them are eligible.
     """
     rows = [whole, *parts]
-    known = grid.eligible[rows, first:end].all(axis=0)
+    known = (grid.state[rows, first:end] >= State.MEASURED).all(axis=0)
     left = grid.wh[whole, first:end] - grid.wh[list(parts), first:end].sum(axis=0)
     return np.where(known & (left > 0), left, 0), known & (left >= 0)
 
