@@ -256,6 +256,8 @@ def _date(number: int, text: str) -> date:
     try:
         if len(text) != 8 or not text.isdecimal():
             raise ValueError(text)
+        if not 1990 <= int(text[:4]) < 2100:
+            raise ValueError(text)
         return date(int(text[:4]), int(text[4:6]), int(text[6:]))
     except ValueError as error:
         raise _fault("nem12.shape", number, f"{text[:12]!r} is no day YYYYMMDD") from error

@@ -25,6 +25,8 @@ from cloud.vee.rules.observed import Reads, reads_of
 from protocols.errors import PeerError, RefusedError
 from protocols.nem12 import read_nem12
 
+_EARLIEST_MS, _LATEST_MS = 946_684_800_000, 4_102_444_800_000
+
 NAMES: dict[str, tuple[str, ...]] = {
     "series": ("series", "meter", "usage_point", "customer_id"),
     "start": ("start", "t", "time"),
@@ -225,7 +227,14 @@ def _stamps(column: Any, options: Options) -> Int:
     if ms.null_count:
         raise refused(Refusal.STAMPS, "a stamp is empty", "give every row its start")
     found: Int = ms.to_numpy(zero_copy_only=False).astype(np.int64)
-    return found if aware or offset is None else found - offset // timedelta(milliseconds=1)
+    if offset is not None and not aware:
+        found -= offset // timedelta(milliseconds=1)
+    if len(found) and not _EARLIEST_MS <= int(found.min()) <= int(found.max()) < _LATEST_MS:
+        raise refused(
+            Refusal.STAMPS, "a stamp lies outside the years 2000 to 2099",
+            "look for a stamp in other units: numbers are milliseconds since 1970",
+        )  # fmt: skip
+    return found
 
 
 def _states(column: Any, count: int) -> tuple[Int, Bool]:

@@ -56,6 +56,7 @@ def test_what_rounding_takes_the_next_interval_gets() -> None:
         ((HEAD, f"300,20050301,{HALF_HOURS},A,,,2.00503E+13,"), "nem12.mangled"),
         (("200,6.10273E+09,E1Q1,1,E1,N1,01009,kWh,30,",), "nem12.mangled"),
         ((HEAD, f"300,20050231,{HALF_HOURS},A,,,,"), "nem12.shape"),
+        ((HEAD, f"300,00010101,{HALF_HOURS},A,,,,"), "nem12.shape"),
         ((HEAD, "300,20050301,1,2,3,A,,,,"), "nem12.shape"),
         ((HEAD, f"300,20050301,{HALF_HOURS},V,,,,"), "nem12.quality"),
         ((HEAD, f"300,20050301,{HALF_HOURS},V,,,,", "400,1,47,A,,"), "nem12.quality"),

@@ -26,7 +26,7 @@ def test_ours_is_no_worse_than_the_mix_at_any_length_and_the_energy_is_exact(
     homes: bench.Homes, name: str
 ) -> None:
     length = bench.GAPS[name]
-    count = 60 if length > bench.PER_DAY else 250
+    count = 40 if length > bench.PER_DAY else 120
     found = bench.measure(homes, length, count, seed=7)
     assert found["ours+register"][1] == 0, "registers exist: no energy error at all"
     assert found["ours+register"][0] <= found["mix+register"][0]

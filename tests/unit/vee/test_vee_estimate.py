@@ -263,7 +263,7 @@ def test_a_day_of_the_changing_clock_is_filled_whole(start: int, length: int) ->
 
 
 @given(seed=st.integers(0, 2**32 - 1))
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_energy_is_conserved_and_measured_values_stand(seed: int) -> None:
     """Whenever both reads exist, measured and estimated add up to the register exactly."""
     chance = np.random.default_rng(seed)
@@ -292,7 +292,7 @@ def test_energy_is_conserved_and_measured_values_stand(seed: int) -> None:
 
 
 @given(seed=st.integers(0, 2**32 - 1), total=st.integers(0, 10**7))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_one_quantile_meets_any_total_and_grows_with_it(seed: int, total: int) -> None:
     chance = np.random.default_rng(seed)
     shape = (int(chance.integers(1, 30)), int(chance.integers(1, 20)))
