@@ -63,11 +63,11 @@ def close_day(db: Database, day: date, *, now: datetime) -> int:
         opened, _ = store.open_days(conn)
         if number not in opened:
             return 0
-        bounds = store.series_bounds(conn, number)
         store.ready_packed(conn, np.array([number]), now, ahead=[])
-        if bounds is not None:
-            for first in range(bounds[0], bounds[1] + 1, _SERIES_AT_ONCE):
-                _pack(conn, number, first, first + _SERIES_AT_ONCE)
+        first = store.next_series(conn, number, 0)
+        while first is not None:
+            _pack(conn, number, first, first + _SERIES_AT_ONCE)
+            first = store.next_series(conn, number, first + _SERIES_AT_ONCE)
         reach("ingest.day_packed")
         dropped = store.drop_day(conn, number, now)
         reach("ingest.day_dropped")

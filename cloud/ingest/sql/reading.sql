@@ -113,17 +113,20 @@ JOIN ingest.day AS d ON d.series = s.no AND d.day BETWEEN %(first)s AND %(last)s
 WHERE s.meter = ANY (%(meters)s) AND s.channel = %(channel)s
 ORDER BY s.meter, d.day;
 
--- series_of_day
--- The lowest and highest number of a series that has rows of one day: one row.
-SELECT min(r.series), max(r.series) FROM ingest.reading AS r
-WHERE r.at >= %(since)s AND r.at < %(until)s;
+-- next_series
+-- The lowest number, at or above one, of a series that has rows of one day: one index probe.
+SELECT r.series FROM ingest.reading AS r
+WHERE r.at >= %(since)s AND r.at < %(until)s AND r.series >= %(first)s
+ORDER BY r.series LIMIT 1;
 
 -- drop_day
 -- Ends the home of rows of a packed day; the caller holds its lock. Returns how many rows there were.
 SELECT ingest.drop_day(%(day)s, %(now)s);
 
 -- has_hypertable
--- Whether TimescaleDB keeps the rows: one row.
+-- Whether TimescaleDB keeps the rows, its version and edition where it is loaded: one row.
 SELECT ingest.has_hypertable(),
-       (SELECT e.extversion FROM pg_extension AS e WHERE e.extname = 'timescaledb'),
+       (SELECT a.default_version FROM pg_available_extensions AS a
+        WHERE a.name = 'timescaledb'
+          AND current_setting('shared_preload_libraries') LIKE '%%timescaledb%%'),
        current_setting('timescaledb.license', true);

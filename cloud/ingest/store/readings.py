@@ -126,10 +126,10 @@ def points_around(conn: Connection, groups: dict[str, list[int]], ids: Int, seco
     return Points(group=ids[group], at_ms=at_ms, value=wh, seconds=seconds[group])
 
 
-def series_bounds(conn: Connection, day: int) -> tuple[int, int] | None:
-    """Return the lowest and highest series that has rows of the day, None where none has."""
-    row = conn.execute(_SQL["series_of_day"], _span(day)).fetchone()
-    return None if row is None or row[0] is None else (row[0], row[1])
+def next_series(conn: Connection, day: int, first: int) -> int | None:
+    """Return the lowest series at or above `first` that has rows of the day, None where none."""
+    row = conn.execute(_SQL["next_series"], {**_span(day), "first": first}).fetchone()
+    return None if row is None else int(row[0])
 
 
 def rows_of_day(conn: Connection, day: int, first: int, last: int) -> tuple[Int, Readings]:

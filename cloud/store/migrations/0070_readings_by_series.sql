@@ -108,7 +108,8 @@ CREATE TRIGGER usage_point_changed AFTER UPDATE ON assets.usage_point
 CREATE INDEX installation_ever ON assets.installation (concentrator, meter);
 GRANT SELECT ON assets.concentrator_revision TO meterloop_ingest, meterloop_portal;
 
--- Rows of open days. The Apache edition of TimescaleDB gives a hypertable; elsewhere partitions.
+-- Rows of open days: a partition each. Where TimescaleDB is loaded and whoever migrates has set
+-- meterloop.hypertable to on, a hypertable (its Apache edition suffices) takes their place.
 DO $$
 DECLARE
     columns CONSTANT text := '(
@@ -121,7 +122,8 @@ DECLARE
         CONSTRAINT reading_pk PRIMARY KEY (series, at),
         CONSTRAINT reading_not_negative CHECK (wh >= 0))';
 BEGIN
-    IF current_setting('shared_preload_libraries') LIKE '%timescaledb%'
+    IF current_setting('meterloop.hypertable', true) = 'on'
+       AND current_setting('shared_preload_libraries') LIKE '%timescaledb%'
        AND EXISTS (SELECT FROM pg_available_extensions AS e WHERE e.name = 'timescaledb') THEN
         CREATE EXTENSION IF NOT EXISTS timescaledb;
         EXECUTE 'CREATE TABLE ingest.reading ' || columns;
