@@ -103,7 +103,7 @@ async def the_process(
     stop, up = asyncio.Event(), asyncio.Event()
     config = IngestConfig(
         dsn=dsn, broker=broker, scale=SCALE, client_id=f"ingest-{secrets.token_hex(4)}",
-        silent_after_wall_seconds=0.2, sweep_wall_seconds=0.1,
+        silent_after_wall_seconds=0.2, sweep_wall_seconds=0.1, keep_wall_seconds=0.2,
     )  # fmt: skip
     task = asyncio.create_task(agent.run(config, stop=stop, ready=up.set, status=status))
     waiting = asyncio.create_task(up.wait())
@@ -145,6 +145,42 @@ def test_batch_in_receipt_and_live_reading_out(
     assert status["receipts"] == 3
     with db.transaction() as conn:
         assert [item.cause for item in ingest.quarantined(conn)] == ["payload.compression"]
+
+
+def test_presence_is_kept_and_past_days_are_packed(
+    database_dsn: str, mqtt_broker: BrokerAddress, db: Database
+) -> None:
+    build_network(db)
+    ingest.open_days_ahead(db, now=ORIGIN - timedelta(days=5), ahead=0)
+    status: dict[str, int | str] = {}
+
+    def presence() -> list[tuple[ConcentratorId, bool]]:
+        with db.transaction() as conn:
+            return [(one.concentrator, one.online) for one in ingest.concentrator_presence(conn)]
+
+    async def told(client: aiomqtt.Client, payload: bytes, *, online: bool) -> None:
+        await client.publish(topics.up_state(C1), payload, qos=1, retain=True)
+        async with asyncio.timeout(DEADLINE):
+            while presence() != [(C1, online)]:
+                await asyncio.sleep(0.05)
+
+    async def story() -> None:
+        async with the_process(database_dsn, mqtt_broker, status):
+            async with aiomqtt.Client(
+                mqtt_broker.host, mqtt_broker.port, identifier=f"edge-{secrets.token_hex(4)}",
+                protocol=aiomqtt.ProtocolVersion.V5,
+            ) as client:  # fmt: skip
+                await client.publish(topics.up_state(C1), b"no state at all", qos=1)
+                await told(client, b'{"online": true, "boot": 3}', online=True)
+                await told(client, b'{"online": false, "boot": 3}', online=False)
+            async with asyncio.timeout(DEADLINE):
+                while status.get("days_packed") != 1:
+                    await asyncio.sleep(0.05)
+
+    asyncio.run(story())
+    assert status["states_unread"] == 1
+    with db.transaction() as conn:
+        assert (ORIGIN - timedelta(days=5)).date() not in ingest.days_open(conn)
 
 
 def test_while_the_database_is_away_nothing_is_receipted_and_nothing_lost(
