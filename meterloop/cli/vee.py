@@ -87,7 +87,7 @@ def check(
                 "groups": [_group_plain(*each) for each in found],
             },
             as_json=as_json,
-            text=f"{counted} findings in {sum(len(each.names) for each in loaded)} series",
+            text=f"findings: {counted}, series: {sum(len(each.names) for each in loaded)}",
         )
         if not as_json:
             for each, _, findings in found:
@@ -139,7 +139,7 @@ def estimate(
                 ],
             },
             as_json=as_json,
-            text=f"{len(kept)} stretches estimated, {len(filled) - len(kept)} refused",
+            text=f"stretches estimated: {len(kept)}, refused: {len(filled) - len(kept)}",
         )
         if not as_json:
             for each, _, made in done:
