@@ -102,9 +102,7 @@ def test_old_readings_move_to_series_and_days_and_the_stream_goes_on(old_dsn: st
         )
         assert (outcome.account.duplicates, outcome.account.stored) == (2, 1)
         assert send(db, a_batch(4, registers(M2, {1: 5}))).account.stored == 1
-        with db.transaction() as conn:
-            days = ingest.days_open(conn)
-        rows = {day: ingest.close_day(db, day, now=ORIGIN) for day in days}
+        rows = ingest.close_past_days(db, now=ORIGIN + 240 * HOUR, keep=24 * HOUR)
         assert list(rows.values()) == [6, 6]
         after = tables(db, *READINGS)
         assert [len(part) for part in after] == [8, 4]

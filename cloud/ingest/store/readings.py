@@ -2,6 +2,13 @@
 SQL of readings in both their homes: rows of open days and packed days.
 
 What comes in goes by binary COPY of octets that numpy lays out; no reading is a Python object.
+
+Why two homes, by `tests/benchmarks/stream_ingest.py` on two cores: a row and its key take about 116
+octets, a packed reading of a 96-interval day 3.0; a raw COPY of rows into a partition with its key
+runs at 180,000 to 300,000 rows a second whatever feeds it, while a whole day of a series is one row
+of 270 octets. Of a reading that shares neither batch nor receipt with its neighbours (a wave) seven
+a day take 22 octets each, for a packed row, its key and its head are shared by few. 35,000 readings
+of one customer's year are read in 60 ms, 19,200 of a transformer's day in 40 ms.
 """
 
 from collections.abc import Sequence
