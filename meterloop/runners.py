@@ -9,7 +9,8 @@ import asyncio
 import dataclasses
 import json
 import sys
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -50,16 +51,28 @@ def _ingest() -> Program:
 
 
 def _bridge() -> Program:
-    from cloud.ingest.runner.bridge import run
-    from cloud.ingest.runner.settings import BridgeConfig
+    with _extra("bridge"):
+        from cloud.ingest.runner.bridge import run
+        from cloud.ingest.runner.settings import BridgeConfig
 
     return Program(config=BridgeConfig, run=run)
 
 
 def _worker() -> Program:
-    from cloud.usage.worker import WorkerConfig, run
+    with _extra("worker"):
+        from cloud.usage.worker import WorkerConfig, run
 
     return Program(config=WorkerConfig, run=run)
+
+
+@contextmanager
+def _extra(kind: str) -> Iterator[None]:
+    """Say which extra a program needs where it is not installed. Raises: ConfigError."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        fault = f"{kind}: needs {error.name}; run: pip install 'meterloop[distributed]'"
+        raise ConfigError("installation", [fault]) from error
 
 
 def _control() -> Program:

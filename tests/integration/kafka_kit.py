@@ -308,6 +308,12 @@ class Program:
             self._process = None
 
     @property
+    def pid(self) -> int:
+        """Return its number. Raises: AssertionError while it does not run."""
+        assert self._process is not None
+        return self._process.pid
+
+    @property
     def alive(self) -> bool:
         """Tell whether it runs."""
         return self._process is not None and self._process.poll() is None

@@ -131,6 +131,8 @@ class Worker:
         """Stay connected to the broker for receipts; nothing is heard there."""
 
         async def serve(client: aiomqtt.Client) -> None:
+            # the receipts of a micro-batch leave together: that many are no cause for a warning
+            client.pending_calls_threshold = self._config.take
             self.answers.client, self._status["broker"] = client, "connected"
             try:
                 async for _ in client.messages:

@@ -1,5 +1,7 @@
 """The installation file: what it accepts, and the sentence for each thing that is wrong."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -125,6 +127,20 @@ def test_a_single_process_needs_a_port_that_is_known() -> None:
     with pytest.raises(ConfigError, match=r"kafka\.servers: must be given"):
         kafka_servers_of(Installation())
     assert kafka_servers_of(Installation(kafka=KafkaSection(port=9092))) == "127.0.0.1:9092"
+
+
+@pytest.mark.parametrize("kind", DISTRIBUTED)
+def test_a_missing_extra_is_named(kind: str) -> None:
+    # in a process of its own: modules that are loaded already would not miss it
+    told = subprocess.run(
+        [sys.executable, "-c",
+         "import sys; sys.modules['faust'] = sys.modules['aiokafka'] = None\n"
+         f"from meterloop.runners import PROGRAMS; PROGRAMS[{kind!r}]()"],
+        capture_output=True, text=True, check=False, cwd=Path(__file__).parents[3],
+    )  # fmt: skip
+    assert told.returncode == 1
+    assert f"{kind}: needs " in told.stderr
+    assert "pip install 'meterloop[distributed]'" in told.stderr
 
 
 @pytest.mark.parametrize("kind", DISTRIBUTED)
