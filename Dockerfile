@@ -3,8 +3,8 @@ FROM python:3.11-slim-bookworm
 RUN useradd --uid 1000 --create-home meterloop \
     && install -d -o meterloop /var/lib/meterloop
 WORKDIR /srv/meterloop
-COPY requirements.lock pyproject.toml ./
-RUN pip install --no-cache-dir --require-hashes -r requirements.lock
+COPY requirements-distributed.lock pyproject.toml ./
+RUN pip install --no-cache-dir --require-hashes -r requirements-distributed.lock
 COPY protocols protocols
 COPY simulators simulators
 COPY edge edge

@@ -13,7 +13,7 @@ ROOTS := protocols simulators edge cloud billing portal meterloop
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo up test check bench lint clean lock requirements browser interop kill-test test-broker fuzz
+.PHONY: help demo up test check bench lint clean lock requirements browser interop kill-test kill-stream test-broker fuzz
 
 help:
 	@echo "make demo [ARGS='--headless --exit']   the demo town on this machine"
@@ -22,6 +22,7 @@ help:
 	@echo "make interop                           the tests against foreign DLMS libraries alone"
 	@echo "make check                             format, lint, types, import contracts, tests"
 	@echo "make kill-test                         the edge agent killed a thousand times (some minutes)"
+	@echo "make kill-stream                       bridge, workers and Kafka killed, two minutes each"
 	@echo "make bench                             figures of this machine, as a table and JSON"
 	@echo "make fuzz [ARGS='--seconds 600']       coverage-guided fuzzing of every decoder"
 	@echo "make requirements                      write docs/requirements.md anew"
@@ -78,13 +79,20 @@ check: lint test
 kill-test: $(VENV)/.stamp-dev
 	METERLOOP_KILLS=1000 $(PY) -m pytest -s tests/chaos/test_edge_thousand_kills.py $(ARGS)
 
+kill-stream: $(VENV)/.stamp-dev
+	METERLOOP_STREAM_SECONDS=120 $(PY) -m pytest -s tests/chaos/test_kafka_kills.py $(ARGS)
+
 bench: $(VENV)/.stamp-dev
 	PYTHONPATH=. $(PY) tests/benchmarks/loop.py $(ARGS)
 	PYTHONPATH=. $(PY) tests/benchmarks/field.py $(ARGS)
+	PYTHONPATH=. $(PY) tests/benchmarks/stream_ingest.py $(STREAM)
+	PYTHONPATH=. $(PY) tests/benchmarks/stream_kafka.py $(if $(findstring --json,$(ARGS)),--json)
 	PYTHONPATH=. $(PY) tests/benchmarks/money.py $(ARGS)
 	PYTHONPATH=. $(PY) tests/benchmarks/money_payments.py $(ARGS)
 	PYTHONPATH=. $(PY) tests/benchmarks/money_sweep.py $(SWEEP)
 	PYTHONPATH=. $(PY) tests/benchmarks/money_bills.py $(ARGS)
+	PYTHONPATH=. $(PY) tests/benchmarks/stream_vee.py $(ARGS)
+	PYTHONPATH=. $(PY) tests/benchmarks/vee_accuracy.py $(if $(findstring --json,$(ARGS)),--json)
 
 # not part of make test: the gate has its own fuzz, which needs no wheel of one interpreter
 fuzz: $(VENV)/.stamp-dev

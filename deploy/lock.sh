@@ -8,6 +8,7 @@ compile() {
     --python-version 3.11 --no-header "$@"
 }
 compile pyproject.toml --extra build -o requirements.lock
+compile pyproject.toml --extra build --extra distributed -o requirements-distributed.lock
 compile pyproject.toml --extra build --extra dev -o requirements-dev.lock
 compile tests/interop/requirements.in -o requirements-interop.lock
 compile tests/fuzz/requirements.in -o requirements-fuzz.lock

@@ -19,6 +19,8 @@ from protocols.timeline import TimeScale
 
 SERVICES = ("ingest", "control", "signer", "messages", "billing", "portal")
 """Processes of the cloud, billing and portal that `up` starts, in the order of the table."""
+DISTRIBUTED = ("bridge", "worker")
+"""What stands in the place of `ingest` where readings pass through Kafka."""
 
 _NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"
 
@@ -72,6 +74,33 @@ class BrokerSection(_Section):
     tls_key: str = ""
 
 
+class KafkaSection(_Section):
+    """
+    The log between bridge and workers; looked at only where `services` names them.
+
+    Empty `servers` mean an embedded Kafka in the data folder, on `port`, or one chosen free.
+    `workers` is how many of them `up` starts.
+    """
+
+    servers: str = ""
+    port: Annotated[int, Field(ge=0, le=65535)] = 0
+    workers: Annotated[int, Field(ge=1, le=64)] = 1
+    topic: Annotated[str, Field(pattern=_NAME)] = "meterloop.batches"
+    partitions: Annotated[int, Field(ge=1, le=10_000)] = 12
+    replication: Annotated[int, Field(ge=1, le=15)] = 1
+    group: Annotated[str, Field(pattern=_NAME)] = "meterloop-ingest"
+    username: str = ""
+    password_file: str = ""
+    tls_ca: str = ""
+    tls_cert: str = ""
+    tls_key: str = ""
+
+    def address(self, servers: str) -> dict[str, Any]:
+        """Return the settings of a process that speaks to the cluster at `servers`."""
+        ours = {"servers", "port", "workers"}
+        return {"servers": servers} | self.model_dump(mode="json", exclude=ours)
+
+
 class TimeSection(_Section):
     """How business time runs over wall time; empty is real time."""
 
@@ -105,8 +134,8 @@ class Installation(_Section):
     """
     The whole file. Relative paths start at the file's folder.
 
-    The tables `ingest`, `control`, `signer`, `messages`, `billing`, `portal` and `simulator` hold
-    keys of that process's own configuration and are checked against it at start.
+    The tables named like a service, and `simulator`, hold keys of that process's own configuration
+    and are checked against it at start.
     """
 
     name: Annotated[str, Field(pattern=_NAME)] = "meterloop"
@@ -114,9 +143,12 @@ class Installation(_Section):
     services: tuple[str, ...] = SERVICES
     database: DatabaseSection = DatabaseSection()
     broker: BrokerSection = BrokerSection()
+    kafka: KafkaSection = KafkaSection()
     time: TimeSection = TimeSection()
     signer_key_file: str = ""
     ingest: dict[str, Any] = Field(default_factory=dict)
+    bridge: dict[str, Any] = Field(default_factory=dict)
+    worker: dict[str, Any] = Field(default_factory=dict)
     control: dict[str, Any] = Field(default_factory=dict)
     signer: dict[str, Any] = Field(default_factory=dict)
     messages: dict[str, Any] = Field(default_factory=dict)
@@ -128,9 +160,10 @@ class Installation(_Section):
     @field_validator("services")
     @classmethod
     def _known(cls, names: tuple[str, ...]) -> tuple[str, ...]:
-        unknown = sorted(set(names) - set(SERVICES))
+        known = SERVICES + DISTRIBUTED
+        unknown = sorted(set(names) - set(known))
         if unknown:
-            raise ValueError(f"unknown {', '.join(unknown)}; known are {', '.join(SERVICES)}")
+            raise ValueError(f"unknown {', '.join(unknown)}; known are {', '.join(known)}")
         return names
 
     @model_validator(mode="after")
@@ -206,18 +239,17 @@ def _anchored(installation: Installation, base: Path) -> Installation:
     def path(text: str) -> str:
         return str(base / text) if text else ""
 
-    broker, database = installation.broker, installation.database
+    broker, database, kafka = installation.broker, installation.database, installation.kafka
+    files = ("password_file", "tls_ca", "tls_cert", "tls_key")
     return installation.model_copy(
         update={
             "data": base / installation.data,
             "signer_key_file": path(installation.signer_key_file),
             "database": database.model_copy(update={"dsn_file": path(database.dsn_file)}),
             "broker": broker.model_copy(
-                update={
-                    name: path(getattr(broker, name))
-                    for name in ("password_file", "tls_ca", "tls_cert", "tls_key")
-                }
+                update={name: path(getattr(broker, name)) for name in files}
             ),
+            "kafka": kafka.model_copy(update={name: path(getattr(kafka, name)) for name in files}),
             "concentrator": tuple(
                 item.model_copy(
                     update={

@@ -9,7 +9,8 @@ import asyncio
 import dataclasses
 import json
 import sys
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -49,6 +50,31 @@ def _ingest() -> Program:
     return Program(config=IngestConfig, run=run)
 
 
+def _bridge() -> Program:
+    with _extra("bridge"):
+        from cloud.ingest.runner.bridge import run
+        from cloud.ingest.runner.settings import BridgeConfig
+
+    return Program(config=BridgeConfig, run=run)
+
+
+def _worker() -> Program:
+    with _extra("worker"):
+        from cloud.usage.worker import WorkerConfig, run
+
+    return Program(config=WorkerConfig, run=run)
+
+
+@contextmanager
+def _extra(kind: str) -> Iterator[None]:
+    """Say which extra a program needs where it is not installed. Raises: ConfigError."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        fault = f"{kind}: needs {error.name}; run: pip install 'meterloop[distributed]'"
+        raise ConfigError("installation", [fault]) from error
+
+
 def _control() -> Program:
     from cloud.control.agent import ControlConfig
     from cloud.work.agent import run_with_control
@@ -85,6 +111,8 @@ PROGRAMS: Mapping[str, Callable[[], Program]] = {
     "simulator": _simulator,
     "edge": _edge,
     "ingest": _ingest,
+    "bridge": _bridge,
+    "worker": _worker,
     "control": _control,
     "signer": _signer,
     "messages": _messages,
@@ -119,13 +147,17 @@ def config_of(kind: str, settings: Mapping[str, Any], *, source: str) -> Any:
 
 
 def _typed(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Turn the two kinds of text that are objects everywhere: time scales and brokers."""
+    """Turn what is an object everywhere: time scales, MQTT brokers, Kafka clusters."""
     typed = dict(settings)
     for name in ("scale", "time_scale"):
         if isinstance(typed.get(name), str):
             typed[name] = TimeScale.parse(typed[name])
     if isinstance(typed.get("broker"), Mapping):
         typed["broker"] = BrokerAddress(**typed["broker"])
+    if isinstance(typed.get("kafka"), Mapping):
+        from cloud.ingest.runner.settings import KafkaAddress
+
+        typed["kafka"] = KafkaAddress(**typed["kafka"])
     return typed
 
 

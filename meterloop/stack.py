@@ -20,7 +20,13 @@ from typing import Any, Self
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from cloud.store.migrate import migrate
-from meterloop.config import ConcentratorSection, ConfigError, Installation, write_private
+from meterloop.config import (
+    DISTRIBUTED,
+    ConcentratorSection,
+    ConfigError,
+    Installation,
+    write_private,
+)
 from meterloop.embedded.broker import HOST, LocalBroker, free_port
 from meterloop.embedded.postgres import Cluster, find_binaries
 from meterloop.embedded.spawn import FolderLock, tethered
@@ -80,8 +86,26 @@ def broker_of(installation: Installation) -> BrokerAddress:
     return BrokerAddress(**section.model_dump() | {"host": section.host or HOST})
 
 
+def kafka_servers_of(installation: Installation) -> str:
+    """
+    Return the Kafka servers for a process started by hand.
+
+    Raises: ConfigError when the file leaves the port of its embedded Kafka to chance.
+    """
+    section = installation.kafka
+    if not section.servers and not section.port:
+        fault = "kafka.servers: must be given when a process is started by itself"
+        raise ConfigError("installation", [fault])
+    return section.servers or f"{HOST}:{section.port}"
+
+
 def settings_of(
-    installation: Installation, kind: str, *, dsn: str, broker: BrokerAddress
+    installation: Installation,
+    kind: str,
+    *,
+    dsn: str,
+    broker: BrokerAddress,
+    kafka_servers: str = "",
 ) -> dict[str, Any]:
     """
     Return the settings of one service as JSON values: what is common, then the file's own table.
@@ -91,6 +115,7 @@ def settings_of(
     common = {
         "dsn": dsn,
         "broker": asdict(broker),
+        "kafka": installation.kafka.address(kafka_servers),
         "scale": installation.time.scale,
         "signer_key_file": str(installation.key_file),
     }
@@ -150,6 +175,7 @@ class Stack:
         self.supervisor = Supervisor(installation.data)
         self.dsn = ""
         self.broker = BrokerAddress(host="", port=0)
+        self.kafka_servers = ""
         self.migrations: list[str] = []
         self._lock = FolderLock(installation.data / "run" / "lock")
 
@@ -165,7 +191,7 @@ class Stack:
         try:
             signer_public_key(self.installation.key_file)
             await self.supervisor.__aenter__()
-            await asyncio.gather(self._start_database(), self._start_broker())
+            await asyncio.gather(self._start_database(), self._start_broker(), self._start_kafka())
         except BaseException:
             await self._end()
             raise
@@ -212,6 +238,28 @@ class Stack:
             )
         )
 
+    async def _start_kafka(self) -> None:
+        section = self.installation.kafka
+        if not set(self.installation.services) & set(DISTRIBUTED):
+            return
+        self.kafka_servers = section.servers
+        if section.servers:
+            return
+        from meterloop.embedded.kafka import LocalKafka
+
+        local = LocalKafka(
+            folder=self.installation.data / "kafka",
+            port=section.port or free_port(),
+            controller_port=free_port(),
+        )
+        self.kafka_servers = local.servers
+        await self.supervisor.add(
+            Child(
+                name="kafka", command=local.command, prepare=local.prepare, probe=local.is_ready,
+                deadline=120.0,
+            )
+        )  # fmt: skip
+
     async def start_simulator(self) -> ChildStatus:
         """Start the simulated fleet and return its row, whose `told` holds its addresses."""
         settings = dict(self.installation.simulator or {})
@@ -223,10 +271,14 @@ class Stack:
 
     async def start_services(self) -> None:
         """Start the services of the cloud, billing and portal, all at once."""
-        children = [
-            self._child(kind, kind, self._service_settings(kind))
-            for kind in self.installation.services
-        ]
+        children = []
+        for kind in self.installation.services:
+            settings = self._service_settings(kind)
+            names = [kind]
+            if kind == "worker":
+                count = self.installation.kafka.workers
+                names = [f"worker-{number}" for number in range(1, count + 1)]
+            children += [self._child(name, kind, settings) for name in names]
         await self.supervisor.add(*children)
 
     async def start_edges(self) -> None:
@@ -239,7 +291,10 @@ class Stack:
         await self.supervisor.add(*children)
 
     def _service_settings(self, kind: str) -> dict[str, Any]:
-        settings = settings_of(self.installation, kind, dsn=self.dsn, broker=self.broker)
+        settings = settings_of(
+            self.installation, kind, dsn=self.dsn, broker=self.broker,
+            kafka_servers=self.kafka_servers,
+        )  # fmt: skip
         if kind == "portal" and not settings.get("port"):
             settings["port"] = free_port()
         return settings

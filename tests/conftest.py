@@ -21,8 +21,10 @@ _TEMPLATE = "migrated"
 _WORKING = Path(__file__).parents[1] / "docs" / "requirements.toml"
 _SHOWS = "shows"
 _WHOLE_STACKS = (
-    "tests/acceptance/test_story.py", "tests/acceptance/test_replay.py", "tests/chaos/",
-)  # fmt: skip
+    "tests/acceptance/test_story.py",
+    "tests/acceptance/test_replay.py",
+    "tests/chaos/",
+)
 _shown: set[str] = set()
 """Requirement ids of tests that passed in this run, or were skipped for want of a program."""
 

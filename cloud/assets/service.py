@@ -133,6 +133,23 @@ def installed_at_concentrator(conn: Connection, concentrator: ConcentratorId) ->
     return store.installed(conn, concentrator=concentrator, only_open=True)
 
 
+def ever_installed_at(conn: Connection, concentrator: ConcentratorId) -> list[Installed]:
+    """Return every installation, anywhere, of each meter that ever hung there, oldest first."""
+    return store.ever_installed_at(conn, concentrator)
+
+
+def revisions(
+    conn: Connection, concentrators: Sequence[ConcentratorId]
+) -> dict[ConcentratorId, int]:
+    """
+    Return a number per concentrator that rises with every change of what hangs there; else 0.
+
+    Read it before the installations: then what is remembered is never newer than it says.
+    """
+    known = store.revisions(conn, concentrators)
+    return {concentrator: known.get(concentrator, 0) for concentrator in concentrators}
+
+
 def installed_now(conn: Connection) -> list[Installed]:
     """Return everything that is installed now."""
     return store.installed(conn, only_open=True)

@@ -124,6 +124,18 @@ def installed(
     return [_installed(row) for row in rows]
 
 
+def ever_installed_at(conn: Connection, concentrator: ConcentratorId) -> list[Installed]:
+    """Return every installation of every meter that ever hung there, oldest first."""
+    rows = conn.execute(_SQL["ever_installed_at"], {"concentrator": concentrator})
+    return [_installed(row) for row in rows]
+
+
+def revisions(conn: Connection, concentrators: Sequence[ConcentratorId]) -> dict[str, int]:
+    """Return the revision of each concentrator that has one."""
+    rows = conn.execute(_SQL["revisions"], {"concentrators": list(concentrators)})
+    return dict(rows.fetchall())
+
+
 def _point(row: Sequence[Any]) -> UsagePoint:
     fields: Mapping[str, Any] = dict(zip(_USAGE_POINT, row, strict=True))
     return UsagePoint(**{**fields, "kind": PointKind(fields["kind"])})

@@ -200,6 +200,15 @@ class MeterSeen:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ConcentratorPresence:
+    """What a concentrator, or its will at the broker, last told of its presence."""
+
+    concentrator: ConcentratorId
+    online: bool
+    told_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RelayRecord:
     """The switch of a meter as reported at `at`."""
 

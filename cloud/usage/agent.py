@@ -9,7 +9,8 @@ import logging
 from collections.abc import Callable
 
 from cloud.ingest import agent as ingest_agent
-from cloud.ingest.agent import IngestConfig, Status
+from cloud.ingest.agent import IngestConfig
+from cloud.ingest.answers import Status
 from cloud.store.clock import Clock
 from cloud.store.db import Database, TransientDatabaseError
 from cloud.store.rim import count, rest
@@ -30,11 +31,21 @@ async def run(
         group.create_task(
             ingest_agent.run(config, stop=stop, ready=ready, status=status, derive=service.derive)
         )
-        group.create_task(_watch(config, stop=stop, status=status))
+        group.create_task(watch(config, stop=stop, status=status))
 
 
-async def _watch(config: IngestConfig, *, stop: asyncio.Event, status: Status) -> None:
-    """Open and close exceptions; starts late, so that our own absence is not their silence."""
+async def watch(
+    config: IngestConfig,
+    *,
+    stop: asyncio.Event,
+    status: Status,
+    leads: Callable[[], bool] = lambda: True,
+) -> None:
+    """
+    Open and close exceptions while `leads`, until `stop`.
+
+    It starts late, so that our own absence is not their silence.
+    """
     clock = Clock(scale=config.scale)
     policy = WatchPolicy(
         silent_after_ms=int(
@@ -46,8 +57,9 @@ async def _watch(config: IngestConfig, *, stop: asyncio.Event, status: Status) -
         await rest(stop, config.silent_after_wall_seconds)
         while not stop.is_set():
             try:
-                await asyncio.to_thread(vee.sweep, db, policy=policy, now=clock.now())
-                count(status, "sweeps")
+                if leads():
+                    await asyncio.to_thread(vee.sweep, db, policy=policy, now=clock.now())
+                    count(status, "sweeps")
             except TransientDatabaseError as error:
                 _LOG.warning("vee.database.away", extra={"fields": {"cause": str(error)[:200]}})
             await rest(stop, config.sweep_wall_seconds)

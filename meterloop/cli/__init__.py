@@ -16,12 +16,15 @@ from meterloop.cli import (
     plan,
     play,
     prepaid,
+    quarantine,
     serve,
     tariff,
     tariff_change,
     tariff_diff,
     tariff_import,
     upkeep,
+    usage,
+    vee,
 )
 
 app = typer.Typer(
@@ -35,6 +38,8 @@ play.register(app)
 serve.register(app)
 care.register(app)
 ask.register(app)
+usage.register(app)
+quarantine.register(app)
 decode.register(app)
 cycle.register(app)
 field.register(app)
@@ -52,6 +57,7 @@ tariff_diff.register(tariffs)
 tariff_change.register(tariffs)
 app.add_typer(tariffs, name="tariff")
 upkeep.register(app)
+vee.register(app)
 
 
 def main() -> None:

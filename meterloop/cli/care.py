@@ -64,19 +64,46 @@ def _installation_or_default() -> Installation:
     return installation_from(file) if file.exists() else Installation(data=default_data_folder())
 
 
+def _migrated(dsn: str) -> tuple[list[str], dict[str, str]]:
+    """Return the migrations applied now, and what keeps the readings of open days."""
+    from cloud.ingest import service as ingest
+    from cloud.store.db import Database
+
+    applied = apply_migrations(dsn)
+    with Database(dsn, application="meterloop-migrate", size=1) as db, db.transaction() as conn:
+        hypertable, version, edition = ingest.kept_by(conn)
+    keeper = "timescaledb" if hypertable else "partitions"
+    return applied, {"kept_by": keeper, "timescaledb": version, "edition": edition}
+
+
+def _readings_text(readings: dict[str, str]) -> str:
+    if readings["kept_by"] == "timescaledb":
+        return (
+            f"readings of open days: hypertable of TimescaleDB {readings['timescaledb']}, "
+            f"edition {readings['edition'] or 'unknown'}"
+        )
+    if readings["timescaledb"]:
+        return (
+            f"readings of open days: a partition each; TimescaleDB {readings['timescaledb']}, "
+            f"edition {readings['edition'] or 'unknown'}, is loaded and not used"
+        )
+    return "readings of open days: a partition each; this server has no TimescaleDB loaded"
+
+
 def migrate(*, config: ConfigFile = None, as_json: JsonFlag = False) -> None:
-    """Bring the database to the newest schema."""
+    """Bring the database to the newest schema and say what keeps its readings."""
     with failures_told(as_json=as_json):
         installation = installation_from(config)
         embedded = not installation.database.address()
         cluster = cluster_of(installation) if embedded else None
         if cluster is not None and not cluster.is_ready():
             with EmbeddedPostgres(cluster) as server:
-                applied = apply_migrations(server.dsn)
+                applied, readings = _migrated(server.dsn)
         else:
-            applied = apply_migrations(address_of_database(installation))
+            applied, readings = _migrated(address_of_database(installation))
         text = "\n".join(f"applied {name}" for name in applied) or "nothing to apply"
-        say({"applied": applied}, as_json=as_json, text=text)
+        text += f"\n{_readings_text(readings)}"
+        say({"applied": applied, "readings": readings}, as_json=as_json, text=text)
 
 
 def audit(

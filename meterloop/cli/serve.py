@@ -11,13 +11,19 @@ import typer
 
 from cloud.store.clock import Clock
 from meterloop.cli.answer import ConfigFile, JsonFlag, failures_told, installation_from, say
-from meterloop.config import ConfigError, Installation, write_private
+from meterloop.config import DISTRIBUTED, ConfigError, Installation, write_private
 from meterloop.frame import log_as_json, run_process
 from meterloop.runners import part_of, told_of
-from meterloop.stack import Stack, address_of_database, broker_of, settings_of
+from meterloop.stack import (
+    Stack,
+    address_of_database,
+    broker_of,
+    kafka_servers_of,
+    settings_of,
+)
 from protocols.timeline import TimeScale
 
-_CLOUD = ("ingest", "control", "signer", "messages")
+_CLOUD = ("ingest", *DISTRIBUTED, "control", "signer", "messages")
 
 
 def register(app: typer.Typer) -> None:
@@ -150,7 +156,8 @@ def _lasting_scale(truth: Path, speed: int, replay: Path | None) -> str:
 def _serve_service(kind: str, installation: Installation) -> None:
     broker = broker_of(installation)
     dsn = address_of_database(installation)
-    settings = settings_of(installation, kind, dsn=dsn, broker=broker)
+    servers = kafka_servers_of(installation) if kind in DISTRIBUTED else ""
+    settings = settings_of(installation, kind, dsn=dsn, broker=broker, kafka_servers=servers)
     _serve(kind, settings, source="installation")
 
 

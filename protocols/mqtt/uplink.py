@@ -17,7 +17,7 @@ from typing import Any
 
 from protocols.errors import PeerError
 from protocols.events import EndDeviceEvent, EventCode
-from protocols.identity import BatchId, CommandId, ConcentratorId, MeterId, is_name
+from protocols.identity import BatchId, CommandId, ConcentratorId, MeterId, are_names, is_name
 from protocols.mqtt.envelope import Packed
 from protocols.reading import RelayReading, RelayState
 from protocols.timeline import from_ms, to_ms
@@ -121,7 +121,7 @@ def batch_from_plain(value: Any) -> DataBatch:
     if version != VERSION:
         raise PeerError("batch.version", f"version {version!r:.40} is not {VERSION}")
     try:
-        meters = tuple(MeterId(_name(item, "meters")) for item in _list(fields["meters"], "meters"))
+        meters = _meters(_list(fields["meters"], "meters"))
         columns = _columns(_mapping(fields["columns"], "columns"), meters=len(meters))
         return DataBatch(
             id=BatchId(
@@ -139,6 +139,13 @@ def batch_from_plain(value: Any) -> DataBatch:
         raise PeerError("batch.shape", f"field {error} is missing") from error
     except (OverflowError, ValueError, TypeError) as error:
         raise PeerError("batch.shape", str(error)[:200]) from error
+
+
+def _meters(found: list[Any]) -> tuple[MeterId, ...]:
+    if are_names(found):
+        return tuple(found)
+    # the slow way says which of them is none
+    return tuple(MeterId(_name(item, "meters")) for item in found)
 
 
 def _columns(found: Mapping[str, Any], *, meters: int) -> dict[str, Any]:

@@ -11,12 +11,14 @@ import pytest
 import typer.main
 import yaml
 
+from cloud.ingest.runner.settings import MAX_RECORD_BYTES
 from edge.config import config_from_json, load_keys
 from meterloop.cli import app
-from meterloop.config import SERVICES, load_installation
+from meterloop.config import DISTRIBUTED, SERVICES, load_installation
+from meterloop.embedded.kafka import VERSION
 from meterloop.frame import Part, Status
 from meterloop.healthy import main as healthy
-from meterloop.stack import broker_of, settings_of, signer_public_key
+from meterloop.stack import broker_of, kafka_servers_of, settings_of, signer_public_key
 from protocols.identity import ConcentratorId, UsagePointId
 from protocols.mqtt import topics
 
@@ -31,7 +33,8 @@ OURS = {
 
 
 def test_every_service_of_the_code_has_a_container_and_no_other() -> None:
-    assert set(OURS) == {*SERVICES, "migrate", "edge"}
+    assert set(OURS) == {*INSTALLATION.services, "migrate", "edge"}
+    assert set(INSTALLATION.services) == {*SERVICES, *DISTRIBUTED} - {"ingest"}
     assert {"database", "broker", "kafka"} == set(COMPOSE["services"]) - set(OURS)
 
 
@@ -49,8 +52,8 @@ def test_every_service_is_watched() -> None:
     for name, service in COMPOSE["services"].items():
         check = service["healthcheck"]
         assert name == "migrate" or check["test"][0] == "CMD", name
-    port = OURS["ingest"]["environment"]["METERLOOP_HEALTHZ_PORT"]
-    assert OURS["ingest"]["healthcheck"]["test"][-1] == port
+    port = OURS["worker"]["environment"]["METERLOOP_HEALTHZ_PORT"]
+    assert OURS["worker"]["healthcheck"]["test"][-1] == port
 
 
 def test_every_environment_name_is_read_by_the_code() -> None:
@@ -64,8 +67,12 @@ def test_the_installation_file_fits_every_service() -> None:
     broker = broker_of(INSTALLATION)
     assert (broker.host, broker.port) == ("broker", 8883)
     assert broker.host in COMPOSE["services"]
-    for kind in SERVICES:
-        settings_of(INSTALLATION, kind, dsn=INSTALLATION.database.dsn, broker=broker)
+    servers = kafka_servers_of(INSTALLATION)
+    assert servers.partition(":")[0] in COMPOSE["services"]
+    for kind in INSTALLATION.services:
+        settings_of(
+            INSTALLATION, kind, dsn=INSTALLATION.database.dsn, broker=broker, kafka_servers=servers
+        )
     assert "host=database " in INSTALLATION.database.dsn
     published = COMPOSE["services"]["portal"]["ports"][0].split(":")[-1]
     assert INSTALLATION.portal["port"] == int(published)
@@ -73,13 +80,27 @@ def test_the_installation_file_fits_every_service() -> None:
 
 def test_each_container_holds_the_certificate_of_its_own_role() -> None:
     hba = (ROOT / "deploy" / "pg_hba.conf").read_text()
-    for kind in SERVICES:
-        settings = settings_of(INSTALLATION, kind, dsn="", broker=broker_of(INSTALLATION))
-        role = {"messages": "meterloop_control"}.get(kind, f"meterloop_{kind}")
+    shared = {"messages": "meterloop_control"} | dict.fromkeys(DISTRIBUTED, "meterloop_ingest")
+    for kind in INSTALLATION.services:
+        settings = settings_of(
+            INSTALLATION, kind, dsn="", broker=broker_of(INSTALLATION), kafka_servers="kafka:9092"
+        )
+        role = shared.get(kind, f"meterloop_{kind}")
         mounts = OURS[kind]["volumes"]
         assert f"./deploy/run/certs/{role}:/run/certs:ro" in mounts, kind
         assert role in hba
         assert settings.get("user", role) == role
+
+
+def test_kafka_takes_what_the_mqtt_broker_takes_and_makes_no_topic_by_itself() -> None:
+    environment = COMPOSE["services"]["kafka"]["environment"]
+    largest = re.search(
+        r"max_packet_size (\d+)", (ROOT / "deploy/mosquitto/mosquitto.conf").read_text()
+    )
+    assert largest is not None
+    assert int(environment["KAFKA_MESSAGE_MAX_BYTES"]) == MAX_RECORD_BYTES > int(largest[1])
+    assert environment["KAFKA_AUTO_CREATE_TOPICS_ENABLE"] == "false"
+    assert f"{VERSION}" in COMPOSE["services"]["kafka"]["image"]
 
 
 def test_the_signing_key_is_mounted_for_the_signer_alone() -> None:

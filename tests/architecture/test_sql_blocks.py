@@ -35,7 +35,17 @@ def with_numbered_parameters(text: str) -> str:
     def number(match: re.Match[str]) -> str:
         return f"${numbers.setdefault(match[1], len(numbers) + 1)}"
 
-    return _PARAMETER.sub(number, text).replace("%%", "%").strip().rstrip(";")
+    plain = _PARAMETER.sub(number, text).replace("%%", "%").strip().rstrip(";")
+    return _without_copy(plain)
+
+
+def _without_copy(text: str) -> str:
+    """Return what a COPY reads or writes as a SELECT, for the server explains no COPY itself."""
+    into = re.search(r"^COPY (\S+) \(([^)]+)\) FROM STDIN", text, re.MULTILINE)
+    if into:
+        return f"SELECT {into[2]} FROM {into[1]}"
+    out = re.search(r"^COPY \((.+)\)\s+TO STDOUT", text, re.MULTILINE | re.DOTALL)
+    return out[1] if out else text
 
 
 def test_there_are_blocks_to_look_at() -> None:

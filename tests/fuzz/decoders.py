@@ -20,6 +20,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from edge.config import ConfigError as EdgeConfigError
 from edge.config import config_from_json
 from meterloop.config import ConfigError, parse_installation
+from protocols.cim.reading_type import channel_of
+from protocols.cim.reading_type import parse as parse_type
+from protocols.cim.wire import from_json, from_xml
 from protocols.dlms import (
     acse,
     apdu,
@@ -80,6 +83,7 @@ from protocols.mqtt.upkeep import (
     open_keys,
 )
 from protocols.mqtt.uplink import ack_from_plain, batch_from_plain
+from protocols.nem12 import read_nem12
 from protocols.tape.lines import TapeError, parse_tape
 from protocols.tape.redact import Redactor
 
@@ -343,6 +347,10 @@ MQTT: dict[str, Decoder] = {
     "topic": _topic,
 }
 FILES: dict[str, Decoder] = {
+    "cim-xml": from_xml,
+    "cim-json": from_json,
+    "reading-type": lambda octets: channel_of(parse_type(_text(octets))),
+    "nem12": read_nem12,
     "tape": lambda octets: parse_tape(_text(octets)),
     "redactor": _redact,
     "edge-config": config_from_json,

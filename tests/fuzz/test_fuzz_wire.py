@@ -4,11 +4,14 @@ import json
 from datetime import UTC, datetime
 from importlib.resources import files
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import protocols.mqtt
+from protocols.cim.readings import Series
+from protocols.cim.wire import to_json, to_xml
 from protocols.identity import CommandId, ConcentratorId
 from protocols.mqtt import envelope
 from protocols.mqtt.upkeep import (
@@ -19,6 +22,7 @@ from protocols.mqtt.upkeep import (
     fetch_to_plain,
     firmware_args,
 )
+from protocols.reading import Channel, Quality
 from tests.fuzz.decoders import DLT645, FILES, MODBUS, MQTT, check
 
 MESSAGES = ("payload.", "batch.", "ack.", "receipt.", "watch.", "command.", "live.",
@@ -53,6 +57,13 @@ port = 1883
 """
 
 
+READINGS = Series(
+    meter="M-1", channel=Channel.IMPORT_INTERVAL_WH, seconds=900,
+    at_ms=np.array([0, 900_000]), value=np.array([250, 251]),
+    quality=(Quality.VALID, Quality.ESTIMATED),
+)  # fmt: skip
+
+
 def payloads() -> list[bytes]:
     """Return every golden message of the wire in each of its forms."""
     found = []
@@ -82,9 +93,14 @@ MAPS = [
     for file in (files("protocols.modbus") / "meters").iterdir()
     if file.name.endswith(".yaml")
 ]
+NEM12 = (
+    b"100,NEM12,200505181432,A,B\n200,NMI1,E1,1,E1,N1,S1,kWh,30,\n300,20050301,"
+    + b"1.5," * 48
+    + b"V,,,,\n400,1,20,A,,\n400,21,48,N,,\n900\n"
+)
 SEEDS = {
     "mqtt": payloads(),
-    "files": [TAPE, EDGE, INSTALLATION],
+    "files": [NEM12, TAPE, EDGE, INSTALLATION, to_xml([READINGS]), to_json([READINGS])],
     "maps": MAPS,
     "modbus": [
         bytes.fromhex("00010000000601030000000A"),

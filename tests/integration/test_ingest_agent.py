@@ -13,6 +13,7 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
 from cloud.ingest import service as ingest
+from cloud.ingest.service import intake, taking
 from cloud.store.db import Database, TransientDatabaseError
 from cloud.store.migrate import migrate
 from cloud.usage import agent
@@ -102,7 +103,7 @@ async def the_process(
     stop, up = asyncio.Event(), asyncio.Event()
     config = IngestConfig(
         dsn=dsn, broker=broker, scale=SCALE, client_id=f"ingest-{secrets.token_hex(4)}",
-        silent_after_wall_seconds=0.2, sweep_wall_seconds=0.1,
+        silent_after_wall_seconds=0.2, sweep_wall_seconds=0.1, keep_wall_seconds=0.2,
     )  # fmt: skip
     task = asyncio.create_task(agent.run(config, stop=stop, ready=up.set, status=status))
     waiting = asyncio.create_task(up.wait())
@@ -146,19 +147,55 @@ def test_batch_in_receipt_and_live_reading_out(
         assert [item.cause for item in ingest.quarantined(conn)] == ["payload.compression"]
 
 
+def test_presence_is_kept_and_past_days_are_packed(
+    database_dsn: str, mqtt_broker: BrokerAddress, db: Database
+) -> None:
+    build_network(db)
+    ingest.open_days_ahead(db, now=ORIGIN - timedelta(days=5), ahead=0)
+    status: dict[str, int | str] = {}
+
+    def presence() -> list[tuple[ConcentratorId, bool]]:
+        with db.transaction() as conn:
+            return [(one.concentrator, one.online) for one in ingest.concentrator_presence(conn)]
+
+    async def told(client: aiomqtt.Client, payload: bytes, *, online: bool) -> None:
+        await client.publish(topics.up_state(C1), payload, qos=1, retain=True)
+        async with asyncio.timeout(DEADLINE):
+            while presence() != [(C1, online)]:
+                await asyncio.sleep(0.05)
+
+    async def story() -> None:
+        async with the_process(database_dsn, mqtt_broker, status):
+            async with aiomqtt.Client(
+                mqtt_broker.host, mqtt_broker.port, identifier=f"edge-{secrets.token_hex(4)}",
+                protocol=aiomqtt.ProtocolVersion.V5,
+            ) as client:  # fmt: skip
+                await client.publish(topics.up_state(C1), b"no state at all", qos=1)
+                await told(client, b'{"online": true, "boot": 3}', online=True)
+                await told(client, b'{"online": false, "boot": 3}', online=False)
+            async with asyncio.timeout(DEADLINE):
+                while status.get("days_packed") != 1:
+                    await asyncio.sleep(0.05)
+
+    asyncio.run(story())
+    assert status["states_unread"] == 1
+    with db.transaction() as conn:
+        assert (ORIGIN - timedelta(days=5)).date() not in ingest.days_open(conn)
+
+
 def test_while_the_database_is_away_nothing_is_receipted_and_nothing_lost(
     database_dsn: str, mqtt_broker: BrokerAddress, db: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     build_network(db)
     status: dict[str, int | str] = {}
-    real, away = ingest.store_batch, asyncio.Event()
+    real, away = ingest.store_batches, asyncio.Event()
 
     def store(*args: Any, **named: Any) -> Any:
         if away.is_set():
             raise TransientDatabaseError("the server is away")
         return real(*args, **named)
 
-    monkeypatch.setattr(ingest, "store_batch", store)
+    monkeypatch.setattr(ingest, "store_batches", store)
 
     async def story() -> None:
         away.set()
@@ -183,14 +220,14 @@ def test_a_batch_that_breaks_the_code_is_kept_and_the_next_one_stored(
 ) -> None:
     build_network(db)
     status: dict[str, int | str] = {}
-    real = ingest.store_batch
+    real = taking.take
 
-    def store(db: Database, arrival: Any, **named: Any) -> Any:
-        if arrival.hint.seq == 1:
+    def take(conn: Any, entries: Any, policy: Any) -> Any:
+        if any(entry.batch.id.seq == 1 for entry in entries):
             raise ZeroDivisionError("a bug of ours")
-        return real(db, arrival, **named)
+        return real(conn, entries, policy)
 
-    monkeypatch.setattr(ingest, "store_batch", store)
+    monkeypatch.setattr(intake, "take", take)
 
     async def story() -> None:
         async with the_process(database_dsn, mqtt_broker, status), an_edge(mqtt_broker) as edge:
@@ -242,13 +279,13 @@ def test_speed_1_stop_is_soon_when_the_broker_is_away(database_dsn: str) -> None
 
 
 def test_the_batch_number_beside_the_payload_must_be_a_number() -> None:
-    from cloud.ingest.agent import _hint
+    from cloud.ingest.arriving import hint_of
 
     topic = topics.up_data(ConcentratorId("C-01"))
-    assert _hint(topic, [("boot", "1"), ("seq", "x")]) is None
-    assert _hint(topic, [("boot", "1")]) is None
-    assert _hint(topic, [("boot", "1"), ("seq", str(2**63))]) is None
-    found = _hint(topic, [("boot", "1"), ("seq", "2")])
+    assert hint_of(topic, [("boot", "1"), ("seq", "x")]) is None
+    assert hint_of(topic, [("boot", "1")]) is None
+    assert hint_of(topic, [("boot", "1"), ("seq", str(2**63))]) is None
+    found = hint_of(topic, [("boot", "1"), ("seq", "2")])
     assert found is not None
     assert (found.boot, found.seq) == (1, 2)
 

@@ -26,11 +26,13 @@ from tests.integration.ingest_kit import (
 )
 
 _FORGET = (
-    "ALTER TABLE ingest.register_reading DISABLE TRIGGER USER",
-    "ALTER TABLE ingest.interval_reading DISABLE TRIGGER USER",
-    "ALTER TABLE ingest.payload DISABLE TRIGGER USER",
-    "TRUNCATE ingest.batch, ingest.register_reading, ingest.interval_reading, ingest.momentary,"
-    " ingest.meter_seen, ingest.quarantine, ingest.payload, vee.coverage, vee.exception,"
+    "SET LOCAL session_replication_role = replica",
+    "DO $$ DECLARE part regclass; BEGIN FOR part IN SELECT i.inhrelid FROM pg_inherits AS i"
+    " WHERE i.inhparent = 'ingest.reading'::regclass"
+    " LOOP EXECUTE format('DROP TABLE %s', part); END LOOP; END $$",
+    "TRUNCATE ingest.day_state",
+    "TRUNCATE ingest.batch, ingest.series, ingest.reading, ingest.day, ingest.concentrator_state,"
+    " ingest.momentary, ingest.quarantine, ingest.payload, vee.coverage, vee.exception,"
     " usage.register, usage.interval",
 )
 

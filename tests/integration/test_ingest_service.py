@@ -210,9 +210,11 @@ def test_a_batch_number_used_twice_quarantines_the_second_content(db: Database) 
 def test_readings_cannot_be_altered_or_deleted_even_by_the_owner(db: Database) -> None:
     send(db, a_batch(1, GOOD))
     for statement in (
-        "UPDATE ingest.register_reading SET wh = 0",
-        "DELETE FROM ingest.interval_reading",
-        "TRUNCATE ingest.register_reading",
+        "UPDATE ingest.reading SET wh = 0",
+        "DELETE FROM ingest.reading",
+        "TRUNCATE ingest.reading",
+        "DELETE FROM ingest.day",
+        "TRUNCATE ingest.day",
     ):
         with pytest.raises(psycopg.errors.IntegrityConstraintViolation), db.transaction() as conn:
             conn.execute(statement)  # type: ignore[arg-type]
@@ -371,7 +373,7 @@ def test_the_ingest_role_may_do_its_work_and_no_more(database_dsn: str) -> None:
         outcome = send(db, a_batch(1, [*GOOD, *registers(MeterId("M-777777"), {1: 5})]))
         assert (outcome.account.stored, outcome.account.quarantined) == (4, 1)
         with pytest.raises(psycopg.errors.InsufficientPrivilege), db.transaction() as conn:
-            conn.execute("DELETE FROM ingest.register_reading")
+            conn.execute("DELETE FROM ingest.reading")
         with pytest.raises(psycopg.errors.InsufficientPrivilege), db.transaction() as conn:
             conn.execute("UPDATE assets.meter SET max_w = 1000")
 

@@ -42,30 +42,30 @@ ASSETS = (
     "INSERT INTO assets.installation (meter, usage_point, concentrator, installed_at)"
     f" VALUES ('M-1', 'UP-1', 'C-01', '{AT}')",
 )
-INTERVAL = (
-    "INSERT INTO ingest.interval_reading (meter, channel, start, seconds, wh, status, received_at,"
-    " concentrator, boot, seq) VALUES ('M-1', 3, timestamptz '{at}' + interval '{minutes} min',"
-    " 1800, {wh}, 0, '{at}', 'C-01', 1, 1)"
-)
-REGISTER = (
-    "INSERT INTO ingest.register_reading (meter, channel, at, wh, status, received_at,"
-    " concentrator, boot, seq) VALUES ('M-1', 1, timestamptz '{at}' + interval '{minutes} min',"
-    " {wh}, 0, '{at}', 'C-01', 1, 1)"
+READING = (
+    "SELECT ingest.open_day(date '{at}', '{at}');"
+    "INSERT INTO ingest.series (meter, channel, seconds) VALUES ('M-1', {channel}, {seconds})"
+    " ON CONFLICT DO NOTHING;"
+    "INSERT INTO ingest.reading (series, at, wh, status, received_at, batch)"
+    " SELECT s.no, timestamptz '{at}' + interval '{minutes} min', {wh}, 0, '{at}',"
+    " coalesce((SELECT b.no FROM ingest.batch AS b WHERE b.seq = 1), 0)"
+    " FROM ingest.series AS s WHERE s.channel = {channel}"
 )
 
 
 def interval(minutes: int, wh: int) -> str:
-    return INTERVAL.format(at=AT, minutes=minutes, wh=wh)
+    return READING.format(at=AT, minutes=minutes, wh=wh, channel=3, seconds=1800)
 
 
 def register(minutes: int, wh: int) -> str:
-    return REGISTER.format(at=AT, minutes=minutes, wh=wh)
+    return READING.format(at=AT, minutes=minutes, wh=wh, channel=1, seconds=0)
 
 
 def batch(seq: int, stored: int) -> str:
     return (
         "INSERT INTO ingest.batch VALUES ('C-01', 1, "
-        f"{seq}, '\\x00', 'stored', '{AT}', '{AT}', '{AT}', {stored}, {stored}, 0, 0, 0, 0, 0)"
+        f"{seq}, '\\x00', 'stored', '{AT}', '{AT}', '{AT}', {stored}, {stored}, 0, 0, 0, 0, 0,"
+        f" {seq})"
     )
 
 

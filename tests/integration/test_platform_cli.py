@@ -50,6 +50,8 @@ def test_migrate_then_audit_on_an_installation_at_rest(tmp_path: Path) -> None:
     demo_town.prepare(data, seed_number=1, speed=60, port=0)
     first = answer(run("migrate", "--json", data=data))
     assert "0001_roles" in first["applied"]  # type: ignore[operator]
+    kept = {"kept_by": "partitions", "timescaledb": "", "edition": ""}
+    assert first["readings"] == kept
     assert answer(run("migrate", "--json", data=data))["applied"] == []
     away = run("audit", "--json", data=data)
     assert away.returncode == 1

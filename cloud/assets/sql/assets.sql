@@ -97,3 +97,22 @@ SELECT p.id, coalesce(t.unit, t.id) AS unit
 FROM assets.usage_point AS p
 JOIN assets.transformer AS t ON t.id = p.transformer
 WHERE p.id = ANY (%(usage_points)s);
+
+-- ever_installed_at
+-- Every installation of every meter that ever hung on a concentrator, oldest first.
+SELECT i.meter, i.usage_point, i.concentrator, i.installed_at, i.removed_at, i.initial_wh,
+       i.final_wh,
+       m.model, m.protocol, m.has_relay, m.can_close_remotely, m.interval_seconds,
+       m.control_mode, m.rollover_wh, m.max_w, m.keeps_power, m.token_kind,
+       p.kind, p.transformer, p.zone, p.capacity_w
+FROM assets.installation AS i
+JOIN assets.meter AS m ON m.id = i.meter
+JOIN assets.usage_point AS p ON p.id = i.usage_point
+WHERE i.meter IN (SELECT k.meter FROM assets.installation AS k
+                  WHERE k.concentrator = %(concentrator)s)
+ORDER BY i.installed_at, i.id;
+
+-- revisions
+-- How often the assets changed what they say of each concentrator's meters.
+SELECT r.concentrator, r.no FROM assets.concentrator_revision AS r
+WHERE r.concentrator = ANY (%(concentrators)s);

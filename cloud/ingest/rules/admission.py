@@ -15,6 +15,7 @@ from cloud.ingest.model import (
     Registers,
     Verdict,
 )
+from cloud.ingest.rules import alone
 from cloud.ingest.rules.alone import (
     Bool,
     Int,
@@ -23,21 +24,35 @@ from cloud.ingest.rules.alone import (
     is_interval,
     is_register,
 )
-from cloud.ingest.rules.beside import CHANNELS, OTHER, SAME, Limits, Points, consistent, settle
+from cloud.ingest.rules.beside import (
+    CHANNELS,
+    OTHER,
+    SAME,
+    Limits,
+    Points,
+    consistent,
+    onward,
+    settle,
+)
+from cloud.ingest.rules.book import NONE, Roster
 from protocols.identity import MeterId
+from protocols.mqtt.uplink import DataBatch
 
 COLUMNS = ("meter", "channel", "at_ms", "seconds", "received_ms", "raw", "scaler", "status")
+Rows = NDArray[np.intp]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sheet:
     """
-    The rows of one batch while they are judged; `verdict` and `value` are as long as the columns.
+    The rows of a round of batches while they are judged; `verdict` and `value` are as long.
 
+    `meter` is a meter of the roster, `batch` the place of the row's batch in the round.
     *Shape*: int64 columns of equal length. *Units*: ms, s; `value` in the channel's unit.
     """
 
     meters: tuple[MeterId, ...]
+    batch: Int
     meter: Int
     channel: Int
     at_ms: Int
@@ -49,74 +64,146 @@ class Sheet:
     value: Int
     verdict: NDArray[np.int8]
 
+    def take(self, rows: Rows | Bool) -> "Sheet":
+        """Return some of the rows."""
+        columns = {name: getattr(self, name)[rows] for name in _BY_ROW}
+        return Sheet(meters=self.meters, **columns)
 
-def each_once(
-    meters: tuple[MeterId, ...], columns: Mapping[str, NDArray[Any]]
-) -> tuple[tuple[MeterId, ...], dict[str, NDArray[Any]]]:
-    """Return meters and columns with every meter listed once, however often the sender did."""
-    place = {meter: n for n, meter in enumerate(dict.fromkeys(meters))}
-    where = np.array([place[meter] for meter in meters], dtype=np.int64)
-    return tuple(place), {**columns, "meter": where[columns["meter"]]}
+
+_BY_ROW = ("batch", *COLUMNS, "value", "verdict")
 
 
 def sheet_of(
-    meters: tuple[MeterId, ...],
-    columns: Mapping[str, NDArray[Any]],
-    verdict: NDArray[np.int8],
-    value: Int,
+    roster: Roster,
+    batches: Sequence[DataBatch],
+    named: Sequence[Int],
+    *,
+    now_ms: Sequence[int],
+    future_ms: int,
 ) -> Sheet:
-    """Return the sheet of a batch; the columns are copied as int64."""
-    wide = {name: columns[name].astype(np.int64) for name in COLUMNS}
-    return Sheet(meters=meters, value=value, verdict=verdict.copy(), **wide)
+    """
+    Return the rows of the batches, each judged by itself.
+
+    *Shape*: `named` and `now_ms` have one entry per batch: which meters of the roster it names, and
+    when it came.
+    """
+    lengths = [len(batch) for batch in batches]
+    columns = {
+        name: np.concatenate([np.asarray(batch.columns[name]) for batch in batches]).astype(
+            np.int64
+        )
+        for name in COLUMNS[1:]
+    }
+    columns["meter"] = np.concatenate(
+        [places[np.asarray(batch.columns["meter"])] if len(batch) else np.zeros(0, dtype=np.int64)
+         for batch, places in zip(batches, named, strict=True)]
+    )  # fmt: skip
+    verdict, value = alone.judge(
+        columns,
+        roster.facts,
+        now_ms=np.repeat(np.array(now_ms, dtype=np.int64), lengths),
+        future_ms=future_ms,
+    )
+    sheet = Sheet(
+        meters=roster.meters,
+        batch=np.repeat(np.arange(len(batches)), lengths),
+        value=value,
+        verdict=verdict,
+        **columns,
+    )
+    _refuse_mixed_lengths(sheet, roster)
+    return sheet
 
 
-def believable(sheet: Sheet, *, registers: bool) -> NDArray[np.intp]:
-    """Return the rows that passed alone and are registers (else intervals), in batch order."""
-    kind = is_register(sheet.channel) if registers else is_interval(sheet.channel)
-    return np.flatnonzero((sheet.verdict == Verdict.STORED) & kind)
+def believable(sheet: Sheet) -> tuple[Sheet, Rows | None]:
+    """
+    Return the rows that passed alone and are kept for ever, by meter, channel and instant.
+
+    Beside them which rows of the sheet they are, None where they are all of it, as they stand.
+    """
+    rows: Rows | None = None
+    kept = sheet
+    if not (sheet.verdict == Verdict.STORED).all():
+        rows = np.flatnonzero(sheet.verdict == Verdict.STORED)
+        kept = sheet.take(rows)
+    key = kept.meter * CHANNELS + kept.channel
+    steps = np.diff(key)
+    if ((steps > 0) | ((steps == 0) & (np.diff(kept.at_ms) >= 0))).all():
+        return kept, rows
+    order = np.lexsort((kept.at_ms, key))
+    return kept.take(order), order if rows is None else rows[order]
 
 
-def points_of(sheet: Sheet, rows: NDArray[np.intp]) -> Points:
-    """Return rows as points; their group names meter and channel."""
+def doubtful(sheet: Sheet, roster: Roster, limits: Limits) -> Bool:
+    """
+    Return which rows of an ordered sheet have to be compared with what is stored beside them.
+
+    The rows of a group need no query when all are later than the newest value the book knows, no
+    two share an instant, and registers move forward as their meter can. Otherwise the whole group
+    is doubtful.
+    """
+    starts = _starts(sheet.meter, sheet.channel)
+    first = np.flatnonzero(starts)
+    meter, channel, at = sheet.meter[first], sheet.channel[first], sheet.at_ms
+    newest_ms = roster.newest_ms[meter, channel]
+    doubt = roster.shared[meter] | (at[first] <= newest_ms)
+    again = np.flatnonzero(np.diff(at) == 0) + 1
+    twins = again[~starts[again]]
+    doubt[np.searchsorted(first, twins, side="right") - 1] = True
+    if is_register(channel).any():
+        before_ms, before_wh = np.empty_like(at), np.empty_like(at)
+        before_ms[1:], before_wh[1:] = at[:-1], sheet.value[:-1]
+        before_ms[first], before_wh[first] = newest_ms, roster.newest_wh[meter, channel]
+        points = points_of(sheet)
+        before = Points(
+            group=points.group, at_ms=before_ms, value=before_wh, seconds=points.seconds
+        )  # fmt: skip
+        broken = np.flatnonzero(is_register(sheet.channel) & ~onward(points, before, limits))
+        doubt[np.searchsorted(first, broken, side="right") - 1] = True
+    if not doubt.any():
+        return np.zeros(0, dtype=np.bool_)
+    found: Bool = doubt[np.cumsum(starts) - 1]
+    return found
+
+
+def points_of(sheet: Sheet) -> Points:
+    """Return the rows as points; their group names meter and channel."""
     return Points(
-        group=sheet.meter[rows] * CHANNELS + sheet.channel[rows],
-        at_ms=sheet.at_ms[rows],
-        value=sheet.value[rows],
-        seconds=sheet.seconds[rows],
+        group=sheet.meter * CHANNELS + sheet.channel,
+        at_ms=sheet.at_ms,
+        value=sheet.value,
+        seconds=sheet.seconds,
     )
 
 
-def lookups(sheet: Sheet, points: Points) -> tuple[dict[str, list[Any]], Int]:
-    """Return per group which meter, channel and time to look up, and the groups themselves."""
+def lookups(roster: Roster, points: Points) -> tuple[dict[str, list[int]], Int, Int]:
+    """Return per group with a series which time of it to look up, those groups, their lengths."""
     ids, place = np.unique(points.group, return_inverse=True)
     first = np.full(len(ids), np.iinfo(np.int64).max)
     last = np.full(len(ids), np.iinfo(np.int64).min)
     np.minimum.at(first, place, points.at_ms)
     np.maximum.at(last, place, points.at_ms)
+    series = roster.series[ids // CHANNELS, ids % CHANNELS]
+    some = series > 0
     columns = {
-        "meter": [sheet.meters[n] for n in (ids // CHANNELS).tolist()],
-        "channel": (ids % CHANNELS).tolist(),
-        "first_ms": first.tolist(),
-        "last_ms": last.tolist(),
+        "series": series[some].tolist(),
+        "first_ms": first[some].tolist(),
+        "last_ms": last[some].tolist(),
     }
-    return columns, ids
+    ids = ids[some]
+    return columns, ids, roster.seconds[ids // CHANNELS, ids % CHANNELS]
 
 
-def compare(
-    sheet: Sheet,
-    rows: NDArray[np.intp],
-    fresh: Points,
-    stored: Points,
-    limits: Limits | None,
-) -> None:
-    """Write into the sheet what the stored points make of `rows`; limits None for intervals."""
+def compare(sheet: Sheet, rows: Rows, stored: Points, limits: Limits) -> None:
+    """Write into the sheet what the stored points make of `rows`, in the order of the round."""
+    fresh = points_of(sheet.take(rows))
     known = settle(stored, fresh)
     sheet.verdict[rows[known == SAME]] = Verdict.DUPLICATE
     sheet.verdict[rows[known == OTHER]] = Verdict.CONFLICT
-    if limits is not None:
-        new = np.flatnonzero(known == 0)
-        possible = consistent(stored, fresh.take(new), limits)
-        sheet.verdict[rows[new[~possible]]] = Verdict.REGISTER_STEP
+    new = np.flatnonzero((known == 0) & is_register(sheet.channel[rows]))
+    registers = stored.take(is_register(stored.group % CHANNELS))
+    possible = consistent(registers, fresh.take(new), limits)
+    sheet.verdict[rows[new[~possible]]] = Verdict.REGISTER_STEP
 
 
 def limits_of(facts: MeterFacts, slack_ms: int) -> Limits:
@@ -125,30 +212,21 @@ def limits_of(facts: MeterFacts, slack_ms: int) -> Limits:
 
 
 def new_registers(sheet: Sheet) -> Registers:
-    """Return the registers that are to be stored, by meter, channel and time."""
-    rows = _ordered(sheet, (sheet.verdict == Verdict.STORED) & is_register(sheet.channel))
+    """Return the registers of a sheet of which every row is stored."""
+    found = _only(sheet, is_register(sheet.channel))
     return Registers(
-        meter=sheet.meter[rows],
-        channel=sheet.channel[rows],
-        at_ms=sheet.at_ms[rows],
-        wh=sheet.value[rows],
-        status=sheet.status[rows],
-        received_ms=sheet.received_ms[rows],
-    )
+        meter=found.meter, channel=found.channel, at_ms=found.at_ms, wh=found.value,
+        status=found.status, received_ms=found.received_ms,
+    )  # fmt: skip
 
 
 def new_intervals(sheet: Sheet) -> Intervals:
-    """Return the intervals that are to be stored, by meter, channel and start."""
-    rows = _ordered(sheet, (sheet.verdict == Verdict.STORED) & is_interval(sheet.channel))
+    """Return the intervals of a sheet of which every row is stored."""
+    found = _only(sheet, is_interval(sheet.channel))
     return Intervals(
-        meter=sheet.meter[rows],
-        channel=sheet.channel[rows],
-        start_ms=sheet.at_ms[rows],
-        seconds=sheet.seconds[rows],
-        wh=sheet.value[rows],
-        status=sheet.status[rows],
-        received_ms=sheet.received_ms[rows],
-    )
+        meter=found.meter, channel=found.channel, start_ms=found.at_ms, seconds=found.seconds,
+        wh=found.value, status=found.status, received_ms=found.received_ms,
+    )  # fmt: skip
 
 
 def newest_momentary(sheet: Sheet) -> dict[str, list[Any]]:
@@ -167,43 +245,48 @@ def newest_momentary(sheet: Sheet) -> dict[str, list[Any]]:
     }
 
 
-def heard(sheet: Sheet) -> dict[str, list[Any]]:
-    """Return per meter of which anything believable came its newest device and receive time."""
-    rows = np.flatnonzero(sheet.verdict < QUARANTINED_FROM)
-    size = len(sheet.meters)
-    at, received = np.full(size, -1, dtype=np.int64), np.full(size, -1, dtype=np.int64)
-    np.maximum.at(at, sheet.meter[rows], sheet.at_ms[rows] + sheet.seconds[rows] * 1000)
-    np.maximum.at(received, sheet.meter[rows], sheet.received_ms[rows])
-    some = np.flatnonzero(at >= 0)
-    return {
-        "meter": [sheet.meters[n] for n in some.tolist()],
-        "at_ms": at[some].tolist(),
-        "received_ms": received[some].tolist(),
-    }
-
-
-def account_of(sheet: Sheet, *, reports: int, reports_quarantined: int) -> BatchAccount:
-    """Return the batch's sum."""
-    return BatchAccount(
-        rows=len(sheet.verdict),
-        stored=int(np.count_nonzero(sheet.verdict == Verdict.STORED)),
-        duplicates=int(np.count_nonzero(sheet.verdict == Verdict.DUPLICATE)),
-        momentary=int(np.count_nonzero(sheet.verdict == Verdict.MOMENTARY)),
-        quarantined=int(np.count_nonzero(sheet.verdict >= QUARANTINED_FROM)),
-        reports=reports,
-        reports_quarantined=reports_quarantined,
+def heard(sheet: Sheet) -> tuple[Int, Int]:
+    """Return per meter the newest device and receive time of what is believable, NONE if none."""
+    good = sheet.verdict < QUARANTINED_FROM
+    sheet = _only(sheet, good)
+    at, received = (np.full(len(sheet.meters), NONE, dtype=np.int64) for _ in range(2))
+    starts = np.flatnonzero(_starts(sheet.meter))
+    # one value for each run of a meter, of which there are few, then the largest of each meter
+    ends = (
+        np.maximum.reduceat(sheet.at_ms + sheet.seconds * 1000, starts) if len(starts) else starts
     )
+    last = np.maximum.reduceat(sheet.received_ms, starts) if len(starts) else starts
+    np.maximum.at(at, sheet.meter[starts], ends)
+    np.maximum.at(received, sheet.meter[starts], last)
+    return at, received
 
 
-def refused_rows(sheet: Sheet) -> list[tuple[str, str, dict[str, Any]]]:
-    """Return cause, detail and content of each row for quarantine; rare, so one by one."""
+def accounts_of(sheet: Sheet, batches: int) -> list[BatchAccount]:
+    """Return the sum of each batch of the round; reports are not counted here."""
+    kind = np.minimum(sheet.verdict, QUARANTINED_FROM).astype(np.int64)
+    width = int(QUARANTINED_FROM) + 1
+    counts = np.bincount(sheet.batch * width + kind, minlength=batches * width)
+    return [
+        BatchAccount(
+            rows=sum(row),
+            stored=row[Verdict.STORED],
+            duplicates=row[Verdict.DUPLICATE],
+            momentary=row[Verdict.MOMENTARY],
+            quarantined=row[QUARANTINED_FROM],
+        )
+        for row in counts.reshape(batches, width).tolist()
+    ]
+
+
+def refused_rows(sheet: Sheet) -> list[tuple[int, str, str, dict[str, Any]]]:
+    """Return batch, cause, detail and content of each row for quarantine; rare: one by one."""
     found = []
     for n in np.flatnonzero(sheet.verdict >= QUARANTINED_FROM).tolist():
         cause, sentence = CAUSES[Verdict(int(sheet.verdict[n]))]
         meter = sheet.meters[int(sheet.meter[n])]
         row: dict[str, Any] = {name: int(getattr(sheet, name)[n]) for name in COLUMNS[1:]}
         detail = f"{meter} {channel_name(row['channel'])}: {sentence}"
-        found.append((cause, detail, {"meter": meter, **row}))
+        found.append((int(sheet.batch[n]), cause, detail, {"meter": meter, **row}))
     return found
 
 
@@ -213,11 +296,29 @@ def columns_of_row(row: Mapping[str, Any]) -> tuple[tuple[MeterId, ...], dict[st
     return (MeterId(row["meter"]),), {"meter": np.zeros(1, dtype=np.int64), **columns}
 
 
-def names_of(meters: Sequence[MeterId], places: Int) -> list[str]:
-    """Return the meter id of each row."""
-    return [meters[n] for n in places.tolist()]
+def _refuse_mixed_lengths(sheet: Sheet, roster: Roster) -> None:
+    """Hold intervals of meters without a known profile to the length that came first."""
+    loose = (sheet.verdict == Verdict.STORED) & (roster.facts.step_s[sheet.meter] == 0)
+    rows = np.flatnonzero(loose & (sheet.seconds > 0))
+    if not len(rows):
+        return
+    known = roster.seconds[sheet.meter[rows], sheet.channel[rows]]
+    _, first, group = np.unique(
+        sheet.meter[rows] * CHANNELS + sheet.channel[rows], return_index=True, return_inverse=True
+    )
+    wanted = np.where(known > 0, known, sheet.seconds[rows][first][group])
+    sheet.verdict[rows[sheet.seconds[rows] != wanted]] = Verdict.LENGTH
 
 
-def _ordered(sheet: Sheet, wanted: Bool) -> NDArray[np.intp]:
-    rows = np.flatnonzero(wanted)
-    return rows[np.lexsort((sheet.at_ms[rows], sheet.channel[rows], sheet.meter[rows]))]
+def _only(sheet: Sheet, rows: Bool) -> Sheet:
+    return sheet if rows.all() else sheet.take(rows)
+
+
+def _starts(*keys: Int) -> Bool:
+    """Return where ordered rows begin a new group."""
+    starts = np.ones(len(keys[0]), dtype=np.bool_)
+    if len(starts):
+        starts[1:] = keys[0][1:] != keys[0][:-1]
+        for key in keys[1:]:
+            starts[1:] |= key[1:] != key[:-1]
+    return starts

@@ -63,6 +63,21 @@ class Limits:
     slack_ms: int
 
 
+def onward(fresh: Points, before: Points, limits: Limits) -> Bool:
+    """
+    Return which register points follow from the one before them; no order, no search.
+
+    *Shape*: `fresh` and `before` as long as each other; a `before` without time (below 0) is none.
+    """
+    possible: Bool = (before.at_ms < 0) | _possible(
+        fresh.group // CHANNELS,
+        fresh.value - before.value,
+        fresh.at_ms - before.at_ms,
+        limits,
+    )
+    return possible
+
+
 def settle(stored: Points, fresh: Points) -> NDArray[np.int8]:
     """
     Return per fresh point NEW, SAME (key and value known) or OTHER (key known, value differs).
@@ -112,13 +127,20 @@ def _sorted(stored: Points, fresh: Points) -> tuple[Points, Bool, NDArray[np.int
 
 
 def _step_ok(points: Points, before: slice | Int, after: slice | Int, limits: Limits) -> Bool:
-    meter = points.group[after] // CHANNELS
-    moved = points.value[after] - points.value[before]
+    return _possible(
+        points.group[after] // CHANNELS,
+        points.value[after] - points.value[before],
+        points.at_ms[after] - points.at_ms[before],
+        limits,
+    )
+
+
+def _possible(meter: Int, moved: Int, passed_ms: Int, limits: Limits) -> Bool:
     rollover = limits.rollover_wh[meter]
-    moved = np.where(rollover > 0, moved % np.maximum(rollover, 1), moved)
-    passed = points.at_ms[after] - points.at_ms[before] + limits.slack_ms
+    if rollover.any():
+        moved = np.where(rollover > 0, moved % np.maximum(rollover, 1), moved)
     # whole seconds, so that a century times a megawatt stays inside 64 bits
-    most = limits.max_w[meter] * (passed // 1000 + 1) // 3600
+    most = limits.max_w[meter] * ((passed_ms + limits.slack_ms) // 1000 + 1) // 3600
     possible: Bool = (moved >= 0) & (moved <= most)
     return possible
 

@@ -5,21 +5,34 @@ SELECT pg_advisory_xact_lock(730511, hashtext(k.id))
 FROM unnest(%(concentrators)s::text[]) WITH ORDINALITY AS k (id, n)
 ORDER BY k.n;
 
--- batch_by_id
--- One batch row, or none.
-SELECT b.digest, b.custody, b.rows, b.stored, b.duplicates, b.momentary, b.quarantined, b.reports,
-       b.reports_quarantined
-FROM ingest.batch AS b
-WHERE b.concentrator = %(concentrator)s AND b.boot = %(boot)s AND b.seq = %(seq)s;
+-- batches_by_id
+-- The batches named that are known, one index probe each.
+SELECT b.concentrator, b.boot, b.seq, b.no, b.digest, b.custody, b.rows, b.stored, b.duplicates,
+       b.momentary, b.quarantined, b.reports, b.reports_quarantined
+FROM unnest(%(concentrator)s::text[], %(boot)s::bigint[], %(seq)s::bigint[])
+     AS k (concentrator, boot, seq)
+JOIN ingest.batch AS b
+  ON b.concentrator = k.concentrator AND b.boot = k.boot AND b.seq = k.seq;
 
--- insert_batch
--- One row; its key must be new, the caller holds the concentrator's lock.
-INSERT INTO ingest.batch (concentrator, boot, seq, digest, custody, made_at, received_at,
+-- next_batch_numbers
+-- As many new numbers as asked, rising; numbers of transactions that fail are lost.
+SELECT nextval('ingest.batch_no_seq') FROM generate_series(1, %(size)s::integer);
+
+-- insert_batches
+-- One row each; their keys must be new, the caller holds the locks of their concentrators.
+INSERT INTO ingest.batch (no, concentrator, boot, seq, digest, custody, made_at, received_at,
                           received_wall, rows, stored, duplicates, momentary, quarantined, reports,
                           reports_quarantined)
-VALUES (%(concentrator)s, %(boot)s, %(seq)s, %(digest)s, %(custody)s, %(made_at)s,
-        %(received_at)s, %(received_wall)s, %(rows)s, %(stored)s, %(duplicates)s, %(momentary)s,
-        %(quarantined)s, %(reports)s, %(reports_quarantined)s);
+SELECT k.no, k.concentrator, k.boot, k.seq, k.digest, k.custody, k.made_at, k.received_at,
+       k.received_wall, k.rows, k.stored, k.duplicates, k.momentary, k.quarantined, k.reports,
+       k.reports_quarantined
+FROM unnest(%(no)s::bigint[], %(concentrator)s::text[], %(boot)s::bigint[], %(seq)s::bigint[],
+            %(digest)s::bytea[], %(custody)s::text[], %(made_at)s::timestamptz[],
+            %(received_at)s::timestamptz[], %(received_wall)s::timestamptz[], %(rows)s::integer[],
+            %(stored)s::integer[], %(duplicates)s::integer[], %(momentary)s::integer[],
+            %(quarantined)s::integer[], %(reports)s::integer[], %(reports_quarantined)s::integer[])
+     AS k (no, concentrator, boot, seq, digest, custody, made_at, received_at, received_wall, rows,
+           stored, duplicates, momentary, quarantined, reports, reports_quarantined);
 
 -- batch_takes_rows
 -- A batch that was quarantined whole gets its account when it is redriven: one row.
@@ -30,60 +43,6 @@ SET custody = 'stored', rows = %(rows)s, stored = %(stored)s, duplicates = %(dup
 WHERE b.concentrator = %(concentrator)s AND b.boot = %(boot)s AND b.seq = %(seq)s
   AND b.custody = 'quarantined';
 
--- registers_around
--- Per (meter, channel, first, last): stored registers in that time and the nearest on both sides.
-SELECT k.n - 1 AS n, (extract(epoch FROM r.at) * 1000)::bigint AS at_ms, r.wh
-FROM unnest(%(meter)s::text[], %(channel)s::smallint[], %(first_ms)s::bigint[],
-            %(last_ms)s::bigint[]) WITH ORDINALITY AS k (meter, channel, first_ms, last_ms, n)
-CROSS JOIN LATERAL (
-    SELECT 'epoch'::timestamptz + k.first_ms * interval '1 millisecond' AS first_at,
-           'epoch'::timestamptz + k.last_ms * interval '1 millisecond' AS last_at
-) AS t
-CROSS JOIN LATERAL (
-    (SELECT x.at, x.wh FROM ingest.register_reading AS x
-     WHERE x.meter = k.meter AND x.channel = k.channel AND x.at < t.first_at
-     ORDER BY x.at DESC LIMIT 1)
-    UNION ALL
-    (SELECT x.at, x.wh FROM ingest.register_reading AS x
-     WHERE x.meter = k.meter AND x.channel = k.channel AND x.at BETWEEN t.first_at AND t.last_at)
-    UNION ALL
-    (SELECT x.at, x.wh FROM ingest.register_reading AS x
-     WHERE x.meter = k.meter AND x.channel = k.channel AND x.at > t.last_at
-     ORDER BY x.at LIMIT 1)
-) AS r;
-
--- intervals_between
--- Per (meter, channel, first, last): stored intervals that start in that time.
-SELECT k.n - 1 AS n, (extract(epoch FROM x.start) * 1000)::bigint AS at_ms, x.wh, x.seconds
-FROM unnest(%(meter)s::text[], %(channel)s::smallint[], %(first_ms)s::bigint[],
-            %(last_ms)s::bigint[]) WITH ORDINALITY AS k (meter, channel, first_ms, last_ms, n)
-JOIN ingest.interval_reading AS x
-  ON x.meter = k.meter AND x.channel = k.channel
- AND x.start BETWEEN 'epoch'::timestamptz + k.first_ms * interval '1 millisecond'
-                 AND 'epoch'::timestamptz + k.last_ms * interval '1 millisecond';
-
--- insert_registers
--- New registers; every key was looked up under the concentrator's lock.
-INSERT INTO ingest.register_reading (meter, channel, at, wh, status, received_at, concentrator,
-                                     boot, seq)
-SELECT k.meter, k.channel, 'epoch'::timestamptz + k.at_ms * interval '1 millisecond', k.wh,
-       k.status, 'epoch'::timestamptz + k.received_ms * interval '1 millisecond',
-       %(concentrator)s, %(boot)s, %(seq)s
-FROM unnest(%(meter)s::text[], %(channel)s::smallint[], %(at_ms)s::bigint[], %(wh)s::bigint[],
-            %(status)s::bigint[], %(received_ms)s::bigint[])
-     AS k (meter, channel, at_ms, wh, status, received_ms);
-
--- insert_intervals
--- New intervals; every key was looked up under the concentrator's lock.
-INSERT INTO ingest.interval_reading (meter, channel, start, seconds, wh, status, received_at,
-                                     concentrator, boot, seq)
-SELECT k.meter, k.channel, 'epoch'::timestamptz + k.at_ms * interval '1 millisecond', k.seconds,
-       k.wh, k.status, 'epoch'::timestamptz + k.received_ms * interval '1 millisecond',
-       %(concentrator)s, %(boot)s, %(seq)s
-FROM unnest(%(meter)s::text[], %(channel)s::smallint[], %(at_ms)s::bigint[], %(seconds)s::integer[],
-            %(wh)s::bigint[], %(status)s::bigint[], %(received_ms)s::bigint[])
-     AS k (meter, channel, at_ms, seconds, wh, status, received_ms);
-
 -- upsert_momentary
 -- One row per (meter, channel); newer device time wins, at the same time the larger value.
 INSERT INTO ingest.momentary (meter, channel, at, value)
@@ -92,14 +51,3 @@ FROM unnest(%(meter)s::text[], %(channel)s::smallint[], %(at_ms)s::bigint[], %(v
      AS k (meter, channel, at_ms, value)
 ON CONFLICT (meter, channel) DO UPDATE SET at = excluded.at, value = excluded.value
 WHERE (momentary.at, momentary.value) < (excluded.at, excluded.value);
-
--- upsert_meter_seen
--- One row per meter; both times only move forward.
-INSERT INTO ingest.meter_seen (meter, last_at, last_received)
-SELECT k.meter, 'epoch'::timestamptz + k.at_ms * interval '1 millisecond',
-       'epoch'::timestamptz + k.received_ms * interval '1 millisecond'
-FROM unnest(%(meter)s::text[], %(at_ms)s::bigint[], %(received_ms)s::bigint[])
-     AS k (meter, at_ms, received_ms)
-ON CONFLICT (meter) DO UPDATE
-SET last_at = greatest(meter_seen.last_at, excluded.last_at),
-    last_received = greatest(meter_seen.last_received, excluded.last_received);

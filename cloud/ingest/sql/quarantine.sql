@@ -54,9 +54,9 @@ SELECT count(*), coalesce(sum(b.rows), 0)::bigint, coalesce(sum(b.stored), 0)::b
 FROM ingest.batch AS b;
 
 -- reading_totals
--- How many raw registers and intervals there are.
-SELECT (SELECT count(*) FROM ingest.register_reading)
-     + (SELECT count(*) FROM ingest.interval_reading) AS readings;
+-- How many raw registers and intervals there are: rows, and readings that packed days tell of.
+SELECT (SELECT count(*) FROM ingest.reading)
+     + (SELECT coalesce(sum(ingest.readings_in(d.body)), 0) FROM ingest.day AS d) AS readings;
 
 -- missing_batches
 -- Per concentrator and boot: how many sequence numbers below the highest have no batch.

@@ -44,10 +44,13 @@ FROM ingest.relay_change AS c
 WHERE c.meter = %(meter)s
 ORDER BY c.at DESC LIMIT %(limit)s;
 
--- insert_event
--- One row; a known (meter, code, at, origin) is the same event again.
+-- insert_events
+-- One row each; a known (meter, code, at, origin) is the same event again.
 INSERT INTO ingest.event (meter, code, at, origin, detail, received_at)
-VALUES (%(meter)s, %(code)s, %(at)s, %(origin)s, %(detail)s, %(received_at)s)
+SELECT k.meter, k.code, k.at, k.origin, k.detail, k.received_at
+FROM unnest(%(meter)s::text[], %(code)s::text[], %(at)s::timestamptz[], %(origin)s::text[],
+            %(detail)s::text[], %(received_at)s::timestamptz[])
+     AS k (meter, code, at, origin, detail, received_at)
 ON CONFLICT (meter, code, at, origin) DO NOTHING;
 
 -- events_of
@@ -65,19 +68,15 @@ SELECT m.meter, m.channel, m.value FROM ingest.momentary AS m WHERE m.meter = AN
 -- When each meter was last heard of.
 SELECT s.meter, s.last_at, s.last_received FROM ingest.meter_seen AS s ORDER BY s.meter;
 
--- raw_registers
--- Every register of a meter and channel, oldest first.
-SELECT (extract(epoch FROM r.at) * 1000)::bigint AS at_ms, r.wh, r.status
-FROM ingest.register_reading AS r
-WHERE r.meter = %(meter)s AND r.channel = %(channel)s
-ORDER BY r.at;
+-- note_status
+-- One row per concentrator; the newest telling stays.
+INSERT INTO ingest.concentrator_status AS s (concentrator, online, told_at, detail)
+VALUES (%(concentrator)s, %(online)s, %(told_at)s, %(detail)s)
+ON CONFLICT (concentrator) DO UPDATE
+SET online = excluded.online, told_at = excluded.told_at, detail = excluded.detail
+WHERE s.told_at <= excluded.told_at;
 
--- last_register_times
--- The newest register of a channel of each meter named: one index probe per meter.
-SELECT k.meter, r.at
-FROM unnest(%(meters)s::text[]) AS k (meter)
-CROSS JOIN LATERAL (
-    SELECT x.at FROM ingest.register_reading AS x
-    WHERE x.meter = k.meter AND x.channel = %(channel)s
-    ORDER BY x.at DESC LIMIT 1
-) AS r;
+-- statuses
+-- Presence of every concentrator that ever told of itself.
+SELECT s.concentrator, s.online, s.told_at, s.detail FROM ingest.concentrator_status AS s
+ORDER BY s.concentrator;

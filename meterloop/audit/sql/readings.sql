@@ -4,14 +4,15 @@ SELECT b.concentrator || ' batch ' || b.boot || '/' || b.seq || ': ' || b.stored
        || coalesce(found.rows, 0) || ' there' AS example
 FROM ingest.batch AS b
 LEFT JOIN (
-    SELECT kept.concentrator, kept.boot, kept.seq, count(*) AS rows
+    SELECT kept.batch, sum(kept.rows) AS rows
     FROM (
-        SELECT r.concentrator, r.boot, r.seq FROM ingest.register_reading AS r
+        SELECT r.batch, count(*) AS rows FROM ingest.reading AS r GROUP BY r.batch
         UNION ALL
-        SELECT i.concentrator, i.boot, i.seq FROM ingest.interval_reading AS i
+        SELECT u.batch, u.readings
+        FROM ingest.day AS d CROSS JOIN LATERAL ingest.runs_in(d.body) AS u
     ) AS kept
-    GROUP BY kept.concentrator, kept.boot, kept.seq
-) AS found ON (found.concentrator, found.boot, found.seq) = (b.concentrator, b.boot, b.seq)
+    GROUP BY kept.batch
+) AS found ON found.batch = b.no
 WHERE b.stored > coalesce(found.rows, 0);
 
 -- r1_missing_batches

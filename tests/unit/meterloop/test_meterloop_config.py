@@ -1,13 +1,17 @@
 """The installation file: what it accepts, and the sentence for each thing that is wrong."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from meterloop.config import (
+    DISTRIBUTED,
     ConcentratorSection,
     ConfigError,
     Installation,
+    KafkaSection,
     TimeSection,
     default_data_folder,
     load_installation,
@@ -16,7 +20,7 @@ from meterloop.config import (
     write_private,
 )
 from meterloop.runners import PROGRAMS, config_of
-from meterloop.stack import broker_of, settings_of, signer_public_key
+from meterloop.stack import broker_of, kafka_servers_of, settings_of, signer_public_key
 from protocols.mqtt.broker import BrokerAddress
 from protocols.timeline import TimeScale
 
@@ -99,8 +103,11 @@ def test_what_is_written_is_read_back(tmp_path: Path) -> None:
 def test_every_service_takes_the_common_settings_and_refuses_unknown_ones(kind: str) -> None:
     broker = BrokerAddress(host="127.0.0.1", port=1883)
     found = Installation()
-    settings = settings_of(found, kind, dsn="host=/x", broker=broker)
-    assert settings["dsn"] == "host=/x"
+    settings = settings_of(
+        found, kind, dsn="host=/x", broker=broker, kafka_servers="127.0.0.1:9092"
+    )
+    # the bridge knows no database
+    assert kind == "bridge" or settings["dsn"] == "host=/x"
     config_of(kind, settings, source="x")
     wrong = found.model_copy(update={kind: {"coulour": "red"}})
     with pytest.raises(ConfigError, match=rf"{kind}\.coulour: no such key; known are"):
@@ -117,6 +124,37 @@ def test_a_service_key_of_the_wrong_kind_is_named() -> None:
 def test_a_single_process_needs_a_port_that_is_known() -> None:
     with pytest.raises(ConfigError, match=r"broker\.port: must be given"):
         broker_of(Installation())
+    with pytest.raises(ConfigError, match=r"kafka\.servers: must be given"):
+        kafka_servers_of(Installation())
+    assert kafka_servers_of(Installation(kafka=KafkaSection(port=9092))) == "127.0.0.1:9092"
+
+
+@pytest.mark.parametrize("kind", DISTRIBUTED)
+def test_a_missing_extra_is_named(kind: str) -> None:
+    # in a process of its own: modules that are loaded already would not miss it
+    told = subprocess.run(
+        [sys.executable, "-c",
+         "import sys; sys.modules['faust'] = sys.modules['aiokafka'] = None\n"
+         f"from meterloop.runners import PROGRAMS; PROGRAMS[{kind!r}]()"],
+        capture_output=True, text=True, check=False, cwd=Path(__file__).parents[3],
+    )  # fmt: skip
+    assert told.returncode == 1
+    assert f"{kind}: needs " in told.stderr
+    assert "pip install 'meterloop[distributed]'" in told.stderr
+
+
+@pytest.mark.parametrize("kind", DISTRIBUTED)
+def test_bridge_and_worker_are_told_of_the_cluster(kind: str) -> None:
+    found = Installation(
+        services=("bridge", "worker"),
+        kafka=KafkaSection(servers="k1:9092,k2:9092", workers=3, partitions=24, replication=3),
+    )
+    broker = BrokerAddress(host="127.0.0.1", port=1883)
+    settings = settings_of(
+        found, kind, dsn="host=/x", broker=broker, kafka_servers=kafka_servers_of(found)
+    )
+    kafka = config_of(kind, settings, source="x").kafka
+    assert (kafka.servers, kafka.partitions, kafka.replication) == ("k1:9092,k2:9092", 24, 3)
 
 
 def test_the_data_folder_follows_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:

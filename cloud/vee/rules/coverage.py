@@ -1,4 +1,4 @@
-"""Pure decisions of validation: which quality a value deserves, which ranges are missing."""
+"""Which ranges of a channel are missing, and which quality a value deserves by itself."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

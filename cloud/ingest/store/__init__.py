@@ -1,0 +1,1 @@
+"""SQL of ingest, one module per subject."""

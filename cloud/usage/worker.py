@@ -1,0 +1,30 @@
+"""
+The worker of the distributed runner: records in, usage derived in the same transaction, one watch.
+
+It stands here for the reason that `cloud.usage.agent` does. Only the worker that holds the first
+partition watches for silence: a watch in each of them would find the same things at once.
+"""
+
+import asyncio
+from collections.abc import Callable
+
+from cloud.ingest.answers import Status
+from cloud.ingest.runner import worker
+from cloud.ingest.runner.settings import WorkerConfig
+from cloud.usage import service
+from cloud.usage.agent import watch
+
+__all__ = ["WorkerConfig", "run"]
+
+
+async def run(
+    config: WorkerConfig, *, stop: asyncio.Event, ready: Callable[[], None], status: Status
+) -> None:
+    """Store records, derive usage and, while leading, watch for silence until `stop`."""
+    async with asyncio.TaskGroup() as group:
+        group.create_task(
+            worker.run(config, stop=stop, ready=ready, status=status, derive=service.derive)
+        )
+        group.create_task(
+            watch(config, stop=stop, status=status, leads=lambda: status.get("leads") == 1)
+        )
