@@ -210,13 +210,13 @@ def waves(db: Database, dsn: str, figures: Figures, asked: argparse.Namespace) -
 def profiles(db: Database, dsn: str, figures: Figures, asked: argparse.Namespace) -> None:
     """Measure whole days and what they take."""
     meters = range(asked.profiled)
-    stored(db, whole_days(DAY - timedelta(days=2), meters, 0), asked.together, nothing)
-    arrivals = whole_days(DAY - timedelta(days=1), meters, 100_000)
+    stored(db, whole_days(DAY - timedelta(days=3), meters, 0), asked.together, nothing)
+    arrivals = whole_days(DAY - timedelta(days=2), meters, 100_000)
     size = len(meters) * SLOTS
     wall, cpu = timed(lambda: stored(db, arrivals, asked.days_together, nothing))
     figures.add("whole days", size / wall, "readings/s", "goal 5,000,000")
     figures.add("whole days, our processor time", cpu / size * 1e9, "ns a reading")
-    arrivals = whole_days(DAY - timedelta(days=3), meters, 200_000)
+    arrivals = whole_days(DAY - timedelta(days=1), meters, 200_000)
     wall, _ = timed(lambda: stored(db, arrivals, asked.days_together, nothing, lanes=2))
     figures.add("whole days in two lanes", size / wall, "readings/s", "goal 5,000,000")
     octets, count = packed(dsn)

@@ -27,6 +27,9 @@ from protocols.identity import MeterId
 from protocols.mqtt.uplink import DataBatch, RelayReport
 from protocols.timeline import to_ms
 
+_NEAR_DAYS = 4
+"""Up to so many days apart the days between are taken to be there too: looking would cost more."""
+
 Refused = tuple[str, str, dict[str, Any]]
 """Cause, detail and content of a row or report that goes to quarantine."""
 
@@ -53,10 +56,15 @@ class Taken:
 
 def days_of(batches: Sequence[DataBatch]) -> list[int]:
     """Return the UTC days since 1970 that believable rows of the batches can lie in."""
-    parts = [np.asarray(batch.columns["at_ms"]) // DAY_MS for batch in batches if len(batch)]
-    days = np.unique(np.concatenate(parts)) if parts else np.zeros(0, dtype=np.int64)
+    days: set[int] = set()
+    for batch in batches:
+        if len(batch):
+            at_ms = np.asarray(batch.columns["at_ms"])
+            first, last = int(at_ms.min()) // DAY_MS, int(at_ms.max()) // DAY_MS
+            near = last - first < _NEAR_DAYS
+            days.update(range(first, last + 1) if near else np.unique(at_ms // DAY_MS).tolist())
     # beyond these an instant is impossible: see rules.alone
-    return [int(day) for day in days.tolist() if 10_000 < day < 50_000]
+    return sorted(day for day in days if 10_000 < day < 50_000)
 
 
 def take(conn: Connection, entries: Sequence[Entry], policy: Policy) -> Taken:
