@@ -60,7 +60,7 @@ def _bridge() -> Program:
 
 def _worker() -> Program:
     with _extra("worker"):
-        from cloud.usage.worker import WorkerConfig, run
+        from cloud.usage.runner import WorkerConfig, run
 
     return Program(config=WorkerConfig, run=run)
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from cloud.ingest import agent as ingest_agent
 from cloud.ingest.agent import IngestConfig
-from cloud.ingest.answers import Status
+from cloud.ingest.agent.answers import Status
 from cloud.store.clock import Clock
 from cloud.store.db import Database, TransientDatabaseError
 from cloud.store.rim import count, rest

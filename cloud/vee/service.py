@@ -21,7 +21,7 @@ from cloud.vee.store import NewException, OpenGap, Series
 from protocols.identity import MeterId, UsagePointId
 from protocols.timeline import Interval, to_ms
 
-SHIPPED = Path(__file__).parent / "rule_sets"
+SHIPPED = Path(__file__).parent / "published"
 """Rule sets that come with the product, each value with its source."""
 
 _DAY_MS = 86_400_000

@@ -18,9 +18,9 @@ from cloud.assets import service as assets
 from cloud.store.clock import Clock
 from cloud.store.db import Connection, Database
 from cloud.usage import service as usage
-from cloud.usage.formats import Format, written
 from cloud.usage.model import DayUsage, IntervalUsage, UsageRegister
 from meterloop.cli.answer import ConfigFile, JsonFlag, failures_told, installation_from, say
+from meterloop.exports import Format, written
 from meterloop.stack import address_of_database
 from protocols.cim.readings import Series
 from protocols.errors import RefusedError

@@ -18,7 +18,6 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from cloud.store.clock import Clock
 from cloud.vee import service as vee
-from cloud.vee.files import Loaded, Options, load
 from cloud.vee.rules.checks import CHECKS, check_series
 from cloud.vee.rules.estimate import Estimate, Estimates, estimate_series, judged
 from cloud.vee.rules.findings import Finding, Findings
@@ -27,6 +26,7 @@ from cloud.vee.rules.rule_sets import RuleSet, read_rule_set, rule_set_for
 from meterloop.cli.answer import JsonFlag, failures_told, say
 from meterloop.cli.vee_picture import picture, table_of_estimates, table_of_findings
 from meterloop.config import ConfigError
+from meterloop.series import Loaded, Options, load
 from protocols.timeline import from_ms, to_ms
 
 _MOST_LISTED = 10_000

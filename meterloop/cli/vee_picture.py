@@ -8,10 +8,10 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from cloud.vee.files import Loaded
 from cloud.vee.rules.estimate import Estimates
 from cloud.vee.rules.findings import Findings, Severity
 from cloud.vee.rules.grid import Bool, State
+from meterloop.series import Loaded
 from protocols.timeline import from_ms
 
 _BARS = "▁▂▃▄▅▆▇█"

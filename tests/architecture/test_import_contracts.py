@@ -22,8 +22,11 @@ def test_every_context_has_only_the_five_names() -> None:
         for context in sorted((ROOT / container).iterdir()):
             if not context.is_dir() or context.name in {"store", "__pycache__"}:
                 continue
-            allowed = {"__init__", "model", "rules", "store", "service", "agent"}
+            # a runner is a second way to run the service beside the agent, such as a Kafka worker
+            allowed = {"__init__", "model", "rules", "store", "service", "agent", "runner"}
             folders = {
+                "agent",
+                "runner",
                 "model",
                 "rules",
                 "store",

@@ -23,13 +23,13 @@ from zoneinfo import ZoneInfo
 import numpy as np
 
 from cloud.vee import service as vee
-from cloud.vee.files import Options, load
 from cloud.vee.rules import shapes
 from cloud.vee.rules.analogue import scaled
 from cloud.vee.rules.estimate import estimate_series
 from cloud.vee.rules.grid import Grid, Int, State, frame_of
 from cloud.vee.rules.observed import Observed, plain_facts, reads_of
 from cloud.vee.rules.rule_sets import RuleSet, rule_set_for
+from meterloop.series import Options, load
 from protocols.timeline import from_ms
 from tests.benchmarks.figures import Figures
 

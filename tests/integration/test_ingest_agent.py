@@ -279,7 +279,7 @@ def test_speed_1_stop_is_soon_when_the_broker_is_away(database_dsn: str) -> None
 
 
 def test_the_batch_number_beside_the_payload_must_be_a_number() -> None:
-    from cloud.ingest.arriving import hint_of
+    from cloud.ingest.agent.arriving import hint_of
 
     topic = topics.up_data(ConcentratorId("C-01"))
     assert hint_of(topic, [("boot", "1"), ("seq", "x")]) is None

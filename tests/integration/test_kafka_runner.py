@@ -21,7 +21,7 @@ from cloud.ingest.runner.record import to_record
 from cloud.ingest.runner.seam import Log
 from cloud.ingest.runner.settings import BridgeConfig, KafkaAddress, WorkerConfig
 from cloud.store.db import Database, TransientDatabaseError
-from cloud.usage import worker
+from cloud.usage import runner as worker
 from meterloop.embedded.kafka import EmbeddedKafka
 from protocols.identity import BatchId, ConcentratorId
 from protocols.mqtt.broker import BrokerAddress

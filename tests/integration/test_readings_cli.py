@@ -12,8 +12,8 @@ import pytest
 from typer.testing import CliRunner
 
 from cloud.store.db import Database
-from cloud.usage.formats import Format, written
 from meterloop.cli import app
+from meterloop.exports import Format, written
 from protocols.cim.readings import Series
 from protocols.cim.wire import from_json, from_xml
 from protocols.errors import PeerError

@@ -8,10 +8,10 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from cloud.vee import service as vee
-from cloud.vee.files import Options, load
 from cloud.vee.rules.checks import check_series
 from cloud.vee.rules.estimate import estimate_series, judged
 from cloud.vee.rules.rule_sets import rule_set_for
+from meterloop.series import Options, load
 from protocols.timeline import from_ms
 
 FOLDER = Path(__file__).parent / "vee"

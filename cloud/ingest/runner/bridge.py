@@ -16,7 +16,7 @@ from aiokafka.errors import (  # type: ignore[import-untyped]
     MessageSizeTooLargeError,
 )
 
-from cloud.ingest.arriving import arrival_of
+from cloud.ingest.agent.arriving import arrival_of
 from cloud.ingest.runner.cluster import declare, declared, producer_of, rest_about
 from cloud.ingest.runner.doorway import Delivered, Doorway
 from cloud.ingest.runner.record import to_record

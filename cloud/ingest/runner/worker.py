@@ -19,7 +19,7 @@ import aiomqtt
 import faust
 from faust.types import EventT
 
-from cloud.ingest.answers import Answers
+from cloud.ingest.agent.answers import Answers
 from cloud.ingest.model import StoreOutcome
 from cloud.ingest.runner import seam
 from cloud.ingest.runner.cluster import cluster_id, declared, password_of, rest_about, ssl_of

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cloud.vee.files import Options, load
 from cloud.vee.rules import parameters as told
 from cloud.vee.rules import register_checks, row_checks
 from cloud.vee.rules.observed import Changes, Clocks, Observed, Rows, reads_of
+from meterloop.series import Options, load
 from protocols.errors import RefusedError
 from tests.unit.vee import read_oracle as oracle
 from tests.unit.vee import vee_kit as kit

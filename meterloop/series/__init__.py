@@ -6,7 +6,7 @@ each carries its offset, or the caller tells the fixed offset of all. A local cl
 is refused: its repeated hour is two hours in one.
 """
 
-from cloud.vee.files.columns import NAMES, QUALITIES, READ_NAMES, Options, Refusal
-from cloud.vee.files.series import Loaded, load
+from meterloop.series.columns import NAMES, QUALITIES, READ_NAMES, Options, Refusal
+from meterloop.series.series import Loaded, load
 
 __all__ = ["NAMES", "QUALITIES", "READ_NAMES", "Loaded", "Options", "Refusal", "load"]

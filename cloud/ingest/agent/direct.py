@@ -23,8 +23,8 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
 from cloud.ingest import service
-from cloud.ingest.answers import Answers, Status
-from cloud.ingest.arriving import arrival_of
+from cloud.ingest.agent.answers import Answers, Status
+from cloud.ingest.agent.arriving import arrival_of
 from cloud.ingest.model import Arrival, StoreOutcome
 from cloud.ingest.service import POISONED, Derive, Policy
 from cloud.store.clock import Clock

@@ -8,7 +8,7 @@ partition watches for silence: a watch in each of them would find the same thing
 import asyncio
 from collections.abc import Callable
 
-from cloud.ingest.answers import Status
+from cloud.ingest.agent.answers import Status
 from cloud.ingest.runner import worker
 from cloud.ingest.runner.settings import WorkerConfig
 from cloud.usage import service

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cloud.vee.files.columns import Columns, Options, Refusal, columns_of, refused, registers_of
 from cloud.vee.rules.grid import Int, frame_of, placed
 from cloud.vee.rules.observed import NO_SERIES, Facts, Observed, Reads, Rows, reads_of
+from meterloop.series.columns import Columns, Options, Refusal, columns_of, refused, registers_of
 from protocols.timeline import from_ms, local_date, local_day, to_ms
 
 MOST_OCTETS = 1_000_000_000
