@@ -318,10 +318,8 @@ def misses_of_cycle(conn: Connection, id_: CycleId) -> dict[MissCode, int]:
     return {MissCode(miss): count for miss, count in rows}
 
 
-def figures_of_cycle(
-    conn: Connection, id_: CycleId
-) -> list[tuple[str, int | None, int, int | None]]:
-    """Return (source, Wh before, Wh, rollover Wh) of every task that is read."""
+def figures_of_cycle(conn: Connection, id_: CycleId) -> list[tuple[str, int | None, int, MeterId]]:
+    """Return (source, Wh before, Wh, meter) of every task that is read."""
     return list(conn.execute(_SQL["figures_of_cycle"], {"cycle": id_}))
 
 

@@ -2,6 +2,7 @@
 
 from datetime import datetime
 
+from cloud.assets import service as assets
 from cloud.cycles import store
 from cloud.cycles.model import CycleEvent, CycleId, Refusal, Source, Statistics, TaskState
 from cloud.cycles.rules import entries
@@ -50,9 +51,11 @@ def statistics(conn: Connection, id_: CycleId) -> Statistics:
     states = store.states_of_cycle(conn, known_cycle(conn, id_).id)
     figures = store.figures_of_cycle(conn, id_)
     by_machine = sum(source == Source.MACHINE for source, *_ in figures)
+    installed = assets.installations_of_meters(conn, sorted({meter for *_, meter in figures}))
+    rollover = {item.meter.id: item.meter.rollover_wh for item in installed}
     use = [
-        entries.use_between(last, wh, rollover)
-        for _, last, wh, rollover in figures
+        entries.use_between(last, wh, rollover[meter])
+        for _, last, wh, meter in figures
         if last is not None
     ]
     return Statistics(

@@ -32,10 +32,9 @@ WHERE t.cycle = %(cycle)s AND t.miss IS NOT NULL
 GROUP BY t.miss ORDER BY t.miss;
 
 -- figures_of_cycle
--- Tasks with a figure: source, the figure before, the figure, and the meter's counter.
-SELECT t.source, t.last_wh, t.read_wh, m.rollover_wh
+-- Tasks with a figure: source, the figure before, the figure, and whose it is.
+SELECT t.source, t.last_wh, t.read_wh, t.meter
 FROM cycles.task AS t
-JOIN assets.meter AS m ON m.id = t.meter
 WHERE t.cycle = %(cycle)s AND t.state = 'read';
 
 -- tasks_of_point
