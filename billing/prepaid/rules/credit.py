@@ -115,6 +115,7 @@ def effective(parts: Iterable[PolicyPart | None]) -> Policy:
     found = HOUSE
     for part in parts:
         if part is not None:
+            # what a level says is known by name at run time only; `check_part` has looked at it
             found = replace(found, **part.says)  # type: ignore[arg-type]
     return found
 
