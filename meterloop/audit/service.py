@@ -59,6 +59,8 @@ def audit(evidence: Evidence, *, now: datetime | None = None) -> AuditReport:
     outboxes = [store.outbox_state(path) for path in evidence.outboxes]
     db = Database(evidence.dsn, user="auditor", application="meterloop-audit", size=1)
     with db, db.transaction() as conn:
+        store.make_room(conn)
+        conn.commit()
         store.freeze(conn)
         at = now or clock.now()
         grace = clock.wall_span(_GRACE_WALL_SECONDS)

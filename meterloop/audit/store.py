@@ -19,9 +19,15 @@ from simulators.truth import TruthFile
 SQL = Queries(Path(__file__).parent / "sql")
 
 
+def make_room(conn: Connection) -> None:
+    """Make this session's temporary tables, for `freeze` forbids making any."""
+    conn.execute(SQL["readings_home"])
+
+
 def freeze(conn: Connection) -> None:
     """Let every later question of this transaction see one and the same instant."""
     conn.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+    conn.execute(SQL["readings_seen"])
 
 
 def violations(

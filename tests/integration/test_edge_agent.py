@@ -170,22 +170,26 @@ def test_at_the_high_water_mark_polling_stops_is_told_once_and_goes_on_by_itself
         meter = scripted()
         async with cloud(mqtt_broker, "C-full") as there, agent(config, meter) as status:
             there.receipting = False
-            await there.until(lambda: int(status.get("waiting", 0)) >= 5)
-            await asyncio.sleep(0.5)
-            before = len(meter.calls)
-            await asyncio.sleep(1.0)
-            assert len(meter.calls) == before
             full = lambda: [  # noqa: E731
                 e for b in {str(b.id): b for b in there.batches}.values() for e in b.events
                 if e.code is EventCode.OUTBOX_FULL
             ]  # fmt: skip
+            await there.until(lambda: int(status.get("waiting", 0)) >= 5 and len(full()) == 1)
+            before = -1
+            async with asyncio.timeout(20):  # a round that was under way may still end
+                while before != len(meter.calls):
+                    before = len(meter.calls)
+                    await asyncio.sleep(1.0)
             assert len(full()) == 1
             there.receipting = True
             for batch in list(there.batches):
                 await there.receipt(batch)
             await there.until(lambda: len(meter.calls) > before + 3)
-            boots = there.seqs()
-            assert all(found == set(range(1, max(found) + 1)) for found in boots.values())
+            await there.until(
+                lambda: all(
+                    found == set(range(1, max(found) + 1)) for found in there.seqs().values()
+                )
+            )
 
     asyncio.run(story())
 

@@ -1,3 +1,25 @@
+-- readings_home
+-- Temporary tables of this session only: every stored reading by meter, unpacked once, because a
+-- packed day cannot be asked by its readings.
+CREATE TEMPORARY TABLE seen_register (
+    meter text, channel smallint, at timestamptz, wh bigint
+);
+CREATE TEMPORARY TABLE seen_interval (
+    meter text, channel smallint, start timestamptz, seconds integer, wh bigint
+);
+CREATE INDEX seen_register_at ON seen_register (meter, channel, at);
+CREATE INDEX seen_interval_start ON seen_interval (meter, channel, start);
+
+-- readings_seen
+-- Fills the temporary tables with what this transaction sees; locks nothing else.
+INSERT INTO seen_register (meter, channel, at, wh)
+SELECT s.meter, s.channel, x.at, x.wh
+FROM ingest.stored AS x JOIN ingest.series AS s ON s.no = x.series WHERE s.seconds = 0;
+INSERT INTO seen_interval (meter, channel, start, seconds, wh)
+SELECT s.meter, s.channel, x.at, s.seconds, x.wh
+FROM ingest.stored AS x JOIN ingest.series AS s ON s.no = x.series WHERE s.seconds > 0;
+ANALYZE seen_register, seen_interval;
+
 -- r1_rows_that_vanished
 -- One text per violation, no locks: a batch that tells more stored rows than the tables hold.
 SELECT b.concentrator || ' batch ' || b.boot || '/' || b.seq || ': ' || b.stored || ' told, '
@@ -31,7 +53,7 @@ WHERE NOT EXISTS (
 -- r1_stored_intervals
 -- One row per stored import interval of a meter, no locks.
 SELECT (extract(epoch FROM i.start) * 1000)::bigint AS start_ms, i.wh
-FROM ingest.interval_reading AS i
+FROM seen_interval AS i
 WHERE i.meter = %(meter)s AND i.channel = 3;
 
 -- r1_quarantined_intervals
@@ -47,7 +69,7 @@ FROM (
     SELECT i.meter, i.start,
            lag(i.start + make_interval(secs => i.seconds))
                OVER (PARTITION BY i.meter, i.channel ORDER BY i.start) AS previous_end
-    FROM ingest.interval_reading AS i
+    FROM seen_interval AS i
 ) AS seen
 WHERE seen.previous_end > seen.start;
 
@@ -69,7 +91,7 @@ SELECT u.usage_point || ' at ' || u.start AS example
 FROM usage.interval AS u
 JOIN assets.installation AS n ON n.usage_point = u.usage_point AND n.installed_at <= u.start
     AND (n.removed_at IS NULL OR n.removed_at > u.start)
-JOIN ingest.interval_reading AS i
+JOIN seen_interval AS i
     ON i.meter = n.meter AND i.channel = 3 AND i.start = u.start
 WHERE u.quality NOT IN ('estimated', 'edited') AND (u.wh, u.seconds) <> (i.wh, i.seconds);
 
@@ -77,13 +99,13 @@ WHERE u.quality NOT IN ('estimated', 'edited') AND (u.wh, u.seconds) <> (i.wh, i
 -- One text per violation, no locks: a usage register that its meter never said.
 SELECT u.usage_point || ' at ' || u.at AS example
 FROM usage.register AS u
-LEFT JOIN ingest.register_reading AS r ON r.meter = u.meter AND r.channel = 1 AND r.at = u.at
+LEFT JOIN seen_register AS r ON r.meter = u.meter AND r.channel = 1 AND r.at = u.at
 WHERE u.quality NOT IN ('estimated', 'edited') AND r.wh IS DISTINCT FROM u.wh;
 
 -- r3_stored_registers
 -- One row per stored import register of a meter, no locks.
 SELECT (extract(epoch FROM r.at) * 1000)::bigint AS at_ms, r.wh
-FROM ingest.register_reading AS r
+FROM seen_register AS r
 WHERE r.meter = %(meter)s AND r.channel = 1;
 
 -- r4_registers_unlike_intervals
@@ -105,19 +127,19 @@ FROM (
                low.wh AS first_wh, high.at AS last_at, high.wh AS last_wh
         FROM vee.coverage AS c
         JOIN LATERAL (
-            SELECT r.at, r.wh FROM ingest.register_reading AS r
+            SELECT r.at, r.wh FROM seen_register AS r
             WHERE r.meter = c.meter AND r.channel = 1 AND r.at >= c.first_start
             ORDER BY r.at LIMIT 1
         ) AS low ON true
         JOIN LATERAL (
-            SELECT r.at, r.wh FROM ingest.register_reading AS r
+            SELECT r.at, r.wh FROM seen_register AS r
             WHERE r.meter = c.meter AND r.channel = 1
               AND r.at <= c.newest_start + make_interval(secs => c.seconds)
             ORDER BY r.at DESC LIMIT 1
         ) AS high ON high.at > low.at
         WHERE c.channel = 3
     ) AS span
-    JOIN ingest.interval_reading AS i ON i.meter = span.meter AND i.channel = 3
+    JOIN seen_interval AS i ON i.meter = span.meter AND i.channel = 3
         AND i.start < span.last_at
         AND i.start + make_interval(secs => i.seconds) > span.first_at
     GROUP BY span.meter, span.grid, span.seconds, span.first_at, span.last_at, span.first_wh,
@@ -137,7 +159,7 @@ FROM vee.coverage AS c
 CROSS JOIN LATERAL generate_series(
     c.first_start, c.newest_start, make_interval(secs => c.seconds)) AS wanted (start)
 WHERE NOT EXISTS (
-    SELECT 1 FROM ingest.interval_reading AS i
+    SELECT 1 FROM seen_interval AS i
     WHERE i.meter = c.meter AND i.channel = c.channel AND i.start = wanted.start
 ) AND NOT EXISTS (
     SELECT 1 FROM vee.exception AS e
@@ -148,8 +170,8 @@ WHERE NOT EXISTS (
 -- reading_counts
 -- One row, no locks: how much there is.
 SELECT (SELECT count(*) FROM ingest.batch) AS batches,
-       (SELECT count(*) FROM ingest.register_reading) AS registers,
-       (SELECT count(*) FROM ingest.interval_reading) AS intervals,
+       (SELECT count(*) FROM seen_register) AS registers,
+       (SELECT count(*) FROM seen_interval) AS intervals,
        (SELECT count(*) FROM ingest.quarantine) AS quarantined,
        (SELECT count(*) FROM vee.exception WHERE closed_at IS NULL) AS exceptions,
        (SELECT count(*) FROM control.command) AS commands,
