@@ -59,8 +59,6 @@ def audit(evidence: Evidence, *, now: datetime | None = None) -> AuditReport:
     outboxes = [store.outbox_state(path) for path in evidence.outboxes]
     db = Database(evidence.dsn, user="auditor", application="meterloop-audit", size=1)
     with db, db.transaction() as conn:
-        store.make_room(conn)
-        conn.commit()
         store.freeze(conn)
         at = now or clock.now()
         grace = clock.wall_span(_GRACE_WALL_SECONDS)
@@ -128,15 +126,16 @@ def _readings_of_truth(
     conn: Connection, truth: TruthFile, outboxes: Sequence[OutboxState]
 ) -> Iterator[Finding]:
     quarantined = store.quarantined_intervals(conn)
+    # first the database, then the truth: it only grows, and what is stored closed before
+    all_registers, all_intervals = store.stored_registers(conn), store.stored_intervals(conn)
     lost, altered, compared = list[str](), list[str](), 0
     for meter, has_profile in store.metered(truth):
-        # first the database, then the truth: it only grows, and what is stored closed before
-        registers = store.stored_registers(conn, meter)
+        registers = all_registers.get(meter, {})
         altered += rules.altered_registers(meter, store.true_registers(truth, meter), registers)
         compared += len(registers)
         if not has_profile:
             continue
-        stored, real = store.stored_intervals(conn, meter), truth.intervals(meter)
+        stored, real = all_intervals.get(meter, {}), truth.intervals(meter)
         compared += len(stored)
         altered += rules.altered_intervals(meter, real, stored)
         for outbox in outboxes:

@@ -19,15 +19,13 @@ from simulators.truth import TruthFile
 SQL = Queries(Path(__file__).parent / "sql")
 
 
-def make_room(conn: Connection) -> None:
-    """Make this session's temporary tables, for `freeze` forbids making any."""
-    conn.execute(SQL["readings_home"])
-
-
 def freeze(conn: Connection) -> None:
     """Let every later question of this transaction see one and the same instant."""
-    conn.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
-    conn.execute(SQL["readings_seen"])
+    conn.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+    conn.execute(SQL["seen_registers"])
+    conn.execute(SQL["seen_intervals"])
+    # from here on not even a temporary table may be made
+    conn.execute("SET TRANSACTION READ ONLY")
 
 
 def violations(
@@ -51,14 +49,21 @@ def missing_batches(conn: Connection) -> list[tuple[str, int, int]]:
     return [(str(c), int(b), int(s)) for c, b, s in conn.execute(SQL["r1_missing_batches"])]
 
 
-def stored_intervals(conn: Connection, meter: str) -> dict[int, int]:
-    """Return start -> Wh of a meter's import intervals."""
-    return dict(conn.execute(SQL["r1_stored_intervals"], {"meter": meter}).fetchall())
+def stored_intervals(conn: Connection) -> dict[str, dict[int, int]]:
+    """Return per meter start -> Wh of its import intervals."""
+    return _by_meter(conn, "r1_stored_intervals")
 
 
-def stored_registers(conn: Connection, meter: str) -> dict[int, int]:
-    """Return instant -> Wh of a meter's import registers."""
-    return dict(conn.execute(SQL["r3_stored_registers"], {"meter": meter}).fetchall())
+def stored_registers(conn: Connection) -> dict[str, dict[int, int]]:
+    """Return per meter instant -> Wh of its import registers."""
+    return _by_meter(conn, "r3_stored_registers")
+
+
+def _by_meter(conn: Connection, block: str) -> dict[str, dict[int, int]]:
+    found: dict[str, dict[int, int]] = defaultdict(dict)
+    for meter, at_ms, wh in conn.execute(SQL[block]):
+        found[meter][at_ms] = wh
+    return found
 
 
 def quarantined_intervals(conn: Connection) -> frozenset[tuple[str, int]]:

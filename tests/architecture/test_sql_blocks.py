@@ -58,6 +58,8 @@ def test_every_block_fits_the_migrated_schema(database_dsn: str) -> None:
         for folder, name, text in BLOCKS:
             try:
                 conn.execute(f"EXPLAIN (GENERIC_PLAN) {with_numbered_parameters(text)}")
+                if "\nCREATE TEMPORARY TABLE " in text:  # later blocks ask what it makes
+                    conn.execute(text.replace(" ON COMMIT DROP", ""))
             except psycopg.Error as error:
                 wrong.append(f"{folder}:{name}: {str(error).splitlines()[0]}")
     assert not wrong, "\n".join(wrong)

@@ -1,24 +1,17 @@
--- readings_home
--- Temporary tables of this session only: every stored reading by meter, unpacked once, because a
--- packed day cannot be asked by its readings.
-CREATE TEMPORARY TABLE seen_register (
-    meter text, channel smallint, at timestamptz, wh bigint
-);
-CREATE TEMPORARY TABLE seen_interval (
-    meter text, channel smallint, start timestamptz, seconds integer, wh bigint
-);
-CREATE INDEX seen_register_at ON seen_register (meter, channel, at);
-CREATE INDEX seen_interval_start ON seen_interval (meter, channel, start);
-
--- readings_seen
--- Fills the temporary tables with what this transaction sees; locks nothing else.
-INSERT INTO seen_register (meter, channel, at, wh)
+-- seen_registers
+-- Every stored register by meter, unpacked once for this session: a packed day cannot be asked by
+-- its readings. No locks.
+CREATE TEMPORARY TABLE seen_register ON COMMIT DROP AS
 SELECT s.meter, s.channel, x.at, x.wh
-FROM ingest.stored AS x JOIN ingest.series AS s ON s.no = x.series WHERE s.seconds = 0;
-INSERT INTO seen_interval (meter, channel, start, seconds, wh)
-SELECT s.meter, s.channel, x.at, s.seconds, x.wh
-FROM ingest.stored AS x JOIN ingest.series AS s ON s.no = x.series WHERE s.seconds > 0;
-ANALYZE seen_register, seen_interval;
+FROM ingest.stored AS x JOIN ingest.series AS s ON s.no = x.series
+WHERE s.seconds = 0;
+
+-- seen_intervals
+-- Every stored interval by meter, unpacked once for this session. No locks.
+CREATE TEMPORARY TABLE seen_interval ON COMMIT DROP AS
+SELECT s.meter, s.channel, x.at AS start, s.seconds, x.wh
+FROM ingest.stored AS x JOIN ingest.series AS s ON s.no = x.series
+WHERE s.seconds > 0;
 
 -- r1_rows_that_vanished
 -- One text per violation, no locks: a batch that tells more stored rows than the tables hold.
@@ -51,10 +44,10 @@ WHERE NOT EXISTS (
 );
 
 -- r1_stored_intervals
--- One row per stored import interval of a meter, no locks.
-SELECT (extract(epoch FROM i.start) * 1000)::bigint AS start_ms, i.wh
+-- One row per stored import interval, no locks.
+SELECT i.meter, (extract(epoch FROM i.start) * 1000)::bigint AS start_ms, i.wh
 FROM seen_interval AS i
-WHERE i.meter = %(meter)s AND i.channel = 3;
+WHERE i.channel = 3;
 
 -- r1_quarantined_intervals
 -- One row per quarantined import interval, no locks.
@@ -103,10 +96,10 @@ LEFT JOIN seen_register AS r ON r.meter = u.meter AND r.channel = 1 AND r.at = u
 WHERE u.quality NOT IN ('estimated', 'edited') AND r.wh IS DISTINCT FROM u.wh;
 
 -- r3_stored_registers
--- One row per stored import register of a meter, no locks.
-SELECT (extract(epoch FROM r.at) * 1000)::bigint AS at_ms, r.wh
+-- One row per stored import register, no locks.
+SELECT r.meter, (extract(epoch FROM r.at) * 1000)::bigint AS at_ms, r.wh
 FROM seen_register AS r
-WHERE r.meter = %(meter)s AND r.channel = 1;
+WHERE r.channel = 1;
 
 -- r4_registers_unlike_intervals
 -- One text per violation, no locks: between two registers, the whole intervals must not count more
@@ -123,21 +116,15 @@ FROM (
            ceil(extract(epoch FROM span.last_at - span.grid) / span.seconds)
                - floor(extract(epoch FROM span.first_at - span.grid) / span.seconds) AS wanted
     FROM (
-        SELECT c.meter, c.first_start AS grid, c.seconds, low.at AS first_at,
-               low.wh AS first_wh, high.at AS last_at, high.wh AS last_wh
+        SELECT c.meter, c.first_start AS grid, c.seconds,
+               min(r.at) AS first_at, (array_agg(r.wh ORDER BY r.at))[1] AS first_wh,
+               max(r.at) AS last_at, (array_agg(r.wh ORDER BY r.at DESC))[1] AS last_wh
         FROM vee.coverage AS c
-        JOIN LATERAL (
-            SELECT r.at, r.wh FROM seen_register AS r
-            WHERE r.meter = c.meter AND r.channel = 1 AND r.at >= c.first_start
-            ORDER BY r.at LIMIT 1
-        ) AS low ON true
-        JOIN LATERAL (
-            SELECT r.at, r.wh FROM seen_register AS r
-            WHERE r.meter = c.meter AND r.channel = 1
-              AND r.at <= c.newest_start + make_interval(secs => c.seconds)
-            ORDER BY r.at DESC LIMIT 1
-        ) AS high ON high.at > low.at
+        JOIN seen_register AS r ON r.meter = c.meter AND r.channel = 1
+            AND r.at BETWEEN c.first_start AND c.newest_start + make_interval(secs => c.seconds)
         WHERE c.channel = 3
+        GROUP BY c.meter, c.first_start, c.seconds
+        HAVING max(r.at) > min(r.at)
     ) AS span
     JOIN seen_interval AS i ON i.meter = span.meter AND i.channel = 3
         AND i.start < span.last_at
