@@ -22,7 +22,7 @@ help:
 	@echo "make interop                           the tests against foreign DLMS libraries alone"
 	@echo "make check                             format, lint, types, import contracts, tests"
 	@echo "make kill-test                         the edge agent killed a thousand times (some minutes)"
-	@echo "make kill-stream                       bridge, workers and Kafka killed, two minutes each"
+	@echo "make kill-stream                       bridge, workers, Kafka, broker and PostgreSQL killed"
 	@echo "make bench                             figures of this machine, as a table and JSON"
 	@echo "make fuzz [ARGS='--seconds 600']       coverage-guided fuzzing of every decoder"
 	@echo "make requirements                      write docs/requirements.md anew"

@@ -1,15 +1,18 @@
 """
-Bridge, worker and Kafka killed under load, Kafka with all it held: nothing is lost or doubled.
+Every part of the distributed road killed under load: nothing is lost, doubled or altered.
 
-Concentrators keep each batch until its receipt; what they ever read is the truth. Some seconds of
+Bridge and worker by SIGKILL, Kafka and the MQTT broker with all they held, PostgreSQL as by a power
+cut. Concentrators keep each batch until its receipt; what they ever read is the truth. Some seconds of
 it belong to every test run, `make kill-stream` kills for two minutes each.
 """
 
 import contextlib
 import os
 import random
+import tempfile
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -17,8 +20,10 @@ import pytest
 from cloud.ingest import service as ingest
 from cloud.ingest.runner.settings import BridgeConfig, WorkerConfig
 from cloud.store.db import Database
+from cloud.store.migrate import migrate
+from meterloop.embedded.broker import EmbeddedBroker, LocalBroker, free_port
 from meterloop.embedded.kafka import EmbeddedKafka
-from protocols.mqtt.broker import BrokerAddress
+from meterloop.embedded.postgres import Cluster, EmbeddedPostgres
 from tests.integration.kafka_kit import (
     Fleet,
     FleetThread,
@@ -54,62 +59,105 @@ def registers(db: Database) -> dict[tuple[str, int], int]:
     return found
 
 
-def drained(fleet: Fleet) -> None:
+def drained(fleet: Fleet, parts: "Road") -> None:
     deadline = time.monotonic() + DRAIN_SECONDS
     while fleet.outbox:
         assert time.monotonic() < deadline, f"{len(fleet.outbox)} batches have no receipt"
+        parts.supervise()
         time.sleep(0.05)
 
 
-@pytest.mark.req("A1")
-@pytest.mark.parametrize("victim", ["worker", "bridge", "kafka"])
-def test_killed_under_load_nothing_is_missing_double_or_altered(
-    victim: str,
-    database_dsn: str,
-    db: Database,
-    mqtt_broker: BrokerAddress,
-    kafka: EmbeddedKafka,
-    tmp_path: Path,
-) -> None:
-    build_city(db, C)
-    address = address_of(kafka)
-    chance = random.Random(f"kill {victim}")
-    worker = WorkerConfig(
-        dsn=database_dsn, broker=mqtt_broker, kafka=address, session_wall_seconds=3.0
-    )
-    bridge = BridgeConfig(broker=mqtt_broker, kafka=address, client_id=f"b-{victim}", share=victim)
-    programs = {
-        "bridge": [Program("bridge", bridge, tmp_path)],
-        "worker": [Program("worker", worker, tmp_path) for _ in range(2)],
-    }
-    kills = 0
+@dataclass(frozen=True)
+class Road:
+    """What a batch passes, each part of it in a process of its own."""
+
+    kafka: EmbeddedKafka
+    broker: EmbeddedBroker
+    postgres: EmbeddedPostgres
+    bridges: list[Program]
+    workers: list[Program]
+
+    def strike(self, victim: str, chance: random.Random) -> None:
+        """Kill a part of that kind at once, and let it come back."""
+        if victim == "kafka":
+            self.kafka.kill()
+            self.kafka.node.wipe()
+            self.kafka.start()
+        elif victim == "broker":
+            self.broker.kill()
+            for file in self.broker.broker.folder.glob("*.db"):
+                file.unlink()
+            time.sleep(chance.uniform(0.0, 1.0))
+            self.broker.start()
+        elif victim == "postgres":
+            self.postgres.kill()
+            time.sleep(chance.uniform(0.0, 1.0))
+            self.postgres.start()
+        else:
+            chosen = chance.choice(self.workers if victim == "worker" else self.bridges)
+            chosen.kill()
+            time.sleep(chance.uniform(0.0, 1.0))
+            chosen.start()
+
+    def supervise(self) -> None:
+        """Start again what ended by itself, as the supervisor would."""
+        for program in [*self.bridges, *self.workers]:
+            if not program.alive:
+                program.start()
+
+
+@contextlib.contextmanager
+def road(kafka: EmbeddedKafka, folder: Path) -> Iterator[tuple[Road, Database]]:
+    """Yield a bridge and two workers that serve, between a broker and a database of their own."""
     with contextlib.ExitStack() as stack:
-        for program in [*programs["bridge"], *programs["worker"]]:
+        place = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ml-road-")))
+        server = EmbeddedPostgres(Cluster(folder=place / "pg"))
+        stack.callback(server.stop)
+        server.start()
+        migrate(server.dsn)
+        db = stack.enter_context(Database(server.dsn, application="test"))
+        build_city(db, C)
+        broker = EmbeddedBroker(LocalBroker(folder=place / "mqtt", port=free_port()))
+        stack.callback(broker.stop)
+        broker.start()
+        address = address_of(kafka)
+        worker = WorkerConfig(
+            dsn=server.dsn, broker=broker.address, kafka=address, session_wall_seconds=3.0
+        )
+        bridge = BridgeConfig(broker=broker.address, kafka=address, client_id="b", share="road")
+        built = Road(
+            kafka=kafka, broker=broker, postgres=server,
+            bridges=[Program("bridge", bridge, folder)],
+            workers=[Program("worker", worker, folder) for _ in range(2)],
+        )  # fmt: skip
+        for program in [*built.bridges, *built.workers]:
             stack.callback(program.kill)
             program.start()
-        fleet = stack.enter_context(FleetThread(Fleet(mqtt_broker, C, every_seconds=0.25)))
-        end = time.monotonic() + SECONDS
-        while kills == 0 or time.monotonic() < end:
-            time.sleep(chance.uniform(0.5, 2.5))
-            if victim == "kafka":
-                kafka.kill()
-                kafka.node.wipe()
-                kafka.start()
-            else:
-                chosen = chance.choice(programs[victim])
-                chosen.kill()
-                time.sleep(chance.uniform(0.0, 1.0))
-                chosen.start()
-            kills += 1
-            for program in programs["worker"]:
-                if not program.alive:  # Kafka took it along: the supervisor would start it again
-                    program.start()
-        fleet.every_seconds = 0.0
-        drained(fleet)
-        truth = fleet.truth()
-    stored = registers(db)
-    assert stored == truth, f"missing {len(truth.keys() - stored.keys())}"
-    with db.transaction() as conn:
-        totals = ingest.totals(conn)
-    assert (totals["stored"], totals["quarantined"]) == (len(truth), 0)
+        yield built, db
+
+
+@pytest.mark.req("A1")
+@pytest.mark.parametrize("victim", ["worker", "bridge", "kafka", "broker", "postgres"])
+def test_killed_under_load_nothing_is_missing_double_or_altered(
+    victim: str, kafka: EmbeddedKafka, tmp_path: Path
+) -> None:
+    chance = random.Random(f"kill {victim}")
+    kills = 0
+    with road(kafka, tmp_path) as (parts, db):
+        fleet = Fleet(parts.broker.address, C, every_seconds=0.25)
+        with FleetThread(fleet):
+            end = time.monotonic() + SECONDS
+            while kills == 0 or time.monotonic() < end:
+                time.sleep(chance.uniform(0.5, 2.5))
+                parts.strike(victim, chance)
+                parts.supervise()
+                kills += 1
+            fleet.every_seconds = 0.0
+            drained(fleet, parts)
+            truth = fleet.truth()
+        stored = registers(db)
+        assert stored == truth, f"missing {len(truth.keys() - stored.keys())}"
+        with db.transaction() as conn:
+            totals = ingest.totals(conn)
+        assert (totals["stored"], totals["quarantined"]) == (len(truth), 0)
     print(f"{victim}: {kills} kills, {len(truth)} readings, {fleet.resent} batches sent again")
