@@ -2,8 +2,8 @@
 Every part of the distributed road killed under load: nothing is lost, doubled or altered.
 
 Bridge and worker by SIGKILL, Kafka and the MQTT broker with all they held, PostgreSQL as by a power
-cut. Concentrators keep each batch until its receipt; what they ever read is the truth. Some seconds of
-it belong to every test run, `make kill-stream` kills for two minutes each.
+cut. Concentrators keep each batch until its receipt; what they ever read is the truth. Some seconds
+of it belong to every test run, `make kill-stream` kills for two minutes each.
 """
 
 import contextlib
