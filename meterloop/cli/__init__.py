@@ -13,6 +13,7 @@ from meterloop.cli import (
     field,
     ledger,
     payments,
+    people,
     plan,
     play,
     prepaid,
@@ -38,6 +39,7 @@ play.register(app)
 serve.register(app)
 care.register(app)
 ask.register(app)
+people.register(app)
 usage.register(app)
 quarantine.register(app)
 decode.register(app)

@@ -21,6 +21,7 @@ from meterloop.cli.answer import (
     say,
     who_types,
 )
+from meterloop.cli.people import who_resumes
 from meterloop.config import ConfigError, Installation
 from meterloop.runners import config_of
 from meterloop.stack import address_of_database
@@ -174,9 +175,10 @@ def _switch(*, halted: bool, reason: str, config: Path | None, as_json: bool) ->
     with failures_told(as_json=as_json):
         installation = installation_from(config)
         now = Clock(scale=TimeScale.parse(installation.time.scale)).now()
-        actor = who_types()
         dsn = address_of_database(installation)
         with Database(dsn, application="meterloop-cli", size=1) as db:
+            # whoever sits here may stop cuts; to allow them again takes a person who may
+            actor = who_types() if halted else who_resumes(db)
             act = service.halt if halted else service.resume
             act(db, actor=actor, reason=reason, now=now)
         text = "all cutting is halted" if halted else "cutting is allowed again"

@@ -1,6 +1,5 @@
 """Verbs of bills: run a cycle, look at it, decide what waits, correct, print, replay."""
 
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -39,7 +38,9 @@ from meterloop.cli.answer import (
     failures_told,
     installation_from,
     say,
+    who_types,
 )
+from meterloop.cli.people import Actor, Approver, two, who_bills
 from meterloop.config import ConfigError
 from meterloop.stack import address_of_database
 from protocols.timeline import TimeScale
@@ -47,7 +48,6 @@ from protocols.timeline import TimeScale
 Day = Annotated[datetime, typer.Option(formats=["%Y-%m-%d"])]
 BillNo = Annotated[int, typer.Argument(help="The bill, as `bill show --account` lists it.")]
 Reason = Annotated[str, typer.Option(help="Why; kept in the audit log and on the bill.")]
-Approver = Annotated[str, typer.Option(help="The second person, where one is needed.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -80,11 +80,11 @@ def run(
     """Move the run of a book and period on: from --start up to the day before --end."""
     with failures_told(as_json=as_json), _books(config) as (db, now):
         found = runs.open_run(
-            db, start=start.date(), end=end.date(), zone=_zone(zone), actor=_actor(), now=now,
+            db, start=start.date(), end=end.date(), zone=_zone(zone), actor=who_types(), now=now,
             book=book,
         )  # fmt: skip
         if refreeze:
-            runs.reopen(db, found.id, actor=_actor(), now=now)
+            runs.reopen(db, found.id, actor=who_types(), now=now)
         with _bar(quiet=as_json) as bar:
             tasks: dict[str, Any] = {}
 
@@ -95,7 +95,7 @@ def run(
             moved = runs.advance(db, found.id, now=now, progress=told)
         closed = close and not moved.waiting
         if closed:
-            runs.close(db, found.id, actor=_actor(), now=now)
+            runs.close(db, found.id, actor=who_types(), now=now)
         with db.transaction() as conn:
             after = runs.run_of(conn, found.id)
             sheet = runs.sheet_of(conn, after)
@@ -149,13 +149,13 @@ def decide(
     what: Annotated[str, typer.Argument(help="accept, estimate, park, or approve an amount.")],
     *,
     reason: Reason = "",
-    actor: Annotated[str, typer.Option(help="Who decides.")] = "",
+    actor: Actor = "",
     config: ConfigFile = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Settle what a run holds: doubtful use, or an amount that two people must agree to."""
     with failures_told(as_json=as_json), _books(config) as (db, now):
-        person = actor or _actor()
+        person = who_bills(db, actor)
         if what == "approve":
             item = review.approve(db, RunId(run_id), agreement, actor=person, now=now)
         elif what in list(Decision):
@@ -189,7 +189,7 @@ def correct(
         kind = BillKind.CORRECTIVE_READING if by_reading else BillKind.CORRECTIVE_METER
         made = corrections.correct(
             db, bill, kind=kind, wh=(register_wh if by_reading else energy_wh) or 0,
-            order=_order(reason, approver), now=now,
+            order=_order(db, reason, approver), now=now,
         )  # fmt: skip
         with db.transaction() as conn:
             bills = store.bills_by_id(conn, made)
@@ -209,7 +209,7 @@ def cancel(
     """Take the newest bill of an account back."""
     with failures_told(as_json=as_json), _books(config) as (db, now):
         kind = CancelKind.SPECIAL if special else CancelKind.ORDINARY
-        corrections.cancel(db, bill, kind=kind, order=_order(reason, approver), now=now)
+        corrections.cancel(db, bill, kind=kind, order=_order(db, reason, approver), now=now)
         say({"bill": bill, "cancelled": kind.value}, as_json=as_json)
 
 
@@ -222,7 +222,7 @@ def print_page(
 ) -> None:
     """Print a bill again: the same octets each time; who asked is noted."""
     with failures_told(as_json=as_json), _books(config) as (db, now):
-        octets = documents.duplicate(db, bill, actor=_actor(), now=now)
+        octets = documents.duplicate(db, bill, actor=who_types(), now=now)
         out.write_bytes(octets)
         say({"bill": bill, "file": str(out), "bytes": len(octets)}, as_json=as_json)
 
@@ -278,12 +278,8 @@ def _bar(*, quiet: bool) -> Progress:
     )  # fmt: skip
 
 
-def _actor() -> str:
-    return f"user:{os.environ.get('SUDO_USER') or os.environ.get('USER') or 'operator'}"
-
-
-def _order(reason: str, approver: str) -> Order:
-    return Order(reason=reason, actor=_actor(), approver=approver)
+def _order(db: Database, reason: str, approver: str) -> Order:
+    return Order(reason=reason, **two(who_bills, db, "", approver))
 
 
 def _zone(name: str) -> ZoneInfo:

@@ -20,8 +20,8 @@ from meterloop.cli.answer import (
     failures_told,
     installation_from,
     say,
-    who_types,
 )
+from meterloop.cli.people import Actor, who_runs_bills
 from meterloop.stack import address_of_database
 from protocols.timeline import TimeScale
 
@@ -42,14 +42,19 @@ def issue(
     *,
     start: Annotated[datetime, typer.Option(formats=["%Y-%m-%d"])],
     end: Annotated[datetime, typer.Option(formats=["%Y-%m-%d"])],
-    actor: Annotated[str, typer.Option(help="Who issues it.")] = "",
+    actor: Actor = "",
     config: ConfigFile = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Issue one bill over those of every member up to the day before --end; once."""
     with failures_told(as_json=as_json), _books(config) as (db, now):
         found = collective.issue(
-            db, company, start=start.date(), end=end.date(), actor=actor or who_types(), now=now
+            db,
+            company,
+            start=start.date(),
+            end=end.date(),
+            actor=who_runs_bills(db, actor),
+            now=now,
         )
         say(_plain(found), as_json=as_json, text=_text(found))
 

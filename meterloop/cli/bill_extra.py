@@ -14,13 +14,13 @@ from billing.bills.service import corrections
 from billing.bills.service import means as ways
 from billing.bills.service.corrections import Order
 from billing.money import to_text
-from meterloop.cli.answer import ConfigFile, JsonFlag, failures_told, say, who_types
-from meterloop.cli.payments_kit import SHANGHAI, Actor, Books, Reason, Zone, amount_of, books
+from meterloop.cli.answer import ConfigFile, JsonFlag, failures_told, say
+from meterloop.cli.payments_kit import SHANGHAI, Books, Reason, Zone, amount_of, books
+from meterloop.cli.people import Actor, Approver, two, who_bills
 from meterloop.config import ConfigError
 
 Agreement = Annotated[str, typer.Argument(help="The agreement, such as SA-000042.")]
 Account = Annotated[str, typer.Argument(help="The account, such as AC-000042.")]
-Approver = Annotated[str, typer.Option(help="The second person, where one is needed.")]
 Amount = Annotated[str, typer.Option(help="How much, such as 12.34.")]
 Day = Annotated[datetime, typer.Option(formats=["%Y-%m-%d"])]
 
@@ -52,7 +52,7 @@ def adhoc(
     with failures_told(as_json=as_json), books(config, zone) as found:
         if (end is None) == (usage is None):
             raise ConfigError("command line", ["state one of --end and --usage"])
-        order = Order(reason=reason, actor=actor or who_types(), approver=approver)
+        order = Order(reason=reason, **two(who_bills, found.db, actor, approver))
         if end is not None:
             bill = corrections.bill_now(
                 found.db, agreement, end=end.date(), zone=found.zone, order=order, now=found.now
@@ -71,10 +71,9 @@ def refund(
     as_json: JsonFlag = False,
 ) -> None:  # fmt: skip
     """Give an amount back by an approved document, for the days it concerns (two people)."""
-    order = Order(reason=reason, actor=actor or who_types(), approver=approver)
     _adjust(
-        agreement, BillKind.REFUND, amount, span=(start, end), order=order, config=config,
-        as_json=as_json,
+        agreement, BillKind.REFUND, amount, span=(start, end), said=(reason, actor, approver),
+        config=config, as_json=as_json,
     )  # fmt: skip
 
 
@@ -84,10 +83,9 @@ def supplement(
     as_json: JsonFlag = False,
 ) -> None:  # fmt: skip
     """Charge an amount by an approved document, for the days it concerns (two people)."""
-    order = Order(reason=reason, actor=actor or who_types(), approver=approver)
     _adjust(
-        agreement, BillKind.SUPPLEMENT, amount, span=(start, end), order=order, config=config,
-        as_json=as_json,
+        agreement, BillKind.SUPPLEMENT, amount, span=(start, end), said=(reason, actor, approver),
+        config=config, as_json=as_json,
     )  # fmt: skip
 
 
@@ -113,7 +111,7 @@ def means(
                 means=how, delivery=delivery or standing.delivery, mandate=mandate or kept
             )
             ways.choose(
-                found.db, account, standing, actor=actor or who_types(), reason=reason,
+                found.db, account, standing, actor=who_bills(found.db, actor), reason=reason,
                 now=found.now,
             )  # fmt: skip
         text = f"{account} pays by {standing.means}, gets bills by {standing.delivery}"
@@ -150,9 +148,11 @@ def debits(
 
 def _adjust(
     agreement: str, kind: BillKind, amount: str, *, span: tuple[datetime, datetime],
-    order: Order, config: Path | None, as_json: bool,
+    said: tuple[str, str, str], config: Path | None, as_json: bool,
 ) -> None:  # fmt: skip
+    reason, actor, approver = said
     with failures_told(as_json=as_json), books(config) as found:
+        order = Order(reason=reason, **two(who_bills, found.db, actor, approver))
         bill = corrections.adjust(
             found.db, agreement, kind=kind, amount_micros=amount_of(amount),
             start=span[0].date(), end=span[1].date(), order=order, now=found.now,

@@ -11,12 +11,12 @@ from billing.bills.service import ending
 from billing.bills.service.corrections import Order
 from billing.bills.store.ending import Ending
 from billing.money import to_text
-from meterloop.cli.answer import ConfigFile, JsonFlag, failures_told, say, who_types
-from meterloop.cli.payments_kit import Actor, Channel, Reason, books
+from meterloop.cli.answer import ConfigFile, JsonFlag, failures_told, say
+from meterloop.cli.payments_kit import Channel, Reason, books
+from meterloop.cli.people import Actor, Approver, two, who_bills
 from meterloop.config import ConfigError
 
 Agreement = Annotated[str, typer.Argument(help="The agreement, such as SA-000042.")]
-Approver = Annotated[str, typer.Option(help="The second person, where one is needed.")]
 
 
 def register(bill: typer.Typer) -> None:
@@ -45,7 +45,7 @@ def close(
 ) -> None:
     """End an agreement: final bill, plan and deposit settled, what is left given or asked."""
     with failures_told(as_json=as_json), books(config) as found:
-        order = Order(reason=reason, actor=actor or who_types(), approver=approver)
+        order = Order(reason=reason, **two(who_bills, found.db, actor, approver))
         done = ending.close(
             found.db, agreement, end=end.date(), register_wh=register_wh, order=order,
             now=found.now,
@@ -89,7 +89,7 @@ def correct(
 ) -> None:
     """Correct a final bill by a register that came late, and settle what that changes."""
     with failures_told(as_json=as_json), books(config) as found:
-        order = Order(reason=reason, actor=actor or who_types(), approver=approver)
+        order = Order(reason=reason, **two(who_bills, found.db, actor, approver))
         done = ending.correct(
             found.db, agreement, register_wh=register_wh, order=order, now=found.now
         )
@@ -103,7 +103,7 @@ def refund(
     """Propose to pay out what is left through a channel; another person agrees."""
     with failures_told(as_json=as_json), books(config) as found:
         done = ending.propose_refund(
-            found.db, agreement, channel=channel, reason=reason, actor=actor or who_types(),
+            found.db, agreement, channel=channel, reason=reason, actor=who_bills(found.db, actor),
             now=found.now,
         )  # fmt: skip
         say(_plain(done), as_json=as_json, text=_text(done))
@@ -122,7 +122,7 @@ def decide(
         if what not in (EndEvent.APPROVE, EndEvent.REFUSE):
             raise ConfigError("command line", [f"{what!r} is not approve or refuse"])
         done = ending.decide_refund(
-            found.db, agreement, EndEvent(what), actor=actor or who_types(), now=found.now
+            found.db, agreement, EndEvent(what), actor=who_bills(found.db, actor), now=found.now
         )
         say(_plain(done), as_json=as_json, text=_text(done))
 

@@ -26,6 +26,7 @@ from meterloop.cli.answer import (
     say,
     who_types,
 )
+from meterloop.cli.people import Actor, who_bills
 from meterloop.config import ConfigError
 from meterloop.stack import address_of_database
 from protocols.timeline import TimeScale
@@ -36,7 +37,6 @@ Day = Annotated[datetime, typer.Option(formats=["%Y-%m-%d"])]
 MaybeDay = Annotated[datetime | None, typer.Option(formats=["%Y-%m-%d"])]
 Reason = Annotated[str, typer.Option(help="Why; kept on the document and in the audit log.")]
 Zone = Annotated[str, typer.Option(help="The zone that days are cut in.")]
-Actor = Annotated[str, typer.Option(help="Who does it; you, if left out.")]
 
 
 def register(bill: typer.Typer) -> None:
@@ -145,7 +145,7 @@ def decide(
 ) -> None:
     """Approve or refuse what another person proposed, or withdraw what you proposed."""
     with failures_told(as_json=as_json), _books(config, zone) as (db, today, now):
-        paper = penalty.decide(db, document, what, actor=actor or who_types(), today=today, now=now)
+        paper = penalty.decide(db, document, what, actor=who_bills(db, actor), today=today, now=now)
         say(asdict(paper), as_json=as_json, text=_paper_text(paper))
 
 
@@ -158,7 +158,7 @@ def _propose(
         first = (start.date() if start else today) if until else None
         proposal = Proposal(
             bill=bill, kind=kind, amount_micros=_micros(amount), reason=reason, from_on=first,
-            until_on=until.date() if until else None, actor=actor or who_types(),
+            until_on=until.date() if until else None, actor=who_bills(db, actor),
         )  # fmt: skip
         paper = penalty.propose(db, proposal, today=today, now=now)
         say(asdict(paper), as_json=as_json, text=_paper_text(paper))

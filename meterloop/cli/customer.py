@@ -33,8 +33,8 @@ from meterloop.cli.answer import (
     failures_told,
     installation_from,
     say,
-    who_types,
 )
+from meterloop.cli.people import Actor, who_serves
 from meterloop.config import ConfigError
 from meterloop.stack import address_of_database
 from protocols.identity import UsagePointId
@@ -75,7 +75,7 @@ def add(
     register_wh: Annotated[int | None, typer.Option(help="Register at the start, Wh.")] = None,
     attribute: Annotated[list[str] | None, typer.Option(help="name=value. Repeatable.")] = None,
     zone: Zone = "Asia/Shanghai",
-    actor: Annotated[str, typer.Option(help="Who takes it in.")] = "",
+    actor: Actor = "",
     config: ConfigFile = None,
     as_json: JsonFlag = False,
 ) -> None:
@@ -92,7 +92,7 @@ def add(
             opening_register_wh=register_wh, attributes=attributes,
         )  # fmt: skip
         new = subscribing.subscribe(
-            db, Subscription(record=record, kind=supply), actor=actor or who_types(), now=now
+            db, Subscription(record=record, kind=supply), actor=who_serves(db, actor), now=now
         )
         say({"agreement": agreement, "new": new}, as_json=as_json)
 
@@ -105,7 +105,7 @@ def take_file(
     report: Annotated[
         Path | None, typer.Option(help="Write refused lines here, comma-separated.")
     ] = None,
-    actor: Annotated[str, typer.Option(help="Who takes them in.")] = "",
+    actor: Actor = "",
     config: ConfigFile = None,
     as_json: JsonFlag = False,
 ) -> None:
@@ -118,7 +118,7 @@ def take_file(
         with _bar(quiet=as_json) as bar:
             task = bar.add_task("lines", total=None)
             taken = subscribing.subscribe_file(
-                db, text, zone=ZoneInfo(zone), actor=actor or who_types(), now=now,
+                db, text, zone=ZoneInfo(zone), actor=who_serves(db, actor), now=now,
                 only_check=check,
                 told=lambda done, of: bar.update(task, completed=done, total=of),
             )  # fmt: skip
@@ -163,14 +163,14 @@ def company(
     customer: Annotated[str, typer.Option(help="The company.")],
     account: Annotated[list[str], typer.Option(help="Its accounts in paying order. Repeatable.")],
     currency: Annotated[str, typer.Option()] = "CNY",
-    actor: Annotated[str, typer.Option(help="Who does it.")] = "",
+    actor: Actor = "",
     config: ConfigFile = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Let a company's accounts be billed and paid together; again, it changes the members."""
     with failures_told(as_json=as_json), _books(config) as (db, now):
         found = customers.found_collective(
-            db, collective, customer, currency, account, actor=actor or who_types(), now=now
+            db, collective, customer, currency, account, actor=who_serves(db, actor), now=now
         )
         say(asdict(found), as_json=as_json, text=_company_text(found))
 

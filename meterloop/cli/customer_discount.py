@@ -19,8 +19,8 @@ from meterloop.cli.answer import (
     failures_told,
     installation_from,
     say,
-    who_types,
 )
+from meterloop.cli.people import Actor, who_serves
 from meterloop.config import ConfigError
 from meterloop.stack import address_of_database
 from protocols.timeline import TimeScale
@@ -43,7 +43,7 @@ def ask(
     evidence: Annotated[str, typer.Option(help="What shows the right, such as a licence.")],
     first: Annotated[datetime, typer.Option("--from", formats=["%Y-%m-%d"])],
     until: Annotated[datetime, typer.Option("--until", formats=["%Y-%m-%d"])],
-    actor: Annotated[str, typer.Option(help="Who asks.")] = "",
+    actor: Actor = "",
     config: ConfigFile = None,
     as_json: JsonFlag = False,
 ) -> None:
@@ -53,7 +53,7 @@ def ask(
             agreement=AgreementId(agreement), attribute=attribute, value=value,
             evidence=evidence, from_day=first.date(), until_day=until.date(),
         )  # fmt: skip
-        found = customers.ask_discount(db, wish, actor=actor or who_types(), now=now)
+        found = customers.ask_discount(db, wish, actor=who_serves(db, actor), now=now)
         say(asdict(found), as_json=as_json, text=_text(found))
 
 
@@ -78,7 +78,7 @@ def decide(
     what: Annotated[str, typer.Argument(help="grant or refuse.")],
     *,
     reason: Annotated[str, typer.Option(help="Why.")] = "",
-    actor: Annotated[str, typer.Option(help="Who decides.")] = "",
+    actor: Actor = "",
     config: ConfigFile = None,
     as_json: JsonFlag = False,
 ) -> None:
@@ -88,7 +88,7 @@ def decide(
             raise ConfigError("command line", [f"{what!r} is not grant or refuse"])
         with db.transaction() as conn:
             found = customers.decide_discount(
-                conn, discount, granted=what == "grant", actor=actor or who_types(),
+                conn, discount, granted=what == "grant", actor=who_serves(db, actor),
                 reason=reason, now=now,
             )  # fmt: skip
         say(asdict(found), as_json=as_json, text=_text(found))

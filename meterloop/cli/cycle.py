@@ -41,6 +41,7 @@ from meterloop.cli.answer import (
     say,
     who_types,
 )
+from meterloop.cli.people import who_leads_readings
 from meterloop.stack import address_of_database
 from protocols.errors import RefusedError
 from protocols.identity import UsagePointId
@@ -269,8 +270,9 @@ def review(
     """Decide on a doubted figure; whoever entered it does not judge it."""
     with failures_told(as_json=as_json), _opened(config) as books:
         after = entering.review(
-            books.db, TaskId(task), accept=accept, reason=reason, actor=who_types(), now=books.now
-        )
+            books.db, TaskId(task), accept=accept, reason=reason,
+            actor=who_leads_readings(books.db), now=books.now,
+        )  # fmt: skip
         delivering.deliver(books.db, books.clock)
         say({"task": task, "state": after.state.value}, as_json=as_json,
             text=f"{task}: {after.state.value}")  # fmt: skip

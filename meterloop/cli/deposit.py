@@ -9,8 +9,9 @@ from billing.bills.rules.deposits import DepositEvent
 from billing.bills.service import deposits
 from billing.bills.store.deposits import Deposit
 from billing.money import to_text
-from meterloop.cli.answer import ConfigFile, JsonFlag, failures_told, say, who_types
-from meterloop.cli.payments_kit import Actor, Channel, Reason, books
+from meterloop.cli.answer import ConfigFile, JsonFlag, failures_told, say
+from meterloop.cli.payments_kit import Channel, Reason, books
+from meterloop.cli.people import Actor, who_bills
 from meterloop.config import ConfigError
 
 Account = Annotated[str, typer.Argument(help="The account, such as AC-000042.")]
@@ -32,7 +33,7 @@ def demand(
     """Ask a customer for the deposit of its class."""
     with failures_told(as_json=as_json), books(config) as found:
         made = deposits.demand(
-            found.db, account, reason=reason, actor=actor or who_types(), now=found.now
+            found.db, account, reason=reason, actor=who_bills(found.db, actor), now=found.now
         )
         say(_plain(made), as_json=as_json, text=_text(made))
 
@@ -57,7 +58,7 @@ def drop(
     """Take back a demand that is not paid in full; what was paid becomes prepayment."""
     with failures_told(as_json=as_json), books(config) as found:
         done = deposits.drop(
-            found.db, number, reason=reason, actor=actor or who_types(), now=found.now
+            found.db, number, reason=reason, actor=who_bills(found.db, actor), now=found.now
         )
         say(_plain(done), as_json=as_json, text=_text(done))
 
@@ -69,7 +70,7 @@ def refund(
     """Propose to pay a deposit back with its interest; another person agrees."""
     with failures_told(as_json=as_json), books(config) as found:
         done = deposits.propose_return(
-            found.db, number, channel=channel, reason=reason, actor=actor or who_types(),
+            found.db, number, channel=channel, reason=reason, actor=who_bills(found.db, actor),
             now=found.now,
         )  # fmt: skip
         say(_plain(done), as_json=as_json, text=_text(done))
@@ -88,7 +89,7 @@ def decide(
         if what not in (DepositEvent.APPROVE, DepositEvent.REFUSE):
             raise ConfigError("command line", [f"{what!r} is not approve or refuse"])
         done = deposits.decide_return(
-            found.db, number, DepositEvent(what), actor=actor or who_types(), now=found.now
+            found.db, number, DepositEvent(what), actor=who_bills(found.db, actor), now=found.now
         )
         say(_plain(done), as_json=as_json, text=_text(done))
 

@@ -18,8 +18,8 @@ from meterloop.cli.answer import (
     failures_told,
     installation_from,
     say,
-    who_types,
 )
+from meterloop.cli.people import who_orders
 from meterloop.config import ConfigError
 from meterloop.stack import address_of_database
 from protocols.errors import RefusedError
@@ -195,7 +195,11 @@ class _Desk:
         self.now: Callable[[], datetime] = clock.now
         self.monotonic = clock.monotonic
         self.as_json = as_json
-        self.actor = who_types()
+
+    @property
+    def actor(self) -> str:
+        """Return who signed in here. Raises: RefusedError when nobody did who may."""
+        return who_orders(self.db)
 
 
 @contextmanager

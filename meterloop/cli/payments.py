@@ -24,11 +24,9 @@ from meterloop.cli.answer import (
     JsonFlag,
     failures_told,
     say,
-    who_types,
 )
 from meterloop.cli.payments_kit import (
     SHANGHAI,
-    Actor,
     Books,
     Channel,
     Reason,
@@ -41,6 +39,7 @@ from meterloop.cli.payments_kit import (
     span_of,
     text_of,
 )
+from meterloop.cli.people import Actor, who_settles
 from portal.staff.settlement import rows_of
 from protocols.errors import RefusedError
 
@@ -88,7 +87,7 @@ def reconcile(
         told.update(task, completed=0, total=len(rows))
         span = span_of(start, end, found.zone, found.today)
         result = payments.reconcile(
-            found.db, channel, span, rows, actor=actor or who_types(), now=found.now
+            found.db, channel, span, rows, actor=who_settles(found.db, actor), now=found.now
         )
         told.update(task, completed=len(rows))
     say(_compared(result), as_json=as_json, text=_compared_text(result))
@@ -253,7 +252,7 @@ def propose(
         wish = ChannelChange(
             id=0, channel=channel, currency=currency, kind=kind, reason=reason,
             amount_micros=None if amount == "none" else amount_of(amount),
-            proposed_by=actor or who_types(), proposed_at=found.now,
+            proposed_by=who_settles(found.db, actor), proposed_at=found.now,
         )  # fmt: skip
         number = payments.propose_change(found.db, wish, now=found.now)
     say({"change": number}, as_json=as_json,
@@ -286,7 +285,7 @@ def _decide(
 ) -> None:
     with failures_told(as_json=as_json), books(config) as found:
         decided = payments.decide_change(
-            found.db, change, outcome, actor=actor or who_types(), now=found.now
+            found.db, change, outcome, actor=who_settles(found.db, actor), now=found.now
         )
         say(asdict(decided), as_json=as_json, text=_change_text(decided))
 
@@ -298,8 +297,8 @@ def _propose(
     with failures_told(as_json=as_json), books(config) as found:
         _check_waits(found, subject)
         wish = Proposal(
-            subject=subject, end=end, account=account, reason=reason, actor=actor or who_types(),
-            at=found.now,
+            subject=subject, end=end, account=account, reason=reason,
+            actor=who_settles(found.db, actor), at=found.now,
         )  # fmt: skip
         proposals.propose(found.db, wish, now=found.now)
         say({"subject": subject, "end": end.value, "account": account}, as_json=as_json,
@@ -311,7 +310,7 @@ def _agree(subject: str, *, actor: str, config: Path | None, as_json: bool) -> N
         with found.db.transaction() as conn:
             wish = proposals.proposals_of(conn, [subject]).get(subject)
         done = proposals.agree(
-            found.db, subject, seen=wish.id if wish else 0, actor=actor or who_types(),
+            found.db, subject, seen=wish.id if wish else 0, actor=who_settles(found.db, actor),
             now=found.now,
         )  # fmt: skip
         say({"subject": subject, "end": done.end.value, "account": done.account}, as_json=as_json,

@@ -29,7 +29,6 @@ from meterloop.cli.answer import (
 )
 from meterloop.cli.payments_kit import (
     SHANGHAI,
-    Actor,
     Channel,
     Reason,
     Since,
@@ -40,6 +39,7 @@ from meterloop.cli.payments_kit import (
     moment_of,
     span_of,
 )
+from meterloop.cli.people import Actor, who_settles
 from meterloop.config import ConfigError
 from portal.api.peers_file import ring_of
 from protocols.timeline import local_date
@@ -281,7 +281,7 @@ def read(
         if ring is None:
             raise ConfigError("--keys", ["name the key file; the portal's section has none"])
         message, words = messages.read(
-            found.db, ring, number, actor=actor or who_types(), reason=reason, now=found.now
+            found.db, ring, number, actor=who_settles(found.db, actor), reason=reason, now=found.now
         )
     text = words.decode("utf-8", errors="backslashreplace")
     say({**asdict(message), "words": text}, as_json=as_json, text=text)
@@ -292,7 +292,12 @@ def _act(
 ) -> None:
     with failures_told(as_json=as_json), books(config) as found:
         state = accounting.act(
-            found.db, number, event, actor=actor or who_types(), reason=reason, now=found.now
+            found.db,
+            number,
+            event,
+            actor=who_settles(found.db, actor),
+            reason=reason,
+            now=found.now,
         )
     say({"exception": number, "state": state.value}, as_json=as_json,
         text=f"exception {number} is {state.value}")  # fmt: skip

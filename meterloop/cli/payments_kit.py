@@ -27,7 +27,6 @@ Until = Annotated[
     typer.Option("--to", formats=["%Y-%m-%d"], help="Last day; today, if left out."),
 ]
 Zone = Annotated[str, typer.Option(help="The zone that days are cut in.")]
-Actor = Annotated[str, typer.Option(help="Who does it; you, if left out.")]
 Reason = Annotated[str, typer.Option(help="Why; kept beside the act and in the audit log.")]
 Channel = Annotated[str, typer.Option(help="The channel, such as bank.")]
 SHANGHAI = "Asia/Shanghai"

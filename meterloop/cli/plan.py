@@ -11,8 +11,9 @@ from billing.bills.service.plans import ALL_KINDS, PlanPage, Wish
 from billing.bills.store.plans import Plan
 from billing.ledger.model import AccountKind
 from billing.money import to_text
-from meterloop.cli.answer import ConfigFile, JsonFlag, failures_told, say, who_types
-from meterloop.cli.payments_kit import Actor, Books, Reason, amount_of, books
+from meterloop.cli.answer import ConfigFile, JsonFlag, failures_told, say
+from meterloop.cli.payments_kit import Books, Reason, amount_of, books
+from meterloop.cli.people import Actor, Approver, two, who_bills
 from meterloop.config import ConfigError
 
 Number = Annotated[int, typer.Argument(help="The plan, as `plan show` lists it.")]
@@ -52,7 +53,7 @@ def propose(
         wish = Wish(
             account=account, first_micros=amount_of(first), instalments=instalments,
             kinds=frozenset(_KINDS[name] for name in of) if of else ALL_KINDS, reason=reason,
-            actor=actor or who_types(),
+            actor=who_bills(found.db, actor),
         )  # fmt: skip
         _tell(found, plans.propose(found.db, wish, now=found.now), as_json=as_json)
 
@@ -112,7 +113,7 @@ def sign(
         if not paper.strip():
             raise ConfigError("--paper", ["name where the signed paper lies"])
         signed = plans.sign(
-            found.db, number, actor=actor or who_types(), ref=paper.strip(), now=found.now
+            found.db, number, actor=who_bills(found.db, actor), ref=paper.strip(), now=found.now
         )
         _tell(found, signed, as_json=as_json)
 
@@ -120,7 +121,7 @@ def sign(
 def cancel(
     number: Number,
     *,
-    approver: Annotated[str, typer.Option(help="The second person.")] = "",
+    approver: Approver = "",
     reason: Reason = "",
     actor: Actor = "",
     config: ConfigFile = None,
@@ -128,10 +129,10 @@ def cancel(
 ) -> None:
     """Take a signed plan back by two people: what is unpaid is due again."""
     with failures_told(as_json=as_json), books(config) as found:
+        both = two(who_bills, found.db, actor, approver)
         ended = plans.take_back(
-            found.db, number, order=(actor or who_types(), approver), reason=reason,
-            now=found.now,
-        )  # fmt: skip
+            found.db, number, order=(both["actor"], both["approver"]), reason=reason, now=found.now
+        )
         _tell(found, ended, as_json=as_json)
 
 
@@ -141,7 +142,7 @@ def _decide(
     actor, reason = said
     with failures_told(as_json=as_json), books(config) as found:
         decided = plans.decide(
-            found.db, number, event, actor=actor or who_types(), reason=reason, now=found.now
+            found.db, number, event, actor=who_bills(found.db, actor), reason=reason, now=found.now
         )
         _tell(found, decided, as_json=as_json)
 

@@ -24,8 +24,8 @@ from meterloop.cli.answer import (
     failures_told,
     installation_from,
     say,
-    who_types,
 )
+from meterloop.cli.people import Actor, who_settles
 from meterloop.config import ConfigError
 from meterloop.stack import address_of_database
 from protocols.timeline import TimeScale
@@ -33,7 +33,6 @@ from protocols.timeline import TimeScale
 Point = Annotated[str, typer.Argument(help="The usage point, such as UP-000042.")]
 Account = Annotated[str, typer.Argument(help="The account, such as AC-000042.")]
 Number = Annotated[int, typer.Argument(help="Its number in the list.")]
-Actor = Annotated[str, typer.Option("--by", help="Who does it; you, if left out.")]
 Reason = Annotated[str, typer.Option(help="Why; kept with it and in the audit log.")]
 Verbs = Mapping[str, Callable[..., None]]
 _YES, _NO = {"yes", "true", "1"}, {"no", "false", "0"}
@@ -67,7 +66,7 @@ def set_policy(
     target: Annotated[str, typer.Argument(help="A currency, group, line, area or agreement.")],
     says: Annotated[list[str], typer.Argument(help="NAME=VALUE, such as emergency=10.")],
     *,
-    by: Actor = "",
+    actor: Actor = "",
     config: ConfigFile = None,
     as_json: JsonFlag = False,
 ) -> None:
@@ -79,7 +78,7 @@ def set_policy(
     """
     with failures_told(as_json=as_json), _books(config) as (db, now):
         part = PolicyPart(level=level, target=target, says=dict(_pair(each) for each in says))
-        policies.set_policy(db, part, actor=by or who_types(), now=now)
+        policies.set_policy(db, part, actor=who_settles(db, actor), now=now)
         say({"level": level.value, "target": target, "says": part.says}, as_json=as_json)
 
 
@@ -100,13 +99,13 @@ def group(
     agreement: Annotated[str, typer.Argument(help="The agreement, such as SA-000042.")],
     name: Annotated[str, typer.Argument(help="The group whose policy it follows.")],
     *,
-    by: Actor = "",
+    actor: Actor = "",
     config: ConfigFile = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Put an agreement into a group of customers."""
     with failures_told(as_json=as_json), _books(config) as (db, now):
-        policies.set_group(db, agreement, name, actor=by or who_types(), now=now)
+        policies.set_group(db, agreement, name, actor=who_settles(db, actor), now=now)
         say({"agreement": agreement, "group": name}, as_json=as_json)
 
 
@@ -114,13 +113,13 @@ def line(
     transformer: Annotated[str, typer.Argument(help="The transformer area, such as T-01.")],
     name: Annotated[str, typer.Argument(help="The line that feeds it.")],
     *,
-    by: Actor = "",
+    actor: Actor = "",
     config: ConfigFile = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Say which line feeds a transformer area."""
     with failures_told(as_json=as_json), _books(config) as (db, now):
-        policies.set_line(db, transformer, name, actor=by or who_types(), now=now)
+        policies.set_line(db, transformer, name, actor=who_settles(db, actor), now=now)
         say({"transformer": transformer, "line": name}, as_json=as_json)
 
 
@@ -128,13 +127,13 @@ def rest_day(
     day: Annotated[datetime, typer.Argument(formats=["%Y-%m-%d"])],
     name: Annotated[str, typer.Argument(help="What is kept on it.")],
     *,
-    by: Actor = "",
+    actor: Actor = "",
     config: ConfigFile = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Let no cut begin on a day."""
     with failures_told(as_json=as_json), _books(config) as (db, now):
-        policies.set_rest_day(db, day.date(), name, actor=by or who_types(), now=now)
+        policies.set_rest_day(db, day.date(), name, actor=who_settles(db, actor), now=now)
         say({"day": day.date().isoformat(), "name": name}, as_json=as_json)
 
 
@@ -165,11 +164,11 @@ def show(point: Point, *, config: ConfigFile = None, as_json: JsonFlag = False) 
 
 
 def take(
-    point: Point, *, by: Actor = "", config: ConfigFile = None, as_json: JsonFlag = False
+    point: Point, *, actor: Actor = "", config: ConfigFile = None, as_json: JsonFlag = False
 ) -> None:
     """Lend what the policy offers, for a customer who asks at the counter or by phone."""
     with failures_told(as_json=as_json), _books(config) as (db, now):
-        given = credit.take_emergency(db, point, actor=by or who_types(), now=now)
+        given = credit.take_emergency(db, point, actor=who_settles(db, actor), now=now)
         say(asdict(given), as_json=as_json)
 
 
@@ -179,7 +178,7 @@ def propose(
     *,
     reason: Reason,
     source: Annotated[Source, typer.Option(help="Where it stands now.")] = Source.BALANCE,
-    by: Actor = "",
+    actor: Actor = "",
     config: ConfigFile = None,
     as_json: JsonFlag = False,
 ) -> None:
@@ -187,26 +186,26 @@ def propose(
     with failures_told(as_json=as_json), _books(config) as (db, now):
         number = credit.propose_old_debt(
             db, account, source=source, amount_micros=_money(amount), reason=reason,
-            actor=by or who_types(), now=now,
+            actor=who_settles(db, actor), now=now,
         )  # fmt: skip
         say({"proposal": number, "account": account}, as_json=as_json)
 
 
 def approve(
-    number: Number, *, by: Actor = "", config: ConfigFile = None, as_json: JsonFlag = False
+    number: Number, *, actor: Actor = "", config: ConfigFile = None, as_json: JsonFlag = False
 ) -> None:
     """Agree to what another person proposed."""
     with failures_told(as_json=as_json), _books(config) as (db, now):
-        found = credit.approve_old_debt(db, number, actor=by or who_types(), now=now)
+        found = credit.approve_old_debt(db, number, actor=who_settles(db, actor), now=now)
         say(asdict(found), as_json=as_json)
 
 
 def withdraw(
-    number: Number, *, by: Actor = "", config: ConfigFile = None, as_json: JsonFlag = False
+    number: Number, *, actor: Actor = "", config: ConfigFile = None, as_json: JsonFlag = False
 ) -> None:
     """Take a proposal back."""
     with failures_told(as_json=as_json), _books(config) as (db, now):
-        credit.withdraw_old_debt(db, number, actor=by or who_types(), now=now)
+        credit.withdraw_old_debt(db, number, actor=who_settles(db, actor), now=now)
         say({"proposal": number, "withdrawn": True}, as_json=as_json)
 
 
@@ -260,13 +259,13 @@ def seen(
     number: Number,
     *,
     note: Annotated[str, typer.Option(help="What was found.")],
-    by: Actor = "",
+    actor: Actor = "",
     config: ConfigFile = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Note that somebody looked after a customer."""
     with failures_told(as_json=as_json), _books(config) as (db, now):
-        watch.note_seen(db, number, note=note, actor=by or who_types(), now=now)
+        watch.note_seen(db, number, note=note, actor=who_settles(db, actor), now=now)
         say({"watch": number, "note": note}, as_json=as_json)
 
 
@@ -274,7 +273,7 @@ def desk(
     phone: Annotated[str, typer.Argument(help="Its number, such as +998901234567.")],
     *,
     language: Annotated[str, typer.Option(help="fa, zh, uz, ru or en.")] = "en",
-    by: Actor = "",
+    actor: Actor = "",
     config: ConfigFile = None,
     as_json: JsonFlag = False,
 ) -> None:
@@ -282,7 +281,9 @@ def desk(
     with failures_told(as_json=as_json), _books(config) as (db, now):
         if language not in LANGUAGES:
             raise ConfigError("--language", [f"use one of {', '.join(LANGUAGES)}"])
-        watch.set_care_desk(db, phone=phone, language=language, actor=by or who_types(), now=now)
+        watch.set_care_desk(
+            db, phone=phone, language=language, actor=who_settles(db, actor), now=now
+        )
         say({"care_desk": phone, "language": language}, as_json=as_json)
 
 

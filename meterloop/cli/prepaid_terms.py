@@ -20,8 +20,8 @@ from meterloop.cli.answer import (
     failures_told,
     installation_from,
     say,
-    who_types,
 )
+from meterloop.cli.people import Actor, who_serves
 from meterloop.config import ConfigError
 from meterloop.stack import address_of_database
 from protocols.timeline import TimeScale
@@ -48,7 +48,7 @@ def change(
     unset: Annotated[
         list[str] | None, typer.Option("--unset", help="An attribute that is taken away.")
     ] = None,
-    actor: Annotated[str, typer.Option(help="Who asks.")] = "",
+    actor: Actor = "",
     config: ConfigFile = None,
     as_json: JsonFlag = False,
 ) -> None:
@@ -59,7 +59,7 @@ def change(
             tariff_code=tariff,
             attributes={**_pairs(attribute or []), **dict.fromkeys(unset or [])},
         )  # fmt: skip
-        found = service.change_terms(db, wish, actor=actor or who_types(), now=now)
+        found = service.change_terms(db, wish, actor=who_serves(db, actor), now=now)
         say(asdict(found), as_json=as_json, text=_text(found))
 
 
@@ -84,7 +84,7 @@ def decide(
     number: Annotated[int, typer.Argument(metavar="CHANGE")],
     decision: Annotated[str, typer.Argument(help="approve or refuse")],
     *,
-    actor: Annotated[str, typer.Option(help="Who decides; not who asked.")] = "",
+    actor: Actor = "",
     config: ConfigFile = None,
     as_json: JsonFlag = False,
 ) -> None:
@@ -93,7 +93,7 @@ def decide(
         if decision not in ("approve", "refuse"):
             raise ConfigError("decision", [f"{decision!r}: say approve or refuse"])
         found = customers.decide_terms(
-            db, number, approve=decision == "approve", actor=actor or who_types(), now=now
+            db, number, approve=decision == "approve", actor=who_serves(db, actor), now=now
         )
         say(asdict(found), as_json=as_json, text=_text(found))
 

@@ -19,8 +19,8 @@ from meterloop.cli.answer import (
     failures_told,
     installation_from,
     say,
-    who_types,
 )
+from meterloop.cli.people import Actor, who_prices
 from meterloop.config import ConfigError
 from meterloop.stack import address_of_database
 from protocols.timeline import TimeScale
@@ -40,7 +40,7 @@ def propose(
     file: Annotated[Path, typer.Argument(help="The file of the next version.")],
     *,
     reason: Annotated[str, typer.Option(help="Why; kept with the proposal.")] = "",
-    actor: Annotated[str, typer.Option(help="Who proposes.")] = "",
+    actor: Actor = "",
     config: ConfigFile = None,
     as_json: JsonFlag = False,
 ) -> None:
@@ -50,7 +50,7 @@ def propose(
             document = file.read_bytes()
         except OSError as error:
             raise ConfigError("command line", [f"{file}: {error.strerror}"]) from error
-        found = changes.propose(db, document, reason=reason, actor=actor or who_types(), now=now)
+        found = changes.propose(db, document, reason=reason, actor=who_prices(db, actor), now=now)
         say(_plain(found), as_json=as_json, text=_text(found))
 
 
@@ -67,7 +67,7 @@ def decide(
     what: Annotated[str, typer.Argument(help="approve, refuse, or withdraw (its author).")],
     *,
     reason: Annotated[str, typer.Option(help="Why.")] = "",
-    actor: Annotated[str, typer.Option(help="Who decides.")] = "",
+    actor: Actor = "",
     config: ConfigFile = None,
     as_json: JsonFlag = False,
 ) -> None:
@@ -76,7 +76,7 @@ def decide(
         if what not in _ENDS:
             raise ConfigError("command line", [f"{what!r} is not approve, refuse or withdraw"])
         found = changes.decide(
-            db, proposal, _ENDS[what], actor=actor or who_types(), reason=reason, now=now
+            db, proposal, _ENDS[what], actor=who_prices(db, actor), reason=reason, now=now
         )
         answer = {**_plain(found), "end": _ENDS[what].value}
         say(answer, as_json=as_json, text=f"{_text(found)}: {_ENDS[what].value}")

@@ -21,8 +21,8 @@ from meterloop.cli.answer import (
     failures_told,
     installation_from,
     say,
-    who_types,
 )
+from meterloop.cli.people import who_orders
 from meterloop.cli.rollouts import image_row, rollout_row, tell_rollout
 from meterloop.config import ConfigError, write_private
 from meterloop.stack import address_of_database
@@ -43,8 +43,12 @@ class _Desk(NamedTuple):
     """Who sits here, at what database, at what time."""
 
     db: Database
-    actor: str
     now: datetime
+
+    @property
+    def actor(self) -> str:
+        """Return who signed in here. Raises: RefusedError when nobody did who may."""
+        return who_orders(self.db)
 
 
 def register(app: typer.Typer) -> None:
@@ -231,10 +235,9 @@ def show(
 def _desk(config: Path | None) -> Iterator[_Desk]:
     installation = installation_from(config)
     now = Clock(scale=TimeScale.parse(installation.time.scale)).now()
-    actor = who_types()
     dsn = address_of_database(installation)
     with Database(dsn, application="meterloop-cli", size=1) as db:
-        yield _Desk(db, actor, now)
+        yield _Desk(db, now)
 
 
 def _meters_wish(

@@ -18,6 +18,7 @@ from cloud.store.db import Database
 from protocols.errors import RefusedError
 from tests.integration.billing_kit import YUAN, order, rows
 from tests.integration.bills_kit import FEB, NOW, book, household, read
+from tests.integration.people_kit import all_signed_in
 from tests.integration.test_billing_bills_cli import cli, installation
 from tests.integration.test_billing_bills_run import finished
 
@@ -184,9 +185,10 @@ def test_a_deferral_stops_the_clock_and_a_dispute_lowers_the_base(late: Database
 
 
 def test_the_verbs_accrue_show_and_settle_documents(
-    late: Database, database_dsn: str, tmp_path: Path
+    late: Database, database_dsn: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = installation(tmp_path, database_dsn)
+    all_signed_in(late, config, monkeypatch, "li", "wang")
     done = cli(config, "penalty", "accrue", "--upto", "2026-02-20")
     assert (done["bills"], done["charged_micros"]) == (2, 4_120_000)
     bill = str(bill_no(late, FIRM))

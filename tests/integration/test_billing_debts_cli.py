@@ -11,6 +11,7 @@ from billing.customers.model import CustomerKind
 from cloud.store.db import Database
 from meterloop.cli import app
 from tests.integration.bills_kit import FEB, book, household, read
+from tests.integration.people_kit import all_signed_in
 from tests.integration.test_billing_bills_cli import installation
 from tests.integration.test_billing_bills_run import finished
 
@@ -40,12 +41,16 @@ class Typed:
 
 
 @pytest.fixture
-def typed(db: Database, database_dsn: str, tmp_path: Path) -> Typed:
+def typed(
+    db: Database, database_dsn: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Typed:
     book(db, household(1), household(2, kind=CustomerKind.LEGAL))
     read(db, 1, FEB, 1_100)
     read(db, 2, FEB, 1_600)
     finished(db)
-    return Typed(installation(tmp_path, database_dsn))
+    config = installation(tmp_path, database_dsn)
+    all_signed_in(db, config, monkeypatch, "wang", "li", "b", "a")
+    return Typed(config)
 
 
 @pytest.mark.req("G11")

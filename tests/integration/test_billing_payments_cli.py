@@ -16,6 +16,7 @@ from cloud.store.db import Database
 from meterloop.cli import app
 from tests.integration.billing_kit import YUAN, customer, order, rows, street
 from tests.integration.payments_kit import RING
+from tests.integration.people_kit import all_signed_in
 
 NOW = datetime.now(UTC)
 TODAY = NOW.date().isoformat()
@@ -57,9 +58,11 @@ class Desk:
 
 
 @pytest.fixture
-def desk(db: Database, database_dsn: str, tmp_path: Path) -> Desk:
+def desk(db: Database, database_dsn: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Desk:
     street(db, customer(1, opening_balance_micros=0), customer(2, opening_balance_micros=0))
-    return Desk(tmp_path, database_dsn)
+    found = Desk(tmp_path, database_dsn)
+    all_signed_in(db, found.config, monkeypatch, "reza", "auditor", "lin")
+    return found
 
 
 def paid(db: Database, txn: str, yuan: int, **changes: Any) -> None:

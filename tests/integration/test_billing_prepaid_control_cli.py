@@ -11,12 +11,13 @@ from billing.prepaid import service as prepaid
 from cloud.store.db import Database
 from meterloop.cli import app
 from tests.integration.billing_kit import HOUR, ORIGIN, YUAN, customer, read, street
+from tests.integration.people_kit import all_signed_in
 
 UP = "UP-000001"
 
 
 @pytest.fixture
-def run(db: Database, database_dsn: str, tmp_path: Path):
+def run(db: Database, database_dsn: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     config = tmp_path / "installation.toml"
     config.write_text(f'data = "{tmp_path}"\n[database]\ndsn = "{database_dsn}"\n')
 
@@ -34,6 +35,7 @@ def run(db: Database, database_dsn: str, tmp_path: Path):
     for number in (1, 2):
         read(db, f"UP-{number:06}", ORIGIN + HOUR, 1_110_000)
     prepaid.sweep(db, now=ORIGIN + HOUR)
+    all_signed_in(db, config, monkeypatch, "lin", "aziz", "wang")
     return verb
 
 
@@ -68,13 +70,13 @@ def test_a_policy_is_set_shown_and_refused_in_words(run) -> None:
 def test_old_debt_needs_two_and_each_step_is_told(run, db: Database) -> None:
     # the clock of the verbs is today's: the day of March is over and drawn
     run("sweep")
-    said = run("credit", "debt", "propose", "AC-000001", "5.20", "--reason", "winter", "--by",
+    said = run("credit", "debt", "propose", "AC-000001", "5.20", "--reason", "winter", "--actor",
                "user:lin")  # fmt: skip
     assert run("credit", "debt", "list")["proposals"][0]["amount_micros"] == 5_200_000
     number = str(said["proposal"])
-    same = run("credit", "debt", "approve", number, "--by", "user:lin")
+    same = run("credit", "debt", "approve", number, "--actor", "user:lin")
     assert same["error"]["code"] == "credit.same_person"
-    assert run("credit", "debt", "approve", number, "--by", "user:aziz")["entry_id"]
+    assert run("credit", "debt", "approve", number, "--actor", "user:aziz")["entry_id"]
     shown = run("credit", "show", UP)
     assert shown["old_debt_micros"] == 5_200_000
     assert shown["available_micros"] == -2_000_000
@@ -85,7 +87,7 @@ def test_old_debt_needs_two_and_each_step_is_told(run, db: Database) -> None:
 
 def test_a_loan_on_figures_of_long_ago_is_refused_with_its_reason(run) -> None:
     run("credit", "set", "default", "CNY", "emergency=10")
-    refused = run("credit", "take", UP, "--by", "user:wang")
+    refused = run("credit", "take", UP, "--actor", "user:wang")
     assert refused["error"]["code"] == "credit.balance_unsure"
     assert refused["error"]["fix"]
 

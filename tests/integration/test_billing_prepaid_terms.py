@@ -31,6 +31,7 @@ from tests.integration.billing_kit import (
     rows,
     street,
 )
+from tests.integration.people_kit import all_signed_in
 from tests.integration.test_billing_prepaid_cli import cli
 from tests.integration.test_billing_prepaid_periods import (
     DAY,
@@ -230,8 +231,12 @@ def test_the_roles_that_processes_have_may_change_and_apply_terms(
     sums_hold(db)
 
 
-def test_terms_from_the_command_line(db: Database, database_dsn: str, tmp_path: Path) -> None:
+def test_terms_from_the_command_line(
+    db: Database, database_dsn: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     street(db, customer(1, started_at=ORIGIN))
+    assert cli(tmp_path, database_dsn, "terms")["changes"] == []
+    all_signed_in(db, tmp_path / "installation.toml", monkeypatch, "lin", "reza")
     asked = cli(
         tmp_path, database_dsn, "change-terms", "SA-000001", "--from", "2026-03-01", "--set",
         "households=2", "--reason", "two families", "--actor", "user:lin",

@@ -17,9 +17,11 @@ from meterloop.cli import app
 from protocols.mqtt.downlink import Command, open_signed
 from protocols.mqtt.uplink import Stage
 from tests.integration.control_kit import ack, build
+from tests.integration.people_kit import make_people, sign_in
 
 KEY = Ed25519PrivateKey.generate()
 POINT = "UP-000001"
+PEOPLE = ("lin", "reza")
 
 
 class Counter:
@@ -32,10 +34,17 @@ class Counter:
         self._config = folder / "town.toml"
         self._config.write_text(f'[database]\ndsn_file = "{secret}"\n')
 
+    def let_in(self, db: Database, *people: str) -> None:
+        """Have each sign in as an account of the system of its own."""
+        make_people(db, *people)
+        for who in people:
+            sign_in(who, self._config, self._config.parent / who)
+
     def says(self, *words: str, who: str = "reza") -> tuple[int, dict[str, Any]]:
         """Return exit code and answer of one `meterloop control` line."""
         arguments = ["control", *words, "--config", str(self._config), "--json"]
-        result = CliRunner().invoke(app, arguments, env={"USER": who, "SUDO_USER": ""})
+        home = self._config.parent / who
+        result = CliRunner().invoke(app, arguments, env={"XDG_CONFIG_HOME": str(home)})
         assert result.stdout, result.output
         return result.exit_code, json.loads(result.stdout)
 
@@ -44,7 +53,9 @@ class Counter:
 def counter(tmp_path: Path, db: Database, database_dsn: str) -> Counter:
     build(db, 1, keeps_power=True, token_kind="sts")
     build(db, 2)
-    return Counter(tmp_path, database_dsn)
+    found = Counter(tmp_path, database_dsn)
+    found.let_in(db, *PEOPLE)
+    return found
 
 
 class Edge(threading.Thread):

@@ -19,6 +19,7 @@ from cloud.store.db import Database
 from meterloop.cli import app
 from protocols.errors import RefusedError
 from tests.integration.billing_kit import rows
+from tests.integration.people_kit import all_signed_in
 from tests.integration.test_billing_bills_cli import installation
 from tests.integration.test_subscribers import NOW, TEHRAN, demand, factory, grid
 
@@ -148,10 +149,11 @@ def test_terms_that_change_inside_a_bills_days_park_it(db: Database) -> None:
 
 
 def test_discounts_are_asked_for_and_decided_from_the_command_line(
-    db: Database, database_dsn: str, tmp_path: Path
+    db: Database, database_dsn: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     works(db)
     config = installation(tmp_path, database_dsn)
+    all_signed_in(db, config, monkeypatch, "reza", "lin")
 
     def cli(*words: str) -> dict[str, Any]:
         given = ["customer", *words, "--config", str(config), "--json"]

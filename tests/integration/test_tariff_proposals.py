@@ -18,6 +18,7 @@ from cloud.store.db import Database
 from meterloop.cli import app
 from protocols.errors import RefusedError
 from tests.integration.billing_kit import rows
+from tests.integration.people_kit import all_signed_in
 from tests.integration.test_billing_bills_cli import installation
 
 CODE = "cq-household-lv"
@@ -126,9 +127,10 @@ def cli(config: Path, *words: str) -> dict[str, Any]:
 
 
 def test_proposals_are_made_listed_and_decided_from_the_command_line(
-    book: Database, database_dsn: str, tmp_path: Path
+    book: Database, database_dsn: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config, file = installation(tmp_path, database_dsn), tmp_path / "next.json"
+    all_signed_in(book, config, monkeypatch, "reza", "lin")
     later = json.loads(dearer()) | {"valid_from": "2099-01-01"}
     file.write_text(json.dumps(later))
     made = cli(config, "propose", str(file), "--reason", "order 7", "--actor", "user:reza")

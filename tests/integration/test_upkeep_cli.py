@@ -15,6 +15,7 @@ from protocols.identity import MeterId
 from protocols.mqtt.downlink import Command, Verb
 from protocols.mqtt.upkeep import open_keys
 from tests.integration.control_kit import CONCENTRATOR, NOW, build
+from tests.integration.people_kit import make_people, sign_in
 
 Type = Callable[..., dict[str, Any]]
 TRANSPORT = bytes(range(32))
@@ -27,8 +28,13 @@ def typed(db: Database, database_dsn: str, tmp_path: Path) -> Type:
     file = tmp_path / "installation.toml"
     file.write_text(f'data = "{tmp_path}"\n[database]\ndsn = "{database_dsn}"\n')
 
+    people = ("lin", "reza")
+    make_people(db, *people)
+    for one in people:
+        sign_in(one, file, tmp_path / one)
+
     def run(*words: str, by: str = "reza", fails: bool = False) -> dict[str, Any]:
-        result = CliRunner(env={"USER": by, "SUDO_USER": ""}).invoke(
+        result = CliRunner(env={"XDG_CONFIG_HOME": str(tmp_path / by)}).invoke(
             app, ["upkeep", *words, "--config", str(file), "--json"]
         )
         assert (result.exit_code != 0) is fails, result.output
