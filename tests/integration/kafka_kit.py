@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import timedelta
@@ -33,6 +34,7 @@ from cloud.assets.model import (
 )
 from cloud.ingest.runner.settings import BridgeConfig, KafkaAddress, WorkerConfig
 from cloud.store.db import Database
+from edge.uplink.publish import WINDOW
 from meterloop.embedded.broker import free_port
 from meterloop.embedded.kafka import EmbeddedKafka, LocalKafka, jars
 from meterloop.embedded.spawn import EmbeddedError, tethered
@@ -179,11 +181,15 @@ class Fleet:
 
     async def _send_due(self, client: aiomqtt.Client) -> None:
         now = asyncio.get_running_loop().time()
-        due = [
-            key for key in self.outbox
-            if now - self._sent_at.get(key, -RESEND_SECONDS) >= RESEND_SECONDS
-        ]  # fmt: skip
-        for key in due[:200]:
+        under_way: Counter[str] = Counter()
+        due = []
+        for key in self.outbox:  # as an agent does: its oldest few, until their receipts
+            under_way[key[0]] += 1
+            if under_way[key[0]] > WINDOW:
+                continue
+            if now - self._sent_at.get(key, -RESEND_SECONDS) >= RESEND_SECONDS:
+                due.append(key)
+        for key in due:
             self.resent += key in self._sent_at
             self._sent_at[key] = now
             payload = self.outbox.get(key)
