@@ -102,7 +102,12 @@ def _billing() -> Program:
 
 def _portal() -> Program:
     from portal.config import PortalConfig
-    from portal.run import run
+
+    async def run(config: PortalConfig, **how: Any) -> None:
+        # who only asks for the settings, as a supervisor does, needs none of the pages
+        from portal.run import run as serve
+
+        await serve(config, **how)
 
     return Program(config=PortalConfig, run=run)
 

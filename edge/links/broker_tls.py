@@ -15,7 +15,8 @@ from protocols.errors import PeerError
 from protocols.mqtt.broker import BrokerAddress
 
 _SECONDS = 3.0
-_ALERT_SECONDS = 0.7
+_ALERT_SECONDS = 2.0
+"""How late a refusal may come: a round trip over a slow mobile line, or a busy broker."""
 
 _RENEW = "have the authority issue a new certificate for this concentrator"
 _ALERTS = {

@@ -2,64 +2,20 @@
 
 import typer
 
-from meterloop.cli import (
-    ask,
-    bill,
-    care,
-    customer,
-    cycle,
-    decode,
-    deposit,
-    field,
-    ledger,
-    payments,
-    people,
-    plan,
-    play,
-    prepaid,
-    quarantine,
-    serve,
-    tariff,
-    tariff_change,
-    tariff_diff,
-    tariff_import,
-    upkeep,
-    usage,
-    vee,
-)
+from meterloop.cli.verbs import LazyVerbs
 
 app = typer.Typer(
     name="meterloop",
+    cls=LazyVerbs,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    help="Closes the loop between an electricity meter and money.",
 )
-play.register(app)
-serve.register(app)
-care.register(app)
-ask.register(app)
-people.register(app)
-usage.register(app)
-quarantine.register(app)
-decode.register(app)
-cycle.register(app)
-field.register(app)
-ledger.register(app)
-bill.register(app)
-customer.register(app)
-prepaid.register(app)
-payments.register(app)
-plan.register(app)
-deposit.register(app)
-tariffs = typer.Typer(no_args_is_help=True, help="Tariff files: prove, price, take, compare.")
-tariff.register(tariffs)
-tariff_import.register(tariffs)
-tariff_diff.register(tariffs)
-tariff_change.register(tariffs)
-app.add_typer(tariffs, name="tariff")
-upkeep.register(app)
-vee.register(app)
+
+
+@app.callback()
+def house() -> None:
+    """Closes the loop between an electricity meter and money."""
 
 
 def main() -> None:

@@ -115,11 +115,11 @@ def audit(
     as_json: JsonFlag = False,
 ) -> None:
     """Count the violations of every invariant, in the database and against a truth file."""
-    from meterloop.audit.service import audit as count_violations
-    from meterloop.audit.service import evidence_of
-
     with failures_told(as_json=as_json):
         installation = installation_from(config)
+        from meterloop.audit.service import audit as count_violations
+        from meterloop.audit.service import evidence_of
+
         report = count_violations(evidence_of(installation, truth=truth))
         say(report.as_json(), as_json=as_json, text=report.as_text())
         sys.stdout.flush()

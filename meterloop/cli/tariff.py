@@ -14,6 +14,7 @@ from billing.rating.rules.usage import pieces_of
 from billing.tariffs import service as tariffs
 from billing.tariffs.model import Tariff
 from billing.tariffs.rules import read_usage
+from meterloop.cli import tariff_change, tariff_diff, tariff_import
 from meterloop.cli.answer import JsonFlag, failures_told, say
 from meterloop.config import ConfigError
 
@@ -28,10 +29,15 @@ TariffNames = Annotated[
 ]
 
 
-def register(tariff: typer.Typer) -> None:
-    """Add the verbs to those of tariffs."""
+def register(app: typer.Typer) -> None:
+    """Add the verbs."""
+    tariff = typer.Typer(no_args_is_help=True, help="Tariff files: prove, price, take, compare.")
     tariff.command("validate")(validate)
     tariff.command("price")(price)
+    tariff_import.register(tariff)
+    tariff_diff.register(tariff)
+    tariff_change.register(tariff)
+    app.add_typer(tariff, name="tariff")
 
 
 def validate(

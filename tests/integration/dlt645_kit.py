@@ -16,6 +16,7 @@ from simulators.meter.dlt645_server import Dlt645MeterServer, Dlt645Station
 from simulators.meter.pty_line import PtyLine
 from simulators.truth import TruthLedger
 from simulators.world import World
+from tests.patient_loop import patiently
 
 ORIGIN = datetime(2026, 3, 1, 4, 17, 30, tzinfo=UTC)
 FLEET = make_fleet(seed=7, customers=25, origin=ORIGIN, dlt645=4)
@@ -120,4 +121,4 @@ async def on_wire(model, path, **changes):
 
 
 def run(scenario):
-    asyncio.run(asyncio.wait_for(scenario, 30))
+    patiently(asyncio.wait_for(scenario, 30))

@@ -71,7 +71,7 @@ class Cloud:
         """Send a signed message down."""
         await self.client.publish(topics.down_command(self.concentrator), sign(message, KEY), qos=1)
 
-    async def until(self, true: Callable[[], bool], seconds: float = 20.0) -> None:
+    async def until(self, true: Callable[[], bool], seconds: float = 40.0) -> None:
         """Wait until something is so, looking again whenever something was heard."""
         async with asyncio.timeout(seconds):
             while not true():
@@ -80,6 +80,16 @@ class Cloud:
                     await asyncio.wait_for(self.heard.wait(), 0.1)
                 except TimeoutError:
                     continue
+
+    async def still(self, measure: Callable[[], int], seconds: float = 1.0) -> int:
+        """Wait until `measure` stays for so long, and return it: what was under way has ended."""
+        async with asyncio.timeout(40):
+            before = measure()
+            while True:
+                await asyncio.sleep(seconds)
+                if (now := measure()) == before:
+                    return now
+                before = now
 
     async def online(self) -> None:
         """Wait until the agent is there to hear what is sent down."""
@@ -197,7 +207,7 @@ async def agent(config: EdgeConfig, meter: ScriptedMeter) -> AsyncIterator[dict[
         yield status
     finally:
         stop.set()
-        await asyncio.wait_for(running, 10)
+        await asyncio.wait_for(running, 30)
 
 
 class Victim:
@@ -218,11 +228,11 @@ class Victim:
     async def __aexit__(self, *_: object) -> None:
         if self.process.returncode is None:
             self.process.send_signal(signal.SIGTERM)
-            await asyncio.wait_for(self.process.wait(), 20)
+            await asyncio.wait_for(self.process.wait(), 40)
 
     async def dies(self) -> None:
         """Wait for the kill."""
-        code = await asyncio.wait_for(self.process.wait(), 30)
+        code = await asyncio.wait_for(self.process.wait(), 60)
         assert code == -signal.SIGKILL, code
 
 

@@ -79,7 +79,7 @@ async def agent_of(config: EdgeConfig) -> AsyncIterator[dict[str, int | str]]:
         yield status
     finally:
         stop.set()
-        await asyncio.wait_for(running, 10)
+        await asyncio.wait_for(running, 30)
 
 
 class RealVictim:
@@ -101,11 +101,11 @@ class RealVictim:
     async def __aexit__(self, *_: object) -> None:
         if self.process.returncode is None:
             self.process.send_signal(signal.SIGTERM)
-            await asyncio.wait_for(self.process.wait(), 20)
+            await asyncio.wait_for(self.process.wait(), 40)
 
     async def dies(self) -> None:
         """Wait for the kill."""
-        code = await asyncio.wait_for(self.process.wait(), 40)
+        code = await asyncio.wait_for(self.process.wait(), 90)
         assert code == -signal.SIGKILL, code
 
 

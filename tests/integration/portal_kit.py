@@ -309,7 +309,7 @@ def serving(dsn: str, broker: BrokerAddress, folder: Path, *, demo: bool = True)
 
         thread = threading.Thread(target=serve, daemon=True)
         thread.start()
-        assert ready.wait(20), "the portal did not become ready"
+        assert ready.wait(60), "the portal did not become ready"
         try:
             yield Town(
                 url=f"http://127.0.0.1:{config.port}",
@@ -322,7 +322,7 @@ def serving(dsn: str, broker: BrokerAddress, folder: Path, *, demo: bool = True)
         finally:
             loop, stop = holder[0]
             loop.call_soon_threadsafe(stop.set)
-            thread.join(10)
+            thread.join(30)
             assert not thread.is_alive(), "the portal did not end"
 
 

@@ -95,7 +95,7 @@ def row(spec: SimMeter, port: int, **changes: Any) -> dict[str, Any]:
     return {
         "meter": spec.meter, "usage_point": spec.usage_point, "protocol": "dlms",
         "host": "127.0.0.1", "port": port, "authentication": spec.authentication,
-        "interval_seconds": spec.interval_seconds, "has_relay": True, "timeout_seconds": 1.0,
+        "interval_seconds": spec.interval_seconds, "has_relay": True, "timeout_seconds": 2.0,
         "history_from": FLEET.history_from.isoformat(),
     } | changes  # fmt: skip
 
@@ -194,7 +194,7 @@ def test_an_agent_lives_among_bad_meters_and_tells_what_to_do(
             await orders(there)
             assert not reading.done(), "the agent lives"
             stop.set()
-            await asyncio.wait_for(reading, 20)
+            await asyncio.wait_for(reading, 40)
         for name, bad in BAD.items():
             code = cause_told(there, bad)
             assert code in bad.codes, f"{name}: {told_of(there, bad.spec.meter)}"
@@ -220,7 +220,7 @@ async def orders(there: Cloud) -> None:
     assert Stage.STARTED not in there.stages(late)
     known = replace(mine, id="bad-none-of-it")
     await there.order(known)
-    await there.until(lambda: Stage.DONE in there.stages(known), 30)
+    await there.until(lambda: Stage.DONE in there.stages(known), 60)
     assert there.stages(foreign) == there.stages(elsewhere) == []
 
 

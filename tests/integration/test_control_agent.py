@@ -224,7 +224,7 @@ def test_cut_and_restore_over_the_wire_with_messages(
             print("payment to power", datetime.now(UTC) - paid)
             async with client_of(mqtt_broker, "watcher") as watcher:
                 await watcher.subscribe(topics.live(point(1), topics.Live.SUPPLY))
-                message = await asyncio.wait_for(anext(aiter(watcher.messages)), 10)
+                message = await asyncio.wait_for(anext(aiter(watcher.messages)), 30)
                 assert isinstance(message.payload, bytes)
                 live = live_from_bytes(topics.Live.SUPPLY, message.payload)
                 assert isinstance(live, LiveSupply)

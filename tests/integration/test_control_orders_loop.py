@@ -45,7 +45,7 @@ from tests.unit.edge.edge_kit import KEY, command
 SPEED = 600
 ORIGIN = datetime(2026, 3, 2, tzinfo=UTC)
 HERE = ConcentratorId("C-01")
-DEADLINE = 30.0
+DEADLINE = 60.0
 ENDED = frozenset({"done", "armed", "refused", "failed", "expired", "cancelled", "doubtful"})
 
 

@@ -280,7 +280,7 @@ def test_a_cut_waits_for_a_payment_under_way_and_then_sees_it(
         with held_open(billing) as conn:
             control.payment_registered(conn, point(1), ref="P", restores=True, now=NOW)
             cut = later(pool, lambda: issue.issue_one(hand, request, point(1), now=NOW))
-        assert cut.result(timeout=10) is None
+        assert cut.result(timeout=60) is None
     assert state_of(db, request) == "cancelled"
 
 
@@ -297,7 +297,7 @@ def test_a_payment_waits_for_a_cut_under_way_and_then_takes_it_back(
             conn.execute("SELECT 1 FROM control.supply_state WHERE usage_point = 'UP-000001'"
                          " FOR UPDATE")  # fmt: skip
             payment = later(pool, lambda: pay_one(billing))
-        payment.result(timeout=10)
+        payment.result(timeout=60)
     assert state_of(db, request) == "cancelled"
     assert control.issue_due(hand, clock) == []
 
@@ -328,7 +328,7 @@ def test_even_a_bare_insert_waits_for_the_payment_and_is_refused(
         with held_open(billing) as conn:
             control.payment_registered(conn, point(1), ref="P", restores=True, now=NOW)
             insert = later(pool, rogue)
-        assert insert.result(timeout=10) == "control_epoch"
+        assert insert.result(timeout=60) == "control_epoch"
 
 
 @pytest.mark.req("D2")
@@ -349,7 +349,7 @@ def test_the_second_approval_waits_for_the_first(db: Database, database_dsn: str
         first.execute(insert, (request, 1, "user:reza"))
         waiting = later(pool, lambda: second(2, "user:REZA"))
         first.commit()
-        assert waiting.result(timeout=10) == "approval_two_people"
+        assert waiting.result(timeout=60) == "approval_two_people"
     assert second(1, "user:lin") == "approval_pk"
     assert second(2, "system:lin") == "approval_by_person"
     assert second(2, "system:billing") in {"approval_not_requester", "approval_by_person"}

@@ -20,6 +20,7 @@ from simulators.meter.dlms_care import master_key_of, sealed_image
 from simulators.meter.dlms_server import DlmsMeterServer
 from simulators.truth import TruthLedger
 from simulators.world import World
+from tests.patient_loop import PATIENT
 
 pytestmark = pytest.mark.anyio
 ORIGIN = datetime(2026, 3, 4, 10, 7, tzinfo=UTC)
@@ -32,7 +33,7 @@ NEW = NewKeys(encryption_key=b"E" * 16, authentication_key=b"A" * 16)
 
 @pytest.fixture
 def anyio_backend():
-    return "asyncio"
+    return PATIENT
 
 
 class Now:

@@ -13,13 +13,14 @@ from protocols.errors import PeerError
 from protocols.reading import RelayState
 from protocols.timeline import to_ms
 from tests.integration.dlms_bench import RACE, STORY, MovingNow, driven
+from tests.patient_loop import PATIENT
 
 pytestmark = pytest.mark.anyio
 
 
 @pytest.fixture
 def anyio_backend():
-    return "asyncio"
+    return PATIENT
 
 
 @pytest.mark.parametrize("spec", [STORY, RACE], ids=["hls5", "lls"])

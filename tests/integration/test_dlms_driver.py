@@ -22,6 +22,7 @@ from simulators.fleet import make_fleet
 from simulators.meter.dlms_server import DlmsMeterServer
 from simulators.truth import TruthLedger
 from simulators.world import World
+from tests.patient_loop import PATIENT
 
 pytestmark = pytest.mark.anyio
 ORIGIN = datetime(2026, 3, 4, 10, 7, tzinfo=UTC)
@@ -35,7 +36,7 @@ RACE = next(m for m in DLMS.values() if m.planted == "race")
 
 @pytest.fixture
 def anyio_backend():
-    return "asyncio"
+    return PATIENT
 
 
 class StandingClock:

@@ -11,13 +11,14 @@ from protocols.errors import PeerError
 from protocols.events import EventCode
 from simulators.faults import Fault
 from tests.integration.dlms_bench import RACE, STORY, MovingNow, driven, driver_at
+from tests.patient_loop import PATIENT
 
 pytestmark = pytest.mark.anyio
 
 
 @pytest.fixture
 def anyio_backend():
-    return "asyncio"
+    return PATIENT
 
 
 def told(read):

@@ -26,6 +26,7 @@ from simulators.fleet import make_fleet
 from simulators.meter.dlms_server import DlmsMeterServer
 from simulators.truth import TruthLedger
 from simulators.world import World
+from tests.patient_loop import PATIENT
 
 pytestmark = pytest.mark.anyio
 ORIGIN = datetime(2026, 3, 4, 10, 7, tzinfo=UTC)
@@ -39,7 +40,7 @@ KEYS = Keys(encryption=STORY.encryption_key, authentication=STORY.authentication
 
 @pytest.fixture
 def anyio_backend():
-    return "asyncio"
+    return PATIENT
 
 
 class Now:

@@ -7,6 +7,7 @@ from protocols.mqtt.upkeep import NewKeys
 from simulators.meter.dlms_care import master_key_of, sealed_image
 from tests.integration.dlms_bench import STORY, driven
 from tests.integration.test_dlms_care import Vault
+from tests.patient_loop import PATIENT
 
 pytestmark = pytest.mark.anyio
 BLOB = sealed_image(bytes(range(256)) * 20)
@@ -15,7 +16,7 @@ NEW = NewKeys(encryption_key=b"E" * 16, authentication_key=b"A" * 16)
 
 @pytest.fixture
 def anyio_backend():
-    return "asyncio"
+    return PATIENT
 
 
 class BrokenOffError(Exception):

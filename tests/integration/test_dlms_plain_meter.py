@@ -25,6 +25,7 @@ from protocols.errors import PeerError
 from protocols.quantities import rescale
 from protocols.reading import Channel, Status
 from protocols.timeline import Interval
+from tests.patient_loop import PATIENT
 
 pytestmark = pytest.mark.anyio
 NOW = datetime(2026, 3, 4, 2, 30, tzinfo=UTC)
@@ -40,7 +41,7 @@ REGISTERS = [100, 103, 103, 110, 900, 905]  # tens of Wh; the fifth stands behin
 
 @pytest.fixture
 def anyio_backend():
-    return "asyncio"
+    return PATIENT
 
 
 def stamp(instant):

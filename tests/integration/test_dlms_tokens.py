@@ -9,13 +9,14 @@ from protocols.errors import PeerError
 from simulators.faults import Fault
 from simulators.meter.token_gateway import BALANCE, issue_sts_token
 from tests.integration.dlms_bench import RACE, STORY, driven
+from tests.patient_loop import PATIENT
 
 pytestmark = pytest.mark.anyio
 
 
 @pytest.fixture
 def anyio_backend():
-    return "asyncio"
+    return PATIENT
 
 
 @pytest.mark.parametrize("spec", [STORY, RACE], ids=["hls5", "lls"])

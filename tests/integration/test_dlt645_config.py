@@ -15,6 +15,7 @@ from protocols.dlt645.relay import Edition
 from protocols.errors import PeerError
 from protocols.identity import MeterId
 from tests.integration.dlt645_kit import on_wire
+from tests.patient_loop import patiently
 
 METER = MeterId("M-000003")
 ENTRY = {
@@ -102,4 +103,4 @@ def test_a_serial_meter_is_read_by_its_entry_as_read_does_it(tmp_path):
                     EdgeClock().scale, tmp_path / "counters",
                 )  # fmt: skip
 
-    asyncio.run(asyncio.wait_for(scenario(), 30))
+    patiently(asyncio.wait_for(scenario(), 30))

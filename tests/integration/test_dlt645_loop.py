@@ -35,7 +35,7 @@ SPEED = 600
 ORIGIN = datetime(2026, 3, 2, tzinfo=UTC)
 ALLOWED_WALL = 4
 HERE = ConcentratorId("C-01")
-DEADLINE = 30.0
+DEADLINE = 60.0
 
 
 @contextlib.asynccontextmanager

@@ -149,10 +149,7 @@ def test_acks_are_told_until_their_receipt(
             mine = lambda: [a.stage for a in there.acks if a.id == restore.id]  # noqa: E731
             await there.until(lambda: mine().count(Stage.DONE) >= 3)
             there.receipting = True
-            await asyncio.sleep(1.0)
-            settled = len(mine())
-            await asyncio.sleep(1.0)
-            assert len(mine()) == settled
+            settled = await there.still(lambda: len(mine()))
             await there.order(restore)
             await there.until(lambda: len(mine()) == settled + 1)
             assert mine()[-1] is Stage.DONE, "a replay is answered with the stored result"
@@ -175,11 +172,7 @@ def test_at_the_high_water_mark_polling_stops_is_told_once_and_goes_on_by_itself
                 if e.code is EventCode.OUTBOX_FULL
             ]  # fmt: skip
             await there.until(lambda: int(status.get("waiting", 0)) >= 5 and len(full()) == 1)
-            before = -1
-            async with asyncio.timeout(20):  # a round that was under way may still end
-                while before != len(meter.calls):
-                    before = len(meter.calls)
-                    await asyncio.sleep(1.0)
+            before = await there.still(lambda: len(meter.calls))
             assert len(full()) == 1
             there.receipting = True
             for batch in list(there.batches):
@@ -217,16 +210,18 @@ def test_a_broker_that_goes_away_with_its_memory_loses_nothing(tmp_path: Path) -
                 except aiomqtt.MqttError:
                     pass
                 before = int(status["waiting"])
-                await asyncio.sleep(1.5)
-                assert int(status["waiting"]) > before, "it goes on reading into the outbox"
+                # it goes on reading into the outbox
+                await first.until(lambda: int(status["waiting"]) > before)
                 with tempfile.TemporaryDirectory(prefix="ml-mqtt-") as two:
                     with EmbeddedBroker(LocalBroker(folder=Path(two), port=port)) as again:
                         async with cloud(again.address, "C-away") as second:
                             await second.until(
                                 lambda: int(status["waiting"]) <= 1 and len(second.batches) > 5
                             )
-                            heard = {b.id.seq for b in [*first.batches, *second.batches]}
-                            assert heard == set(range(1, max(heard) + 1))
+                            heard = lambda: {  # noqa: E731
+                                b.id.seq for b in [*first.batches, *second.batches]
+                            }
+                            await second.until(lambda: heard() == set(range(1, max(heard()) + 1)))
 
     asyncio.run(story())
 
@@ -239,8 +234,9 @@ def test_a_watched_meter_is_read_faster(mqtt_broker: BrokerAddress, tmp_path: Pa
     async def story() -> None:
         meter = scripted()
         async with cloud(mqtt_broker, "C-watch") as there, agent(config, meter):
-            await asyncio.sleep(0.5)
-            before = meter.calls.count("read_now")
+            await there.online()
+            await there.until(lambda: "read_now" in meter.calls)
+            before = await there.still(lambda: meter.calls.count("read_now"), 0.5)
             await there.client.publish(
                 topics.down_watch(there.concentrator),
                 envelope.encode(
@@ -251,7 +247,7 @@ def test_a_watched_meter_is_read_faster(mqtt_broker: BrokerAddress, tmp_path: Pa
             )
             await there.client.publish(topics.down_watch(there.concentrator), b"junk", qos=1)
             await there.client.publish(topics.down_receipt(there.concentrator), b"junk", qos=1)
-            await there.until(lambda: meter.calls.count("read_now") >= before + 5, 5.0)
+            await there.until(lambda: meter.calls.count("read_now") >= before + 5)
 
     asyncio.run(story())
 

@@ -35,18 +35,16 @@ def test_a_disk_that_refuses_stops_reading_and_nothing_is_lost(
                 wal = config.outbox.with_name(config.outbox.name + "-wal")
                 limits = resource.prlimit(pid, resource.RLIMIT_FSIZE)
                 resource.prlimit(pid, resource.RLIMIT_FSIZE, (wal.stat().st_size, limits[1]))
-                await asyncio.sleep(1.0)
-                heard = len(there.seqs().popitem()[1])
-                await asyncio.sleep(2.0)
+                # nothing new can be kept
+                heard = await there.still(lambda: len(there.seqs().popitem()[1]), 2.0)
                 assert victim.process.returncode is None, "a full disk is no reason to die"
-                assert len(there.seqs().popitem()[1]) == heard, "nothing new can be kept"
                 resource.prlimit(pid, resource.RLIMIT_FSIZE, limits)
                 there.receipting = True
                 start = floor_to_grid(config.meters[0].history_from, 1800)
                 span = Interval(start=start, end=floor_to_grid(datetime.now(UTC), 1800))
                 expected = set(grid_starts(span, 1800))
-                await there.until(lambda: len(there.seqs().popitem()[1]) > heard + 3, 30)
-                await there.until(lambda: expected <= set(there.profile()), 30)
+                await there.until(lambda: len(there.seqs().popitem()[1]) > heard + 3)
+                await there.until(lambda: expected <= set(there.profile()))
             (seqs,) = there.seqs().values()
             assert seqs == set(range(1, max(seqs) + 1))
 
@@ -73,9 +71,7 @@ def test_a_disk_that_is_nearly_full_is_left_to_commands(
                     e.code is EventCode.OUTBOX_FULL for b in there.batches for e in b.events
                 )
             )
-            before = len(meter.calls)
-            await asyncio.sleep(1.5)
-            assert len(meter.calls) == before
+            await there.still(lambda: len(meter.calls), 1.5)
             restore = order("C-short", Verb.RECONNECT)
             await there.order(restore)
             await there.until(lambda: Stage.DONE in there.stages(restore))

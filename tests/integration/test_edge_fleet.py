@@ -50,7 +50,7 @@ def edge_config(
             "host": places[m.meter].host, "port": places[m.meter].port,
             "authentication": m.authentication, "interval_seconds": m.interval_seconds,
             "has_relay": m.has_relay, "history_from": fleet.history_from.isoformat(),
-            "unit": m.modbus_unit, "model": m.model, "serial": m.serial, "timeout_seconds": 1.0,
+            "unit": m.modbus_unit, "model": m.model, "serial": m.serial, "timeout_seconds": 2.0,
         }
         for m in meters
     ]  # fmt: skip
@@ -127,16 +127,16 @@ def test_a_fleet_is_read_and_cut_as_it_truly_is(mqtt_broker: BrokerAddress, tmp_
         simulating = asyncio.create_task(
             run_simulator(simulator, stop=stop, ready=up.set, status={})
         )
-        await asyncio.wait_for(up.wait(), 30)
+        await asyncio.wait_for(up.wait(), 60)
         async with cloud(mqtt_broker, "C-fleet") as there:
             reading = asyncio.create_task(
                 run_edge(config, stop=stop, ready=lambda: None, status=status)
             )
             await there.online()
-            await there.until(lambda: talking <= {m for b in there.batches for m in b.meters}, 40)
+            await there.until(lambda: talking <= {m for b in there.batches for m in b.meters}, 60)
             noon = to_ms(ORIGIN) - 12 * 3_600_000
             await there.until(
-                lambda: profiled <= {m for m, at in told_intervals(there) if at < noon}, 40
+                lambda: profiled <= {m for m, at in told_intervals(there) if at < noon}, 60
             )
             cut = order(Verb.DISCONNECT, "fleet-cut")
             await there.order(cut)
@@ -144,12 +144,12 @@ def test_a_fleet_is_read_and_cut_as_it_truly_is(mqtt_broker: BrokerAddress, tmp_
             await there.order(
                 Go(id=cut.id, concentrator=cut.concentrator, meter=cut.meter, nonce=nonce)
             )
-            await there.until(lambda: Stage.DONE in there.stages(cut), 30)
+            await there.until(lambda: Stage.DONE in there.stages(cut), 60)
             restore = order(Verb.RECONNECT, "fleet-restore")
             await there.order(restore)
-            await there.until(lambda: Stage.DONE in there.stages(restore), 30)
+            await there.until(lambda: Stage.DONE in there.stages(restore), 60)
             stop.set()
-            await asyncio.wait_for(asyncio.gather(reading, simulating), 20)
+            await asyncio.wait_for(asyncio.gather(reading, simulating), 60)
         check(there)
 
     def check(there: Cloud) -> None:

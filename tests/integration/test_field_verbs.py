@@ -72,10 +72,10 @@ def meters(tmp_path) -> Iterator[dict[str, int]]:
 
     thread = threading.Thread(target=lambda: asyncio.run(serve()))
     thread.start()
-    assert ready.wait(10)
+    assert ready.wait(60)
     yield ports
     stop.set()
-    thread.join(10)
+    thread.join(30)
 
 
 @pytest.fixture

@@ -32,6 +32,7 @@ from simulators.meter.pty_line import PtyLine
 from simulators.run import server_of
 from simulators.truth import TruthLedger
 from simulators.world import World
+from tests.patient_loop import PATIENT
 
 pytestmark = pytest.mark.anyio
 ORIGIN = datetime(2026, 3, 4, 10, 7, tzinfo=UTC)
@@ -42,7 +43,7 @@ STORY, ARMS, RACE = (FLEET.planted(name) for name in ("story", "arms", "race"))
 
 @pytest.fixture
 def anyio_backend():
-    return "asyncio"
+    return PATIENT
 
 
 class StandingClock:
@@ -313,6 +314,7 @@ def test_an_address_that_cannot_be_is_told_before_anything_starts(wrong, told):
 
 @pytest.mark.req("A1")
 @pytest.mark.parametrize("way", ["tcp", "line"])
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])  # the one who asks is another process
 async def test_one_meter_is_read_by_hand_over_hdlc(bench, tmp_path, way):
     meter = bench.world.meters[RACE.meter]
     if way == "tcp":

@@ -27,6 +27,7 @@ from simulators.fleet import make_fleet
 from simulators.meter.dlms_server import DlmsMeterServer
 from simulators.truth import TruthLedger
 from simulators.world import World
+from tests.patient_loop import PATIENT
 
 pytestmark = pytest.mark.anyio
 ORIGIN = datetime(2026, 3, 4, 10, 7, tzinfo=UTC)
@@ -38,8 +39,8 @@ _LLC = 3
 
 
 @pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
+def anyio_backend() -> object:
+    return PATIENT
 
 
 class Now:

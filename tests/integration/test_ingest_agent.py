@@ -40,7 +40,7 @@ from tests.integration.ingest_kit import (
     tables,
 )
 
-DEADLINE = 20.0
+DEADLINE = 60.0
 SCALE = TimeScale(wall_origin=datetime.now(UTC), origin=ORIGIN + timedelta(days=2), speed=60)
 
 

@@ -206,7 +206,9 @@ def test_reading_begins_where_the_database_says_and_a_topic_made_anew_at_its_beg
         admin = AIOKafkaAdminClient(bootstrap_servers=address.servers)
         await admin.start()
         await admin.delete_topics([address.topic])
-        await asyncio.sleep(1)  # the node removes it in its own time
+        async with asyncio.timeout(60):  # the node removes it in its own time
+            while address.topic in await admin.list_topics():
+                await asyncio.sleep(0.1)
         await declare(address)
         await admin.close()
         await write(address, record(C[0], 5))

@@ -19,6 +19,7 @@ from simulators.line_proxy import CLIENT, METER, LineProxy, PtyEnd
 from simulators.run import server_of
 from simulators.truth import TruthLedger
 from simulators.world import World
+from tests.patient_loop import PATIENT
 
 pytestmark = pytest.mark.anyio
 ORIGIN = datetime(2026, 3, 4, 10, 7, tzinfo=UTC)
@@ -40,7 +41,7 @@ HOSTILE = {
 
 @pytest.fixture
 def anyio_backend():
-    return "asyncio"
+    return PATIENT
 
 
 class Now:

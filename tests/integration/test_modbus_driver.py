@@ -17,6 +17,7 @@ from simulators.fleet import make_fleet
 from simulators.meter.modbus_server import ModbusMeterServer
 from simulators.truth import TruthFile, TruthLedger
 from simulators.world import World
+from tests.patient_loop import patiently
 
 ORIGIN = datetime(2026, 3, 1, tzinfo=UTC)
 FLEET = make_fleet(seed=7, customers=25, origin=ORIGIN)
@@ -69,7 +70,7 @@ async def line(model, path, **options):
 
 
 def run(scenario):
-    asyncio.run(asyncio.wait_for(scenario, 20))
+    patiently(asyncio.wait_for(scenario, 60))
 
 
 @pytest.mark.req("A1", "A3", "A9")

@@ -22,7 +22,7 @@ def client(address: BrokerAddress, name: str, **more: object) -> aiomqtt.Client:
 
 
 async def next_of(subscriber: aiomqtt.Client) -> aiomqtt.Message:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         async for message in subscriber.messages:
             return message
     raise AssertionError("the stream ended")

@@ -49,7 +49,7 @@ def test_every_killed_process_is_back_and_nothing_was_lost(tmp_path: Path) -> No
             await asyncio.gather(stack.start_services(), stack.start_edges())
             rows = stack.supervisor.status()
             ingest = stack.supervisor.row("ingest")
-            await until(lambda: int(ingest.health.get("stored", 0)) > 2_000, seconds=30)
+            await until(lambda: int(ingest.health.get("stored", 0)) > 2_000, seconds=60)
             for row in rows:
                 if row.name in {"edge-C-02", "edge-C-03", "edge-C-04"}:
                     continue  # the same program as the first agent
@@ -61,7 +61,7 @@ def test_every_killed_process_is_back_and_nothing_was_lost(tmp_path: Path) -> No
                 )
                 assert row.restarts == restarts + 1, row.name
                 sys.stdout.write(f"{row.name}: back after {time.monotonic() - began:.1f} s\n")
-            await until(lambda: int(ingest.health.get("receipts", 0)) > 20, seconds=30)
+            await until(lambda: int(ingest.health.get("receipts", 0)) > 20, seconds=60)
             await asyncio.sleep(5)
             for _ in range(20):  # conservation is judged at rest: what flies may land
                 report = await asyncio.to_thread(

@@ -31,7 +31,7 @@ def toy(name: str, parts: str = "good", **more: object) -> Child:
     return Child(name=name, command=command, **more)  # type: ignore[arg-type]
 
 
-async def until(holds: Callable[[], bool], *, seconds: float = 15.0) -> None:
+async def until(holds: Callable[[], bool], *, seconds: float = 45.0) -> None:
     async with asyncio.timeout(seconds):
         while not holds():
             await asyncio.sleep(0.05)
@@ -141,7 +141,7 @@ def test_children_end_when_the_supervisor_is_killed(tmp_path: Path) -> None:
         pid = int(parent.stdout.readline())
         assert psutil.pid_exists(pid)
         os.kill(parent.pid, signal.SIGKILL)
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 30
     while psutil.pid_exists(pid):
         assert time.monotonic() < deadline
         time.sleep(0.05)

@@ -33,6 +33,7 @@ from simulators.meter.pty_line import PtyLine
 from simulators.run import server_of
 from simulators.truth import TruthLedger
 from simulators.world import World
+from tests.patient_loop import PATIENT
 
 pytestmark = pytest.mark.anyio
 ROOT = Path(__file__).parents[2]
@@ -46,7 +47,7 @@ QUICK = ProbeOptions(timeout_seconds=0.25)
 
 @pytest.fixture
 def anyio_backend():
-    return "asyncio"
+    return PATIENT
 
 
 @pytest.fixture

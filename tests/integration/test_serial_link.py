@@ -10,6 +10,7 @@ import pytest
 
 from edge.links.serial import SerialLink, SerialSettings
 from protocols.errors import PeerError
+from tests.patient_loop import patiently
 
 SETTINGS = SerialSettings()
 
@@ -33,7 +34,7 @@ def test_octets_pass_both_ways_and_settings_change_on_the_way(pty_pair: tuple[in
         link = await SerialLink.open(path, SETTINGS)
         try:
             link.send(bytes(range(256)))
-            async with asyncio.timeout(2):
+            async with asyncio.timeout(20):
                 await link.drained()
             assert os.read(far, 300) == bytes(range(256))
             link.reconfigure(SerialSettings(baud=300, data_bits=7, parity="E"))
@@ -111,7 +112,7 @@ def test_silence_is_waited_for_and_a_babbling_line_is_an_error(pty_pair: tuple[i
         finally:
             link.close()
 
-    asyncio.run(listen())
+    patiently(listen())
 
 
 def test_a_port_that_goes_away_wakes_the_reader(pty_pair: tuple[int, str]) -> None:
@@ -124,7 +125,7 @@ def test_a_port_that_goes_away_wakes_the_reader(pty_pair: tuple[int, str]) -> No
             await asyncio.sleep(0)
             os.close(far)
             with pytest.raises(PeerError) as gone:
-                async with asyncio.timeout(2):
+                async with asyncio.timeout(20):
                     await reader
             assert gone.value.code == "link.closed"
             assert not link.is_open

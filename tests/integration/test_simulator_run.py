@@ -256,7 +256,7 @@ def test_a_killed_simulator_serves_the_same_meters_on_the_same_ports(tmp_path):
         child.wait()
         begun = time.monotonic()
         child = start()
-        assert time.monotonic() - begun < 10
+        assert time.monotonic() - begun < 60
         after = http(settings["hands"], f"/meters/{story.meter}")[1]
         busy_after = http(settings["hands"], "/meters/M-000001")[1]
         assert after["register_wh"] == before["register_wh"], "an open relay lets nothing through"

@@ -20,6 +20,7 @@ from simulators.tape_player import TapePlayer
 from simulators.tape_recorder import TapeRecorder
 from simulators.truth import TruthLedger
 from simulators.world import World
+from tests.patient_loop import PATIENT
 
 pytestmark = pytest.mark.anyio
 ORIGIN = datetime(2026, 3, 4, 10, 7, tzinfo=UTC)
@@ -31,7 +32,7 @@ MODBUS = next(m for m in FLEET.customers if m.protocol == "modbus")
 
 @pytest.fixture
 def anyio_backend():
-    return "asyncio"
+    return PATIENT
 
 
 class Now:

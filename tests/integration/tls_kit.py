@@ -124,7 +124,7 @@ def strict_broker(folder: Path, authority: Authority, server: Pair, revoked: Pat
     with (folder / "log").open("wb") as log:
         broker = subprocess.Popen([mosquitto, "-c", str(settings)], stdout=log, stderr=log)
     try:
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 30
         while not _listens(port):
             assert broker.poll() is None, (folder / "log").read_text()
             assert time.monotonic() < deadline
@@ -132,7 +132,7 @@ def strict_broker(folder: Path, authority: Authority, server: Pair, revoked: Pat
         yield port
     finally:
         broker.terminate()
-        broker.wait(10)
+        broker.wait(30)
 
 
 def _listens(port: int) -> bool:
