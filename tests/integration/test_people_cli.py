@@ -33,7 +33,7 @@ def typed(config: Path, *words: str, said: str | None = None) -> dict[str, Any]:
     return answer
 
 
-@pytest.mark.req("S30")
+@pytest.mark.req("R6")
 def test_an_act_is_refused_until_somebody_signs_in_and_recorded_as_theirs(
     db: Database, config: Path
 ) -> None:
