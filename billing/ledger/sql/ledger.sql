@@ -79,6 +79,10 @@ WHERE a.code = ANY (%(codes)s::text[]) AND a.kept;
 -- The same under the row locks of the account and its receivables, in order of their ids.
 SELECT r.kind, r.owed FROM ledger.lock_receivables(%(account)s, %(codes)s::text[]) AS r;
 
+-- lock_receivables_of
+-- What many customer accounts owe, under the row locks of accounts and receivables by their ids.
+SELECT r.code, r.owed FROM ledger.lock_receivables_of(%(accounts)s::text[], %(codes)s::text[]) AS r;
+
 -- kept_balance
 -- One kept account's balance on its normal side, or none; no locks.
 SELECT a.normal * (a.posted_dr - a.posted_cr) FROM ledger.account AS a
