@@ -147,6 +147,11 @@ def posted_balance(conn: Connection, account: str) -> tuple[int, int] | None:
     return (row[0], row[1]) if row else None
 
 
+def posted_balances(conn: Connection, accounts: Sequence[str]) -> dict[str, int]:
+    """Return the posted balances of the customer accounts named that have one."""
+    return dict(conn.execute(_SQL["posted_balances"], {"accounts": list(accounts)}).fetchall())
+
+
 def kept_balance(conn: Connection, code: str, currency: str) -> int:
     """Return a kept account's balance on its normal side; zero when it has none yet."""
     row = conn.execute(_SQL["kept_balance"], {"code": code, "currency": currency}).fetchone()

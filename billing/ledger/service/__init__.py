@@ -5,6 +5,7 @@ from billing.ledger.service.exports import ExportFormat, export, trial_balance
 from billing.ledger.service.posting import (
     ORDER,
     balance_of,
+    balances_of,
     book,
     book_many,
     float_of,
@@ -24,6 +25,7 @@ __all__ = [
     "audit_book",
     "audit_sums",
     "balance_of",
+    "balances_of",
     "book",
     "book_many",
     "export",

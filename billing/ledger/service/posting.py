@@ -128,6 +128,11 @@ def balance_of(conn: Connection, account: str) -> int:
     return found[0] if found else 0
 
 
+def balances_of(conn: Connection, accounts: Sequence[str]) -> dict[str, int]:
+    """Return the posted balances of customer accounts in micros, as `balance_of` does for one."""
+    return {**dict.fromkeys(accounts, 0), **store.posted_balances(conn, accounts)}
+
+
 def float_of(conn: Connection, channel: str, currency: str) -> int:
     """Return what an agent's float holds, in micros; zero when it was never funded."""
     return store.kept_balance(conn, AccountKind.FLOAT.code_of(channel), currency)

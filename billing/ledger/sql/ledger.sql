@@ -69,6 +69,11 @@ LIMIT %(limit)s::int;
 SELECT b.posted_micros, b.version FROM ledger.customer_balance AS b
 WHERE b.account = %(account)s;
 
+-- posted_balances
+-- The posted balances of the customer accounts named that have one; no locks.
+SELECT b.account, b.posted_micros FROM ledger.customer_balance AS b
+WHERE b.account = ANY (%(accounts)s::text[]);
+
 -- receivables
 -- What one customer account owes, a row per receivable; no locks.
 SELECT a.kind, (a.posted_dr - a.posted_cr)::bigint

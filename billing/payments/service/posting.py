@@ -77,7 +77,11 @@ def take_many(conn: Connection, takings: Sequence[Taking], *, now: datetime) -> 
     events = [_received(each) for each in takings]
     events += [_allocated(each, part) for each, part in zip(takings, parts, strict=True) if part]
     posted = ledger.book_many(conn, events, now=now)
-    available = _moved(conn, takings, now=now)
+    terms = customers.terms_of_many(
+        conn,
+        [(str(each.card.agreement), each.card.usage_point, each.card.currency) for each in takings],
+    )
+    available = _moved(conn, takings, terms, now=now)
     payments = [
         _payment(
             each.order, entry.entry_id, PaymentState.POSTED, usage_point=each.card.usage_point,
@@ -92,7 +96,7 @@ def take_many(conn: Connection, takings: Sequence[Taking], *, now: datetime) -> 
             entry = next(allocations).entry_id
             holds.insert_allocations(conn, payment.receipt_no, part, rule=ORDER.rule, entry=entry)
     audit.record_many(conn, [_act(payment) for payment in payments], at=now)
-    _thank(conn, payments, takings, now)
+    _thank(conn, payments, terms, now)
     for payment in payments:
         _LOG.info("payments.posted", extra={"fields": {"receipt": payment.receipt_no}})
     return payments
@@ -119,34 +123,27 @@ def _allocated(taking: Taking, parts: Mapping[AccountKind, int]) -> Event:
     )  # fmt: skip
 
 
-def _moved(conn: Connection, takings: Sequence[Taking], *, now: datetime) -> dict[str, int]:
+def _moved(
+    conn: Connection, takings: Sequence[Taking], terms: Sequence[Terms], *, now: datetime
+) -> dict[str, int]:
     """Settle balances with money just posted and tell control; return what is available."""
-    found = prepaid.settle_many(conn, [each.card.account for each in takings], now=now)
-    available: dict[str, int] = {
-        each.card.account: found[each.card.account]
-        if each.card.account in found
-        else ledger.balance_of(conn, each.card.account)
-        for each in takings
-    }
-    # of an agreement that ended the supply is somebody else's by now
-    open_ones = [each for each in takings if each.card.ended_at is None]
-    if open_ones:
-        marks = [
-            control.PaymentMark(
-                usage_point=UsagePointId(each.card.usage_point), ref=each.key,
-                restores=available[each.card.account] > 0 and terms.auto_restore,
-            )
-            for each, terms in zip(open_ones, _terms(conn, open_ones), strict=True)
-        ]  # fmt: skip
+    accounts: list[str] = [each.card.account for each in takings]
+    available = prepaid.settle_many(conn, accounts, now=now)
+    bare = [account for account in accounts if account not in available]
+    if bare:
+        available |= ledger.balances_of(conn, bare)
+    marks = [
+        control.PaymentMark(
+            usage_point=UsagePointId(each.card.usage_point), ref=each.key,
+            restores=available[each.card.account] > 0 and own.auto_restore,
+        )
+        for each, own in zip(takings, terms, strict=True)
+        # of an agreement that ended the supply is somebody else's by now
+        if each.card.ended_at is None
+    ]  # fmt: skip
+    if marks:
         control.payments_registered(conn, marks, now=now)
     return available
-
-
-def _terms(conn: Connection, takings: Sequence[Taking]) -> list[Terms]:
-    points = [
-        (str(each.card.agreement), each.card.usage_point, each.card.currency) for each in takings
-    ]
-    return customers.terms_of_many(conn, points)
 
 
 def suspend(conn: Connection, order: PaymentOrder, *, now: datetime) -> Payment:
@@ -245,19 +242,19 @@ def _act(payment: Payment) -> audit.Act:
 
 
 def _thank(
-    conn: Connection, payments: Sequence[Payment], takings: Sequence[Taking], now: datetime
+    conn: Connection, payments: Sequence[Payment], terms: Sequence[Terms], now: datetime
 ) -> None:
     wanted = [
         Wanted(
             dedupe_key=f"payment:{payment.receipt_no}", kind=Kind.PAYMENT_RECEIVED,
-            subject=taking.card.usage_point,
-            phone="" if terms.notification is Notification.PAPER else None,
+            subject=payment.usage_point,
+            phone="" if own.notification is Notification.PAPER else None,
             variables={
                 "amount_micros": payment.amount_micros,
                 "available_micros": payment.available_micros or 0,
                 "currency": payment.currency, "receipt": payment.receipt_no,
             },
         )
-        for payment, taking, terms in zip(payments, takings, _terms(conn, takings), strict=True)
+        for payment, own in zip(payments, terms, strict=True)
     ]  # fmt: skip
     messages.enqueue_many(conn, wanted, now=now)
