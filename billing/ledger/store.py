@@ -27,6 +27,12 @@ from protocols.errors import RefusedError
 
 _SQL = Queries(Path(__file__).parent / "sql")
 
+_RECEIVABLES = (
+    AccountKind.AR_PENALTY, AccountKind.AR_CONNECTION, AccountKind.AR_ENERGY,
+    AccountKind.AR_INSTALMENT, AccountKind.AR_DEPOSIT, AccountKind.AR_EMERGENCY,
+    AccountKind.AR_OLD_DEBT,
+)  # fmt: skip
+
 AccountKey = tuple[str, str]
 """Code and currency."""
 
@@ -141,6 +147,11 @@ def posted_balance(conn: Connection, account: str) -> tuple[int, int] | None:
     return (row[0], row[1]) if row else None
 
 
+def posted_balances(conn: Connection, accounts: Sequence[str]) -> dict[str, int]:
+    """Return the posted balances of the customer accounts named that have one."""
+    return dict(conn.execute(_SQL["posted_balances"], {"accounts": list(accounts)}).fetchall())
+
+
 def kept_balance(conn: Connection, code: str, currency: str) -> int:
     """Return a kept account's balance on its normal side; zero when it has none yet."""
     row = conn.execute(_SQL["kept_balance"], {"code": code, "currency": currency}).fetchone()
@@ -149,16 +160,26 @@ def kept_balance(conn: Connection, code: str, currency: str) -> int:
 
 def receivables(conn: Connection, account: str, *, lock: bool = False) -> dict[AccountKind, int]:
     """Return what stands on a customer account's receivables; `lock` keeps it so till commit."""
-    kinds = (
-        AccountKind.AR_PENALTY, AccountKind.AR_CONNECTION, AccountKind.AR_ENERGY,
-        AccountKind.AR_INSTALMENT, AccountKind.AR_DEPOSIT, AccountKind.AR_EMERGENCY,
-        AccountKind.AR_OLD_DEBT,
-    )  # fmt: skip
     rows = conn.execute(
         _SQL["lock_receivables"] if lock else _SQL["receivables"],
-        {"account": account, "codes": [kind.code_of(account) for kind in kinds]},
+        {"account": account, "codes": [kind.code_of(account) for kind in _RECEIVABLES]},
     )
     return {AccountKind(row[0]): row[1] for row in rows}
+
+
+def lock_receivables_of(
+    conn: Connection, accounts: Sequence[str]
+) -> dict[str, dict[AccountKind, int]]:
+    """Return what many customer accounts owe; they and their receivables stay so till commit."""
+    known = {kind.code_of(each): (each, kind) for each in accounts for kind in _RECEIVABLES}
+    found: dict[str, dict[AccountKind, int]] = {each: {} for each in accounts}
+    rows = conn.execute(
+        _SQL["lock_receivables_of"], {"accounts": list(accounts), "codes": list(known)}
+    )
+    for code, owed in rows:
+        account, kind = known[code]
+        found[account][kind] = owed
+    return found
 
 
 def freeze(conn: Connection) -> None:

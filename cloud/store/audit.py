@@ -39,6 +39,19 @@ class AuditEvent:
     request_id: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Act:
+    """One of many acts to write down at one instant; fields as `record` takes them."""
+
+    actor: str
+    action: str
+    entity: str
+    entity_id: str
+    before: Mapping[str, Any] | None = None
+    after: Mapping[str, Any] | None = None
+    reason: str = ""
+
+
 def record(
     conn: Connection,
     *,
@@ -61,6 +74,21 @@ def record(
             "entity_id": entity_id, "before": Jsonb(before) if before is not None else None,
             "after": Jsonb(after) if after is not None else None, "reason": reason,
             "request_id": request_id,
+        },
+    )  # fmt: skip
+
+
+def record_many(conn: Connection, acts: Sequence[Act], *, at: datetime) -> None:
+    """Write down many acts in their order, to the effect of `record` one by one."""
+    conn.execute(
+        _SQL["insert_audit_events"],
+        {
+            "at": at, "actors": [act.actor for act in acts],
+            "actions": [act.action for act in acts], "entities": [act.entity for act in acts],
+            "entity_ids": [act.entity_id for act in acts],
+            "befores": [_as_json(act.before) for act in acts],
+            "afters": [_as_json(act.after) for act in acts],
+            "reasons": [act.reason for act in acts],
         },
     )  # fmt: skip
 
@@ -121,6 +149,10 @@ def broken_seals(conn: Connection, *, unsealed_before: datetime) -> int:
     row = conn.execute(_SQL["count_unsealed_before"], {"before": unsealed_before}).fetchone()
     assert row is not None
     return broken + int(row[0])
+
+
+def _as_json(value: Mapping[str, Any] | None) -> str | None:
+    return None if value is None else json.dumps(value)
 
 
 def _event(row: Sequence[Any]) -> AuditEvent:

@@ -17,6 +17,10 @@ Connection = psycopg.Connection[TupleRow]
 TransientDatabaseError = psycopg.OperationalError
 """The server is away or the connection broke: whether a commit happened is unknown; ask by key."""
 
+DatabaseError = psycopg.Error
+"""Whatever the server or the way to it refuses: nothing of the transaction was written, or the
+commit is unknown, as with `TransientDatabaseError`."""
+
 
 class Database:
     """

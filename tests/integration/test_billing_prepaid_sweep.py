@@ -16,7 +16,7 @@ from billing.rating import service as rating
 from billing.tariffs import service as tariffs
 from cloud.store.db import Database
 from protocols.errors import RefusedError
-from protocols.timeline import Interval
+from protocols.timeline import Interval, to_ms
 from tests.integration.billing_kit import CODE, HOUR, ORIGIN, YUAN, customer, read, rows, street
 
 PEOPLE = 40
@@ -187,3 +187,69 @@ def test_an_agreement_priced_by_more_than_energy_waits_and_harms_nobody(db: Data
         assert standing == [("SA-000002", ExceptionKind.NO_TARIFF)]
     with db.transaction() as conn:
         assert prepaid.balance_of(conn, "UP-000001", ORIGIN + HOUR).fee_micros == 5_200_000
+
+
+def _octets_differ(db: Database) -> list[tuple[object, ...]]:
+    """Return points whose octets are not what their own row says."""
+    return rows(
+        db,
+        "SELECT s.point FROM prepaid.state AS s LEFT JOIN prepaid.hot AS h USING (point)"
+        " WHERE h.octets IS NULL OR substr(h.octets, 1, 8) <> int8send(s.point)"
+        " OR substr(h.octets, 41, 8) <> int8send(s.register_wh)"
+        " OR substr(h.octets, 57, 8) <> int8send(s.fee_micros)"
+        " OR substr(h.octets, 65, 8) <> int8send(s.drawn_micros)"
+        " OR substr(h.octets, 73, 8) <> int8send(s.available_micros)",
+    )
+
+
+def test_octets_follow_every_write_of_a_state(db: Database) -> None:
+    _town(db)
+    assert _octets_differ(db) == []
+    for hour in (1, 2, 13):  # the last draws a day
+        _read_all(db, hour)
+        prepaid.sweep(db, now=ORIGIN + hour * HOUR)
+        assert _octets_differ(db) == []
+    rows(db, "DELETE FROM prepaid.state WHERE agreement = 'SA-000001' RETURNING 1")
+    assert rows(db, "SELECT count(*) FROM prepaid.hot") == [(PEOPLE - 1,)]
+
+
+def test_a_point_that_moved_twice_is_priced_once_at_its_newest(db: Database) -> None:
+    _town(db)
+    read(db, "UP-000003", ORIGIN + HOUR, 1_001_000)
+    read(db, "UP-000003", ORIGIN + 2 * HOUR, 1_002_000)
+    read(db, "UP-000004", ORIGIN + HOUR, 1_001_000)
+    swept = prepaid.sweep(db, now=ORIGIN + 2 * HOUR, moved_only=True)
+    assert swept.points == 2
+    told = {live.usage_point: live.as_of_register_wh for live in swept.changed}
+    assert told == {"UP-000003": 1_002_000, "UP-000004": 1_001_000}
+    assert prepaid.sweep(db, now=ORIGIN + 2 * HOUR, moved_only=True).points == 0
+    assert rows(db, "SELECT count(*) FROM usage.moves") == [(0,)]
+
+
+def test_moves_that_were_let_go_of_are_found_in_the_registers(
+    db: Database, database_dsn: str
+) -> None:
+    _town(db)
+    read(db, "UP-000003", ORIGIN + HOUR, 1_001_000)
+    with Database(database_dsn) as owner:
+        rows(owner, "SELECT usage.forget_moves(pg_current_xact_id())::text")
+    read(db, "UP-000004", ORIGIN + HOUR, 1_001_000)
+    swept = prepaid.sweep(db, now=ORIGIN + HOUR, moved_only=True)
+    assert {live.usage_point for live in swept.changed} == {"UP-000003", "UP-000004"}
+
+
+def test_a_move_under_way_while_a_sweep_runs_is_found_by_the_next(
+    db: Database, database_dsn: str
+) -> None:
+    _town(db)
+    with Database(database_dsn) as other, other.transaction() as conn:
+        conn.execute(
+            "UPDATE usage.newest SET cumulative_wh = 1001000, at_ms = %s,"
+            " moved = pg_current_xact_id() WHERE usage_point = 'UP-000005'",
+            [to_ms(ORIGIN + HOUR)],
+        )
+        read(db, "UP-000003", ORIGIN + HOUR, 1_001_000)
+        first = prepaid.sweep(db, now=ORIGIN + HOUR, moved_only=True)
+    second = prepaid.sweep(db, now=ORIGIN + HOUR, moved_only=True)
+    assert {live.usage_point for live in first.changed} == {"UP-000003"}
+    assert "UP-000005" in {live.usage_point for live in second.changed}

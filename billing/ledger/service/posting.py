@@ -128,6 +128,11 @@ def balance_of(conn: Connection, account: str) -> int:
     return found[0] if found else 0
 
 
+def balances_of(conn: Connection, accounts: Sequence[str]) -> dict[str, int]:
+    """Return the posted balances of customer accounts in micros, as `balance_of` does for one."""
+    return {**dict.fromkeys(accounts, 0), **store.posted_balances(conn, accounts)}
+
+
 def float_of(conn: Connection, channel: str, currency: str) -> int:
     """Return what an agent's float holds, in micros; zero when it was never funded."""
     return store.kept_balance(conn, AccountKind.FLOAT.code_of(channel), currency)
@@ -141,6 +146,11 @@ def owed(conn: Connection, account: str, *, lock: bool = False) -> dict[AccountK
     """
     found = store.receivables(conn, account, lock=lock)
     return {kind: micros for kind, micros in found.items() if micros > 0}
+
+
+def owed_of_many(conn: Connection, accounts: Sequence[str]) -> dict[str, dict[AccountKind, int]]:
+    """Return what each account owes, as `owed` with `lock` does, in one question."""
+    return store.lock_receivables_of(conn, accounts)
 
 
 def statement(conn: Connection, account: str, *, limit: int = 100) -> list[StatementLine]:

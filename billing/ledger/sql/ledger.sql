@@ -69,6 +69,11 @@ LIMIT %(limit)s::int;
 SELECT b.posted_micros, b.version FROM ledger.customer_balance AS b
 WHERE b.account = %(account)s;
 
+-- posted_balances
+-- The posted balances of the customer accounts named that have one; no locks.
+SELECT b.account, b.posted_micros FROM ledger.customer_balance AS b
+WHERE b.account = ANY (%(accounts)s::text[]);
+
 -- receivables
 -- What one customer account owes, a row per receivable; no locks.
 SELECT a.kind, (a.posted_dr - a.posted_cr)::bigint
@@ -78,6 +83,10 @@ WHERE a.code = ANY (%(codes)s::text[]) AND a.kept;
 -- lock_receivables
 -- The same under the row locks of the account and its receivables, in order of their ids.
 SELECT r.kind, r.owed FROM ledger.lock_receivables(%(account)s, %(codes)s::text[]) AS r;
+
+-- lock_receivables_of
+-- What many customer accounts owe, under the row locks of accounts and receivables by their ids.
+SELECT r.code, r.owed FROM ledger.lock_receivables_of(%(accounts)s::text[], %(codes)s::text[]) AS r;
 
 -- kept_balance
 -- One kept account's balance on its normal side, or none; no locks.

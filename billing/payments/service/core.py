@@ -29,6 +29,7 @@ from billing.payments.model import (
 )
 from billing.payments.rules import limits, quoting, steps
 from billing.payments.service import guard, posting
+from billing.payments.service.till import till_of
 from billing.payments.store import holds, rows, settling
 from billing.prepaid import service as prepaid
 from billing.prepaid.model import Refusal as NoBalance
@@ -137,6 +138,9 @@ def pay(db: Database, order: PaymentOrder, *, now: datetime) -> PaymentReceipt:
     `payments.expired` and `payments.ended` for an announced payment that ended.
     """
     rules.check_order(order)
+    together = till_of(db).pay(order, now=now)
+    if together is not None:
+        return together
     with db.transaction() as conn:
         receipt, refused = paid(conn, order, now=now)
     return _told(receipt, refused)

@@ -37,6 +37,22 @@ VALUES (%(channel)s, %(peer_txn_id)s, %(body_hash)s, %(state)s, %(account)s, %(a
 ON CONFLICT (channel, peer_txn_id) DO NOTHING
 RETURNING id;
 
+-- insert_holds
+-- Payments that are announced and posted at once, in the order of their ids; those that stand
+-- already are left out, and a rival that announces the same is waited for.
+INSERT INTO payments.hold
+    (channel, peer_txn_id, body_hash, state, account, amount_micros, currency, peer_time, held_at,
+     expires_at, posted_at, actor, office)
+SELECT u.channel, u.peer_txn_id, u.body_hash, 'posted', u.account, u.amount, u.currency,
+       u.peer_time, %(now)s, %(now)s, %(now)s, u.actor, u.office
+FROM unnest(%(channels)s::text[], %(peer_txn_ids)s::text[], %(body_hashes)s::bytea[],
+            %(accounts)s::text[], %(amounts)s::bigint[], %(currencies)s::text[],
+            %(peer_times)s::timestamptz[], %(actors)s::text[], %(offices)s::text[])
+    AS u (channel, peer_txn_id, body_hash, account, amount, currency, peer_time, actor, office)
+ORDER BY u.channel, u.peer_txn_id
+ON CONFLICT (channel, peer_txn_id) DO NOTHING
+RETURNING channel, peer_txn_id;
+
 -- hold_by_peer
 -- One row or none; no locks.
 SELECT h.id, h.channel, h.peer_txn_id, h.body_hash, h.state, h.account, h.amount_micros,

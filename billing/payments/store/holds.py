@@ -96,6 +96,31 @@ def insert_hold(
     return row is not None
 
 
+def insert_holds(
+    conn: Connection, orders: Sequence[tuple[PaymentOrder, bytes]], now: datetime
+) -> set[tuple[str, str]]:
+    """
+    Insert payments, each with its body's hash, that are posted as they are announced.
+
+    Return (channel, peer's id) of those that are new.
+    """
+    rows = conn.execute(
+        SQL["insert_holds"],
+        {
+            "channels": [order.channel for order, _ in orders],
+            "peer_txn_ids": [order.peer_txn_id for order, _ in orders],
+            "body_hashes": [digest for _, digest in orders],
+            "accounts": [order.account for order, _ in orders],
+            "amounts": [order.amount_micros for order, _ in orders],
+            "currencies": [order.currency for order, _ in orders],
+            "peer_times": [order.peer_time for order, _ in orders],
+            "actors": [order.actor for order, _ in orders],
+            "offices": [order.office for order, _ in orders], "now": now,
+        },
+    )  # fmt: skip
+    return {(channel, txn) for channel, txn in rows}
+
+
 def hold(conn: Connection, channel_name: str, peer_txn_id: str, *, lock: bool) -> Hold | None:
     """Return an announced payment, or None; with `lock`, its row lock is taken."""
     key = {"channel": channel_name, "peer_txn_id": peer_txn_id}

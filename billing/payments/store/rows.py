@@ -9,20 +9,37 @@ from billing.payments.store.blocks import SQL
 from cloud.store.db import Connection
 
 
-def insert_payment(conn: Connection, payment: Payment) -> None:
-    """Insert a payment."""
+def insert_payments(conn: Connection, payments: Sequence[Payment]) -> None:
+    """Insert payments."""
     conn.execute(
-        SQL["insert_payment"],
+        SQL["insert_payments"],
         {
-            "receipt_no": payment.receipt_no, "channel": payment.channel,
-            "peer_txn_id": payment.peer_txn_id, "body_hash": payment.body_hash,
-            "state": payment.state.value, "account": payment.account,
-            "usage_point": payment.usage_point, "amount": payment.amount_micros,
-            "currency": payment.currency, "peer_time": payment.peer_time,
-            "now": payment.received_at, "actor": payment.actor, "entry_id": payment.entry_id,
-            "available": payment.available_micros,
+            "receipt_nos": [p.receipt_no for p in payments],
+            "channels": [p.channel for p in payments],
+            "peer_txn_ids": [p.peer_txn_id for p in payments],
+            "body_hashes": [p.body_hash for p in payments],
+            "states": [p.state.value for p in payments],
+            "accounts": [p.account for p in payments],
+            "usage_points": [p.usage_point for p in payments],
+            "amounts": [p.amount_micros for p in payments],
+            "currencies": [p.currency for p in payments],
+            "peer_times": [p.peer_time for p in payments],
+            "received_ats": [p.received_at for p in payments],
+            "actors": [p.actor for p in payments], "entry_ids": [p.entry_id for p in payments],
+            "availables": [p.available_micros for p in payments],
         },
     )  # fmt: skip
+
+
+def posted_by_peers(
+    conn: Connection, peers: Sequence[tuple[str, str]]
+) -> dict[tuple[str, str], Payment]:
+    """Return of (channel, peer's id) those that stand as they were posted."""
+    found = conn.execute(
+        SQL["posted_by_peers"],
+        {"channels": [each[0] for each in peers], "peer_txn_ids": [each[1] for each in peers]},
+    )
+    return {(payment.channel, payment.peer_txn_id): payment for payment in map(_payment, found)}
 
 
 def payment_by_peer(conn: Connection, channel: str, peer_txn_id: str) -> Payment | None:

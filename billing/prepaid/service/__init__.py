@@ -2,7 +2,7 @@
 
 from billing.prepaid.service.audit import audit_drawdowns, audit_fees
 from billing.prepaid.service.exceptions import exception_counts, exceptions
-from billing.prepaid.service.lines import settle
+from billing.prepaid.service.lines import settle, settle_many
 from billing.prepaid.service.shadow import shadow_check, shadow_when_due
 from billing.prepaid.service.stretches import BilledStretch, UnalignedError, stretches_of
 from billing.prepaid.service.sweep import sweep
@@ -35,6 +35,7 @@ __all__ = [
     "explain",
     "reckoning_of",
     "settle",
+    "settle_many",
     "shadow_check",
     "shadow_when_due",
     "standing",

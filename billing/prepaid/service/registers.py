@@ -68,15 +68,16 @@ def at_day_ends(conn: Connection, states: States) -> Registers:
     return _with_uses(conn, states, read, until_ms=states.day_ends_ms, whole=True)
 
 
-def one(conn: Connection, states: States, now: datetime) -> Registers:
-    """Return the newest register at or before `now` for a single agreement's states."""
+def known_at(conn: Connection, states: States, now: datetime) -> Registers:
+    """Return the newest register at or before `now` of each agreement."""
     wh, at_ms = states.register.copy(), states.register_ms.copy()
     trusted = np.array([quality != "estimated" for quality in states.quality], dtype=np.bool_)
-    found = usage.register_at(conn, states.usage_point[0], now)
-    if found is not None and to_ms(found.at) >= at_ms[0]:
-        wh[0], at_ms[0] = found.cumulative_wh, to_ms(found.at)
-        trusted[0] = found.quality is not Quality.QUESTIONABLE
-    until = np.array([to_ms(now)], dtype=np.int64)
+    points = [UsagePointId(each) for each in states.usage_point]
+    for n, found in enumerate(usage.registers_at_each(conn, points, [now] * len(points))):
+        if found is not None and to_ms(found.at) >= at_ms[n]:
+            wh[n], at_ms[n] = found.cumulative_wh, to_ms(found.at)
+            trusted[n] = found.quality is not Quality.QUESTIONABLE
+    until = np.full(len(points), to_ms(now), dtype=np.int64)
     return _with_uses(conn, states, Registers(wh=wh, at_ms=at_ms, trusted=trusted), until_ms=until)
 
 

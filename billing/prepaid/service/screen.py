@@ -150,17 +150,19 @@ def _moved(
     question: _Question,
     progress: Progress | None,
 ) -> list[Screened]:
-    """Find what moved, then ask for the states and the money at those points alone."""
+    """Take what moved, then ask for the states and the money at those points alone."""
     since = question.since or "0"
+    moved = store.moves_since(readers[0], since, most=question.largest_point // 2)
 
     def priced(conn: Connection, moved: store.Registers) -> Screened | None:
         columns = store.read_moved(conn, moved)
         return None if columns is None else _kept(columns, question)
 
-    moved = _shared(
-        pool, readers, question.register_pages,
-        lambda conn, pages: store.moved_registers(conn, since, *pages), None,
-    )  # fmt: skip
+    if moved is None:
+        moved = _shared(
+            pool, readers, question.register_pages,
+            lambda conn, pages: store.moved_registers(conn, since, *pages), None,
+        )  # fmt: skip
     return _shared(pool, readers, store.in_order(moved), priced, progress)
 
 
@@ -172,23 +174,23 @@ def _every(
 ) -> list[Screened]:
     """Share pages among the readers; first registers and money by number, then the states."""
     wh = np.zeros(question.largest_point + 1, dtype=np.int64)
-    at_ms, doubt = np.full_like(wh, -1), np.zeros_like(wh)
+    times = np.full_like(wh, -2)
     posted = np.zeros(question.largest_account + 1, dtype=np.int64)
 
     def priced(conn: Connection, pages: store.Pages) -> Screened | None:
         columns = store.read_states(conn, *pages)
         if columns is None:
             return None
-        point = columns.point
+        newest_ms, doubt = store.unpacked(store.at_places(times, columns.point))
         full = replace(
-            columns, newest=wh[point], newest_ms=at_ms[point], doubt=doubt[point],
-            posted=posted[columns.ledger_account_id],
+            columns, newest=store.at_places(wh, columns.point), newest_ms=newest_ms, doubt=doubt,
+            posted=store.at_places(posted, columns.ledger_account_id),
         )  # fmt: skip
         return _kept(full, question)
 
     _shared(
         pool, readers, question.register_pages,
-        lambda conn, pages: store.registers_by_point(conn, *pages, (wh, at_ms, doubt)), None,
+        lambda conn, pages: store.registers_by_point(conn, *pages, (wh, times)), None,
     )  # fmt: skip
     _shared(
         pool, readers, store.ranges(question.largest_account),

@@ -58,7 +58,7 @@ def sweep(
     with db.transaction() as conn:
         store.lock_sweep(conn)
         mark = store.mark(conn)
-        before = store.next_moved(conn)
+        before = oldest = store.next_moved(conn)
         since = None
         if mark is None or everything:
             chosen = None
@@ -71,6 +71,8 @@ def sweep(
         seen = screen(db, conn, now=now, since=since, progress=progress, chosen=chosen)
         at = now if since is None or mark is None else mark.every_account_at
         store.set_mark(conn, store.Mark(next_moved=before, every_account_at=at))
+        # a plan of looks wants none of them; what an older mark asks for is found without
+        store.forget_moves(conn, oldest)
         return _act(
             conn,
             seen,

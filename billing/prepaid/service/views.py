@@ -41,7 +41,7 @@ def balance_of(conn: Connection, usage_point: str, now: datetime) -> Balance:
     Raises: RefusedError `prepaid.no_agreement` when nobody pays there or no register has come yet.
     """
     states = store.states(conn, [_agreement(conn, usage_point)])
-    found = registers.one(conn, states, now)
+    found = registers.known_at(conn, states, now)
     tariffs = rating.compiled(conn, states.tariff_hash)
     figures = rules.figures(states, tariffs, found.wh, found.uses)
     return balance_from(conn, states, figures, found, now=now)
@@ -107,7 +107,7 @@ def explain(
         return _explained_by_days(conn, states, segments, now=now, span=span)
     if span is None:
         first = next(each for each in segments if each.period == states.period[0])
-        newest = registers.one(conn, states, now)
+        newest = registers.known_at(conn, states, now)
         start = (first.started_at, first.register_wh)
         end = (from_ms(int(newest.at_ms[0])), int(newest.wh[0]))
     else:

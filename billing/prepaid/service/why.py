@@ -108,7 +108,7 @@ def reckoning_of(
             fix="register its customer, then wait for the first reading",
         )  # fmt: skip
     states = store.states(conn, [agreement])
-    newest = registers.one(conn, states, now)
+    newest = registers.known_at(conn, states, now)
     every = store.drawdowns_in_order(conn, agreement)
     drawn = [row for row in every if first <= row.day <= last]
     known = {each.seq: each for each in store.segments_of(conn, agreement, former=True)}

@@ -34,53 +34,50 @@ ON CONFLICT (tariff_hash) DO NOTHING;
 SELECT t.tariff_no, t.tariff_hash FROM prepaid.tariff_number AS t;
 
 -- page_counts
--- Pages of the states and of the newest registers; no locks.
-SELECT pg_relation_size('prepaid.state') / current_setting('block_size')::bigint,
+-- Pages of the states' octets and of the newest registers; no locks.
+SELECT pg_relation_size('prepaid.hot') / current_setting('block_size')::bigint,
        pg_relation_size('usage.newest') / current_setting('block_size')::bigint;
 
 -- state_columns
--- States on a range of pages, each column as one string of octets; no locks.
-SELECT string_agg(int8send(s.point), ''), string_agg(int8send(s.ledger_account_id), ''),
-       string_agg(int8send(s.segment_register_wh), ''),
-       string_agg(int8send(s.segment_year_wh), ''),
-       string_agg(int8send(s.segment_fee_before_micros), ''),
-       string_agg(int8send(s.register_wh), ''),
-       string_agg(timestamptz_send(s.register_at), ''),
-       string_agg(int8send(s.fee_micros), ''), string_agg(int8send(s.drawn_micros), ''),
-       string_agg(int8send(s.available_micros), ''),
-       string_agg(int8send(
-           (s.tariff_no::bigint << 32) + (s.tier::bigint << 8)
-           + s.below_reminder::integer + 2 * s.below_zero::integer + 4 * s.below_cut::integer
-           + CASE s.quality WHEN 'actual' THEN 0 WHEN 'estimated' THEN 8 ELSE 16 END), '')
-FROM prepaid.state AS s
-WHERE s.ctid >= %(first)s::text::tid AND s.ctid < %(end)s::text::tid;
+-- The octets of states on a range of pages, one after another; no locks.
+SELECT string_agg(h.octets, '') FROM prepaid.hot AS h
+WHERE h.ctid >= %(first)s::text::tid AND h.ctid < %(end)s::text::tid;
 
 -- register_columns
--- Newest registers on a range of pages, each column as one string of octets; no locks.
-SELECT string_agg(int8send(n.point), ''), string_agg(int8send(n.cumulative_wh), ''),
-       string_agg(int8send(2 * n.at_ms + n.questionable::integer), '')
-FROM usage.newest AS n
+-- The octets of newest registers on a range of pages, one after another; no locks.
+SELECT string_agg(n.octets, '') FROM usage.newest AS n
 WHERE n.ctid >= %(first)s::text::tid AND n.ctid < %(end)s::text::tid AND n.at_ms >= 0;
 
 -- posted_columns
--- Posted balances of a range of ledger accounts, each column as one string of octets; no locks.
-SELECT string_agg(int8send(b.ledger_account_id), ''), string_agg(int8send(b.posted_micros), '')
-FROM ledger.customer_balance AS b
+-- The octets of a range of ledger accounts, one after another; no locks.
+SELECT string_agg(b.octets, '') FROM ledger.customer_balance AS b
 WHERE b.ledger_account_id >= %(first)s AND b.ledger_account_id < %(end)s;
+
+-- count_moves
+-- How many moves since a transaction are kept, or no row when not all of them are; no locks.
+SELECT (SELECT coalesce(sum(m.points), 0) FROM usage.moves AS m
+        WHERE m.moved >= %(since)s::text::xid8)
+FROM usage.moves_since AS s
+WHERE s.moved <= %(since)s::text::xid8;
+
+-- moves
+-- Registers that moved since a transaction, a point's newest last; no locks.
+SELECT string_agg(m.octets, '' ORDER BY m.id) FROM usage.moves AS m
+WHERE m.moved >= %(since)s::text::xid8;
+
+-- forget_moves
+-- Lets go of moves before a transaction; locks one row that only sweeps lock.
+SELECT usage.forget_moves(%(before)s::text::xid8);
 
 -- moved_registers
 -- As register_columns, of what moved since a transaction; no locks.
-SELECT string_agg(int8send(n.point), ''), string_agg(int8send(n.cumulative_wh), ''),
-       string_agg(int8send(2 * n.at_ms + n.questionable::integer), '')
-FROM usage.newest AS n
+SELECT string_agg(n.octets, '') FROM usage.newest AS n
 WHERE n.ctid >= %(first)s::text::tid AND n.ctid < %(end)s::text::tid AND n.at_ms >= 0
   AND n.moved >= %(since)s::text::xid8;
 
 -- registers_of_points
 -- As register_columns, of the points named that have a register; no locks.
-SELECT string_agg(int8send(n.point), ''), string_agg(int8send(n.cumulative_wh), ''),
-       string_agg(int8send(2 * n.at_ms + n.questionable::integer), '')
-FROM usage.newest AS n
+SELECT string_agg(n.octets, '') FROM usage.newest AS n
 WHERE n.point = ANY (%(points)s::bigint[]) AND n.at_ms >= 0;
 
 -- contracts_of_points
@@ -111,25 +108,12 @@ SELECT coalesce(
 
 -- states_at_points
 -- As state_columns, of the points named; no locks.
-SELECT string_agg(int8send(s.point), ''), string_agg(int8send(s.ledger_account_id), ''),
-       string_agg(int8send(s.segment_register_wh), ''),
-       string_agg(int8send(s.segment_year_wh), ''),
-       string_agg(int8send(s.segment_fee_before_micros), ''),
-       string_agg(int8send(s.register_wh), ''),
-       string_agg(timestamptz_send(s.register_at), ''),
-       string_agg(int8send(s.fee_micros), ''), string_agg(int8send(s.drawn_micros), ''),
-       string_agg(int8send(s.available_micros), ''),
-       string_agg(int8send(
-           (s.tariff_no::bigint << 32) + (s.tier::bigint << 8)
-           + s.below_reminder::integer + 2 * s.below_zero::integer + 4 * s.below_cut::integer
-           + CASE s.quality WHEN 'actual' THEN 0 WHEN 'estimated' THEN 8 ELSE 16 END), '')
-FROM prepaid.state AS s
-WHERE s.point = ANY (%(points)s::bigint[]);
+SELECT string_agg(h.octets, '') FROM prepaid.hot AS h
+WHERE h.point = ANY (%(points)s::bigint[]);
 
 -- posted_of_accounts
 -- As posted_columns, of the ledger accounts named; no locks.
-SELECT string_agg(int8send(b.ledger_account_id), ''), string_agg(int8send(b.posted_micros), '')
-FROM ledger.customer_balance AS b
+SELECT string_agg(b.octets, '') FROM ledger.customer_balance AS b
 WHERE b.ledger_account_id = ANY (%(ledger_accounts)s::bigint[]);
 
 -- newest_at_points

@@ -64,6 +64,11 @@ SELECT s.agreement FROM prepaid.state AS s WHERE s.usage_point = %(usage_point)s
 -- The enrolled agreement that an account pays for, or none; no locks.
 SELECT s.agreement FROM prepaid.state AS s WHERE s.account = %(account)s;
 
+-- agreements_of_accounts
+-- The enrolled agreements that accounts pay for; no locks.
+SELECT s.account, s.agreement FROM prepaid.state AS s
+WHERE s.account = ANY (%(accounts)s::text[]);
+
 -- update_figures
 -- The states named, with what the sweep computed; rows are locked by the caller.
 UPDATE prepaid.state AS s

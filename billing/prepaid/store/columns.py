@@ -1,9 +1,8 @@
 """
 Columns of whole numbers between PostgreSQL and numpy: states, registers and money, a range a time.
 
-A range comes as one row of binary strings, one for each column: the server adds numbers to a
-string as fast as it can read rows, and here a string is an array at once. A row for each account
-would spend more time on rows than on arithmetic.
+A range comes as one string: the octets that stand ready in each row, one after another, which here
+are columns at once. A row for each account would spend more time on rows than on arithmetic.
 """
 
 import struct
@@ -25,14 +24,17 @@ from cloud.store.sql import Queries
 
 _SQL = Queries(Path(__file__).parent.parent / "sql")
 
-RANGE = 65_536
+RANGE = 32_768
 """Numbers a range spans."""
 
-PAGES = 2_048
-"""Pages of a table a range spans; those of a table are read in their own order."""
+PAGES = 512
+"""Pages of a table a range spans, in their own order; what they hold fits the nearer caches."""
 
-PROBES = 16_384
+PROBES = 8_192
 """Points that are asked for at once where few of all moved."""
+
+_STATE, _REGISTER, _MONEY = 11, 3, 2
+"""Numbers in the octets of a row."""
 
 _LAST_PAGE = 2**32 - 1
 
@@ -82,7 +84,7 @@ class Registers:
 
 
 def in_order(parts: Sequence[Registers]) -> list[Registers]:
-    """Return registers in the order of points, in parts of `PROBES`."""
+    """Return the last register of each point in the order of points, in parts of `PROBES`."""
     if not parts:
         return []
     every = Registers(
@@ -91,7 +93,9 @@ def in_order(parts: Sequence[Registers]) -> list[Registers]:
         at_ms=np.concatenate([each.at_ms for each in parts]),
         doubt=np.concatenate([each.doubt for each in parts]),
     )
-    order = np.argsort(every.point)
+    order = np.argsort(every.point, kind="stable")
+    point = every.point[order]
+    order = order[np.append(point[1:] != point[:-1], True) & (every.at_ms[order] >= 0)]
     return [every.rows(order[start : start + PROBES]) for start in range(0, len(order), PROBES)]
 
 
@@ -144,6 +148,8 @@ def probe_ranges(conn: Connection) -> None:
     conn.execute("SET LOCAL enable_hashjoin = off")
     conn.execute("SET LOCAL enable_mergejoin = off")
     conn.execute("SET LOCAL jit = off")
+    # a plan made for the keys themselves weighs each of thousands, every time
+    conn.execute("SET LOCAL plan_cache_mode = force_generic_plan")
 
 
 def next_moved(conn: Connection) -> str:
@@ -182,16 +188,34 @@ def number_tariffs(conn: Connection, hashes: Iterable[str]) -> dict[int, str]:
 
 def read_states(conn: Connection, first: int, end: int) -> Columns | None:
     """Return the states of a range of pages without registers and money; None when empty."""
-    found = _strings(conn, "state_columns", _pages(first, end))
+    found = _records(conn, "state_columns", _pages(first, end), _STATE)
     if found is None:
         return None
     nothing = np.zeros(len(found[0]), dtype=np.int64)
     return _columns(found, newest=nothing, newest_ms=nothing - 1, doubt=nothing, posted=nothing)
 
 
+def moves_since(conn: Connection, since: str, *, most: int) -> list[Registers] | None:
+    """
+    Return every move since a transaction, a point's newest last; None when not all are kept.
+
+    None too when they are more than `most`: then it is quicker to look at every register.
+    """
+    row = conn.execute(_SQL["count_moves"], {"since": since}).fetchone()
+    if row is None or row[0] > most:
+        return None
+    found = _records(conn, "moves", {"since": since}, _REGISTER)
+    return [] if found is None else [_registers(found)]
+
+
+def forget_moves(conn: Connection, before: str) -> None:
+    """Let go of moves before a transaction: they were read or are not wanted."""
+    conn.execute(_SQL["forget_moves"], {"before": before})
+
+
 def moved_registers(conn: Connection, since: str, first: int, end: int) -> Registers | None:
     """Return what moved since a transaction on a range of pages; None when nothing did."""
-    found = _strings(conn, "moved_registers", {**_pages(first, end), "since": since})
+    found = _records(conn, "moved_registers", {**_pages(first, end), "since": since}, _REGISTER)
     return None if found is None else _registers(found)
 
 
@@ -200,7 +224,7 @@ def registers_of_points(conn: Connection, points: IntArray) -> list[Registers]:
     found = []
     for start in range(0, len(points), PROBES):
         part = {"points": Numbers(points[start : start + PROBES])}
-        columns = _strings(conn, "registers_of_points", part)
+        columns = _records(conn, "registers_of_points", part, _REGISTER)
         if columns is not None:
             found.append(_registers(columns))
     return found
@@ -234,12 +258,13 @@ def newest_entry(conn: Connection, after: int) -> int:
 
 def read_moved(conn: Connection, moved: Registers) -> Columns | None:
     """Return the states at registers, which come in order of points; None when there is none."""
-    found = _strings(conn, "states_at_points", {"points": Numbers(moved.point)})
+    found = _records(conn, "states_at_points", {"points": Numbers(moved.point)}, _STATE)
     if found is None:
         return None
     accounts = np.unique(found[1])
     posted = np.zeros(len(accounts), dtype=np.int64)
-    money = _strings(conn, "posted_of_accounts", {"ledger_accounts": Numbers(accounts)})
+    wanted = {"ledger_accounts": Numbers(accounts)}
+    money = _records(conn, "posted_of_accounts", wanted, _MONEY)
     if money is not None:
         posted[np.searchsorted(accounts, money[0])] = money[1]
     at = np.searchsorted(moved.point, found[0])
@@ -250,18 +275,28 @@ def read_moved(conn: Connection, moved: Registers) -> Columns | None:
 
 
 def registers_by_point(conn: Connection, first: int, end: int, into: Sequence[IntArray]) -> None:
-    """Put Wh, time and doubt of a range of pages into arrays, each at its point's place."""
-    found = _strings(conn, "register_columns", _pages(first, end))
+    """Put Wh and packed times of a range of pages into arrays, each at its point's place."""
+    found = _records(conn, "register_columns", _pages(first, end), _REGISTER)
     if found is not None:
-        each = _registers(found)
-        _scatter([each.point, each.wh, each.at_ms, each.doubt], into)
+        _scatter(found, into)
+
+
+def unpacked(packed: IntArray) -> tuple[IntArray, IntArray]:
+    """Return time in ms and doubt of packed times."""
+    return packed >> 1, packed & 1
 
 
 def posted_by_account(conn: Connection, first: int, end: int, into: IntArray) -> None:
     """Put posted balances into an array, each at its ledger account's place."""
-    found = _strings(conn, "posted_columns", {"first": first, "end": end})
+    found = _records(conn, "posted_columns", {"first": first, "end": end}, _MONEY)
     if found is not None:
         _scatter(found, [into])
+
+
+def at_places(values: IntArray, places: IntArray) -> IntArray:
+    """Return values at places; a view where those follow one another, as they mostly do."""
+    found: IntArray = values[_places(places)]
+    return found
 
 
 def newest_at(conn: Connection, usage_points: Sequence[str]) -> dict[str, tuple[int, int, bool]]:
@@ -329,13 +364,21 @@ def _strings(conn: Connection, block: str, parameters: dict[str, Any]) -> list[I
     return octet_columns(conn, _SQL[block], parameters)
 
 
+def _records(
+    conn: Connection, block: str, parameters: dict[str, Any], width: int
+) -> list[IntArray] | None:
+    """Return rows of `width` numbers, answered as one string, as columns; None when empty."""
+    found = octet_columns(conn, _SQL[block], parameters)
+    return None if found is None else list(np.ascontiguousarray(found[0].reshape(-1, width).T))
+
+
 def octet_columns(
     conn: Connection, statement: Any, parameters: dict[str, Any]
 ) -> list[IntArray] | None:
     """Return the columns that a statement answers as strings of octets; None when empty."""
     with conn.cursor(binary=True) as cursor:
         cursor.adapters.register_dumper(Numbers, _NumbersDumper)
-        row = cursor.execute(statement, parameters).fetchone()
+        row = cursor.execute(statement, parameters, prepare=True).fetchone()
     assert row is not None
     return None if row[0] is None else [_numbers(each) for each in row]
 
@@ -352,6 +395,14 @@ def _pages(first: int, end: int) -> dict[str, str]:
     return {"first": f"({first},0)", "end": f"({end},0)"}
 
 
+def _places(places: IntArray) -> IntArray | slice:
+    if not places.size:
+        return places
+    first, last = int(places[0]), int(places[-1])
+    in_a_row = last - first == len(places) - 1 and bool((np.diff(places) == 1).all())
+    return slice(first, last + 1) if in_a_row else places
+
+
 def _registers(found: Sequence[IntArray]) -> Registers:
     point, wh, packed = found
     return Registers(point=point, wh=wh, at_ms=packed >> 1, doubt=packed & 1)
@@ -359,9 +410,11 @@ def _registers(found: Sequence[IntArray]) -> Registers:
 
 def _scatter(found: Sequence[IntArray], into: Sequence[IntArray]) -> None:
     place = found[0]
-    inside = place < len(into[0])
+    if int(place.max()) >= len(into[0]):  # came after the largest was asked for
+        found = [column[place < len(into[0])] for column in found]
+        place = found[0]
     for values, target in zip(found[1:], into, strict=True):
-        target[place[inside]] = values[inside]
+        target[_places(place)] = values
 
 
 def _columns(

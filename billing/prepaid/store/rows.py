@@ -153,6 +153,12 @@ def agreement_of_account(conn: Connection, account: str) -> AgreementId | None:
     return AgreementId(row[0]) if row else None
 
 
+def agreements_of_accounts(conn: Connection, accounts: Sequence[str]) -> dict[str, AgreementId]:
+    """Return the enrolled agreements that accounts pay for, by account."""
+    rows = conn.execute(SQL["agreements_of_accounts"], {"accounts": list(accounts)})
+    return {account: AgreementId(agreement) for account, agreement in rows}
+
+
 def update_figures(
     conn: Connection,
     agreements: Sequence[str],

@@ -31,6 +31,7 @@ from cloud.control.service.requests import (
     withdraw,
 )
 from cloud.control.service.supply import (
+    PaymentMark,
     end_lapsed_protections,
     field_report,
     halt,
@@ -38,6 +39,7 @@ from cloud.control.service.supply import (
     hold,
     open_supply,
     payment_registered,
+    payments_registered,
     policy,
     protect,
     protections_of,
@@ -66,6 +68,7 @@ from cloud.control.service.tokens import (
 )
 
 __all__ = [
+    "PaymentMark",
     "approve",
     "approve_end_keep_power",
     "audit_findings",
@@ -91,6 +94,7 @@ __all__ = [
     "outcomes_after",
     "outgoing",
     "payment_registered",
+    "payments_registered",
     "pending_rechecks",
     "policy",
     "prepare",

@@ -1,6 +1,7 @@
 """Use cases about a supply: payment, hold, protection, halt, policy, what the field reports."""
 
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -25,6 +26,15 @@ from protocols.errors import RefusedError
 from protocols.identity import CommandId, UsagePointId
 
 LEVELS = ("feeder", "transformer", "usage_point")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PaymentMark:
+    """A posted payment as control needs to know it; fields as `payment_registered` takes them."""
+
+    usage_point: UsagePointId
+    ref: str
+    restores: bool
 
 
 def open_supply(conn: Connection, usage_point: UsagePointId, now: datetime) -> None:
@@ -61,25 +71,47 @@ def payment_registered(
 
     Raises: RefusedError UNKNOWN_SUPPLY.
     """
-    found = rows.supply(conn, usage_point, lock=True)
-    if found is None:
-        raise RefusedError(
-            Refusal.UNKNOWN_SUPPLY, f"{usage_point} has no supply state",
-            fix="open_supply belongs to the registration of the customer",
-        )  # fmt: skip
-    epoch = rows.raise_epoch(conn, usage_point, now=now)
-    audit.record(
-        conn, at=now, actor="system:billing", action="supply.payment", entity="supply",
-        entity_id=usage_point, before={"epoch": found.epoch}, after={"epoch": epoch}, reason=ref,
-    )  # fmt: skip
-    under_way = steps.cancel_cut(
-        conn, usage_point, cause=Refusal.PAYMENT_REGISTERED, actor="system:billing", now=now
-    )
-    if restores and (under_way or found.cut_for_arrears or found.restore_due_at):
-        restore_power(conn, found, epoch=epoch, actor="system:billing", reason=ref, now=now)
+    mark = PaymentMark(usage_point=usage_point, ref=ref, restores=restores)
+    payments_registered(conn, [mark], now=now)
     after = rows.supply(conn, usage_point, lock=False)
     assert after is not None
     return after
+
+
+def payments_registered(conn: Connection, marks: Sequence[PaymentMark], *, now: datetime) -> None:
+    """
+    Do what `payment_registered` does for payments of different supplies at once.
+
+    Raises: RefusedError UNKNOWN_SUPPLY.
+    """
+    points = [mark.usage_point for mark in marks]
+    known = rows.lock_supplies(conn, points)
+    missing = [point for point in points if point not in known]
+    if missing:
+        raise RefusedError(
+            Refusal.UNKNOWN_SUPPLY, f"{missing[0]} has no supply state",
+            fix="open_supply belongs to the registration of the customer",
+        )  # fmt: skip
+    epochs = rows.raise_epochs(conn, points, now=now)
+    acts = [
+        audit.Act(
+            actor="system:billing", action="supply.payment", entity="supply",
+            entity_id=mark.usage_point, before={"epoch": known[mark.usage_point].epoch},
+            after={"epoch": epochs[mark.usage_point]}, reason=mark.ref,
+        )
+        for mark in marks
+    ]  # fmt: skip
+    audit.record_many(conn, acts, at=now)
+    being_cut = rows.being_cut(conn, points)
+    for mark in marks:
+        point, found = mark.usage_point, known[mark.usage_point]
+        under_way = point in being_cut and steps.cancel_cut(
+            conn, point, cause=Refusal.PAYMENT_REGISTERED, actor="system:billing", now=now
+        )
+        if mark.restores and (under_way or found.cut_for_arrears or found.restore_due_at):
+            restore_power(
+                conn, found, epoch=epochs[point], actor="system:billing", reason=mark.ref, now=now
+            )
 
 
 def request_reconnect(

@@ -21,6 +21,15 @@ FROM control.supply_state AS s
 WHERE s.usage_point = %(usage_point)s
 FOR UPDATE;
 
+-- lock_supply_states
+-- One row for each supply named that there is, by usage point, with the row lock that a cut takes.
+SELECT s.usage_point, s.protected, s.epoch, s.open_command, s.relay_state, s.state_at,
+       s.state_source, s.cut_for_arrears, s.restore_due_at, s.transformer, s.feeder, s.keep_power
+FROM control.supply_state AS s
+WHERE s.usage_point = ANY (%(usage_points)s::text[])
+ORDER BY s.usage_point
+FOR UPDATE;
+
 -- supply_state
 -- One row or none; no lock.
 SELECT s.usage_point, s.protected, s.epoch, s.open_command, s.relay_state, s.state_at,
@@ -60,6 +69,25 @@ UPDATE control.supply_state AS s
 SET epoch = s.epoch + 1, changed_at = %(now)s
 WHERE s.usage_point = %(usage_point)s
 RETURNING s.epoch;
+
+-- raise_epochs
+-- The rows named, locked by the caller.
+UPDATE control.supply_state AS s
+SET epoch = s.epoch + 1, changed_at = %(now)s
+WHERE s.usage_point = ANY (%(usage_points)s::text[])
+RETURNING s.usage_point, s.epoch;
+
+-- supplies_being_cut
+-- Of the supplies named, those with a request or an order to cut that is not over; no locks beyond
+-- the caller's.
+SELECT u.usage_point FROM unnest(%(usage_points)s::text[]) AS u (usage_point)
+WHERE EXISTS (
+        SELECT 1 FROM control.command AS c
+        WHERE c.usage_point = u.usage_point AND c.verb = 'disconnect' AND c.ended_at IS NULL)
+   OR EXISTS (
+        SELECT 1 FROM control.request AS r
+        WHERE r.usage_point = u.usage_point
+          AND r.state IN ('requested', 'approved_1', 'approved_2', 'rechecked', 'ordered'));
 
 -- set_relay
 -- One row, locked by the caller; an older observation than the known one changes nothing.

@@ -62,6 +62,28 @@ def supply(conn: Connection, usage_point: UsagePointId, *, lock: bool) -> Supply
     return _supply(row) if row else None
 
 
+def lock_supplies(
+    conn: Connection, usage_points: Sequence[UsagePointId]
+) -> dict[UsagePointId, SupplyState]:
+    """Return the lock rows of supplies, locked until the transaction ends; unknown are absent."""
+    rows = conn.execute(SQL["lock_supply_states"], {"usage_points": list(usage_points)})
+    return {found.usage_point: found for found in map(_supply, rows)}
+
+
+def raise_epochs(
+    conn: Connection, usage_points: Sequence[UsagePointId], *, now: datetime
+) -> dict[UsagePointId, int]:
+    """Raise the fences of locked supplies by one and return them."""
+    rows = conn.execute(SQL["raise_epochs"], {"usage_points": list(usage_points), "now": now})
+    return {UsagePointId(point): int(epoch) for point, epoch in rows}
+
+
+def being_cut(conn: Connection, usage_points: Sequence[UsagePointId]) -> set[UsagePointId]:
+    """Return those of locked supplies with a request or an order to cut that is not over."""
+    rows = conn.execute(SQL["supplies_being_cut"], {"usage_points": list(usage_points)})
+    return {UsagePointId(row[0]) for row in rows}
+
+
 def gate_facts(
     conn: Connection, supply_state: SupplyState, *, now: datetime, local_day: date
 ) -> GateFacts:

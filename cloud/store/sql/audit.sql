@@ -6,6 +6,17 @@ VALUES
     (%(at)s, %(actor)s, %(on_behalf)s, %(action)s, %(entity)s, %(entity_id)s,
      %(before)s, %(after)s, %(reason)s, %(request_id)s);
 
+-- insert_audit_events
+-- One row for each act, numbered in their order. No locks beyond the rows.
+INSERT INTO audit.event
+    (at, actor, on_behalf, action, entity, entity_id, before, after, reason, request_id)
+SELECT %(at)s, u.actor, '', u.action, u.entity, u.entity_id, u.before::jsonb, u.after::jsonb,
+       u.reason, ''
+FROM unnest(%(actors)s::text[], %(actions)s::text[], %(entities)s::text[],
+            %(entity_ids)s::text[], %(befores)s::text[], %(afters)s::text[], %(reasons)s::text[])
+    WITH ORDINALITY AS u (actor, action, entity, entity_id, before, after, reason, n)
+ORDER BY u.n;
+
 -- unsealed_audit_events
 -- Events whose transactions are surely over and which no seal covers, oldest first.
 SELECT e.id, e.at, e.actor, e.on_behalf, e.action, e.entity, e.entity_id,
