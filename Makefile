@@ -9,16 +9,20 @@ VENV := .venv
 PEERS := .venv-interop
 PY := $(VENV)/bin/python
 ARGS ?=
+HYPERTABLE := $(wildcard tests/integration/test_ingest_*.py) tests/integration/test_timescale.py \
+	tests/integration/test_usage.py tests/integration/test_vee.py tests/integration/test_readings_cli.py \
+	tests/integration/test_platform_audit.py
 ROOTS := protocols simulators edge cloud billing portal meterloop
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo up test check bench lint clean lock requirements browser interop kill-test kill-stream test-broker fuzz
+.PHONY: help demo up test check bench lint clean lock requirements browser interop kill-test kill-stream test-broker test-timescale fuzz
 
 help:
 	@echo "make demo [ARGS='--headless --exit']   the demo town on this machine"
 	@echo "make up ARGS='--config FILE'           a real installation"
 	@echo "make test                              every test"
+	@echo "make test-timescale                    ingest, usage, VEE on a hypertable of TimescaleDB"
 	@echo "make interop                           the tests against foreign DLMS libraries alone"
 	@echo "make check                             format, lint, types, import contracts, tests"
 	@echo "make kill-test                         the edge agent killed a thousand times (some minutes)"
@@ -62,6 +66,11 @@ interop: $(VENV)/.stamp-dev $(PEERS)/.stamp
 
 test-broker:
 	@bash deploy/test-broker.sh
+
+# what ingest, usage and VEE keep, on a hypertable of a real TimescaleDB; make test has partitions
+test-timescale: $(VENV)/.stamp-dev
+	@bash deploy/test-timescale.sh
+	$(PY) -m pytest --readings-in hypertable $(HYPERTABLE) $(ARGS)
 
 test: $(VENV)/.stamp-dev $(PEERS)/.stamp browser test-broker
 	$(PY) -m pytest -n 2 --dist loadgroup --no-loadscope-reorder $(ARGS)

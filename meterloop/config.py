@@ -44,12 +44,17 @@ class _Section(BaseModel):
 
 
 class DatabaseSection(_Section):
-    """An empty `dsn` means an embedded PostgreSQL in the data folder."""
+    """
+    An empty `dsn` means an embedded PostgreSQL in the data folder.
+
+    `hypertable` lets TimescaleDB keep the readings of open days, from the first migration on.
+    """
 
     dsn: str = ""
     dsn_file: str = ""
     binaries: str = ""
     durable: bool = True
+    hypertable: bool = False
 
     def address(self) -> str:
         """Return the DSN of an outer server, or an empty text. Raises ConfigError on a bad file."""

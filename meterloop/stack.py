@@ -65,6 +65,7 @@ def cluster_of(installation: Installation) -> Cluster:
         folder=installation.data / "postgres",
         binaries=find_binaries(installation.database.binaries),
         durable=installation.database.durable,
+        preload=("timescaledb",) if installation.database.hypertable else (),
     )
 
 
@@ -221,7 +222,9 @@ class Stack:
                     end_signal=signal.SIGINT,
                 )
             )
-        self.migrations = await asyncio.to_thread(migrate, self.dsn)
+        self.migrations = await asyncio.to_thread(
+            migrate, self.dsn, hypertable=self.installation.database.hypertable
+        )
 
     async def _start_broker(self) -> None:
         section = self.installation.broker

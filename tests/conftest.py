@@ -15,8 +15,9 @@ from _pytest.terminal import TerminalReporter
 from cloud.store.db import Database
 from cloud.store.migrate import migrate
 from meterloop.embedded.broker import EmbeddedBroker, LocalBroker, free_port
-from meterloop.embedded.postgres import Cluster, EmbeddedPostgres
+from meterloop.embedded.postgres import EmbeddedPostgres
 from protocols.mqtt.broker import BrokerAddress
+from tests.integration.timescale_kit import a_cluster
 
 _MEMORY = Path("/dev/shm")
 _ROOM_OCTETS = 6_000_000_000
@@ -98,21 +99,34 @@ def pytest_terminal_summary(terminalreporter: TerminalReporter, config: pytest.C
         terminalreporter.line(" ".join(unshown))
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Say where readings of open days are kept while the tests run."""
+    parser.addoption(
+        "--readings-in", choices=("partitions", "hypertable"), default="partitions",
+        help="plain PostgreSQL (default), or TimescaleDB of deploy/test-timescale.sh",
+    )  # fmt: skip
+
+
 @pytest.fixture(scope="session")
-def postgres() -> Iterator[EmbeddedPostgres]:
+def hypertable(request: pytest.FixtureRequest) -> bool:
+    """Whether this session keeps readings of open days in a hypertable."""
+    return bool(request.config.getoption("--readings-in") == "hypertable")
+
+
+@pytest.fixture(scope="session")
+def postgres(hypertable: bool) -> Iterator[EmbeddedPostgres]:
     """A PostgreSQL of this test session; not durable, for nothing outlives the session."""
     with tempfile.TemporaryDirectory(prefix="ml-pg-") as folder:
-        cluster = Cluster(folder=Path(folder), durable=False)
-        with EmbeddedPostgres(cluster) as server:
+        with EmbeddedPostgres(a_cluster(Path(folder), hypertable=hypertable)) as server:
             yield server
 
 
 @pytest.fixture(scope="session")
-def migrated_template(postgres: EmbeddedPostgres) -> str:
+def migrated_template(postgres: EmbeddedPostgres, hypertable: bool) -> str:
     """The name of a database with every migration applied, to copy from."""
     with psycopg.connect(postgres.dsn, autocommit=True) as connection:
         connection.execute(f"CREATE DATABASE {_TEMPLATE}")
-    migrate(postgres.cluster.dsn(database=_TEMPLATE))
+    migrate(postgres.cluster.dsn(database=_TEMPLATE), hypertable=hypertable)
     return _TEMPLATE
 
 

@@ -72,6 +72,22 @@ class QuarantineState(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Keeper:
+    """
+    What keeps the rows of open days, as the server tells it.
+
+    `offered` is the version of TimescaleDB the server could install, `loaded` whether it was
+    started with it, `installed` the version in this database, `edition` its licence; else empty.
+    """
+
+    hypertable: bool
+    offered: str
+    loaded: bool
+    installed: str
+    edition: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Registers:
     """
     Register rows that are new in the database. *Shape*: equal columns. *Units*: ms, Wh.

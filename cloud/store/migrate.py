@@ -37,15 +37,20 @@ def available(folder: Path = FOLDER) -> list[Migration]:
     return [found[number] for number in sorted(found)]
 
 
-def migrate(dsn: str) -> list[str]:
+def migrate(dsn: str, *, hypertable: bool = False) -> list[str]:
     """
     Bring the database at `dsn` to the newest schema and return the names applied, maybe none.
+
+    With `hypertable` the first migration lets TimescaleDB, where the server has loaded it, keep the
+    readings of open days; afterwards it has no say.
 
     Raises: MigrationError when an applied migration was changed or is missing here.
     """
     applied_now = []
     with psycopg.connect(dsn, autocommit=True, application_name="meterloop-migrate") as connection:
         connection.execute("SELECT pg_advisory_lock(%s)", (_LOCK,))
+        if hypertable:
+            connection.execute("SET meterloop.hypertable = 'on'")
         connection.execute(
             "CREATE TABLE IF NOT EXISTS public.schema_migration ("
             " number integer PRIMARY KEY, name text NOT NULL, digest text NOT NULL,"

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from cloud.ingest.model import Keeper
 from cloud.store.migrate import migrate as apply_migrations
 from meterloop.cli.answer import (
     FAILED,
@@ -15,6 +16,7 @@ from meterloop.cli.answer import (
     installation_from,
     say,
 )
+from meterloop.cli.keeper import in_words, told
 from meterloop.config import Installation
 from meterloop.embedded.postgres import EmbeddedPostgres
 from meterloop.stack import address_of_database, cluster_of
@@ -64,45 +66,31 @@ def _installation_or_default() -> Installation:
     return installation_from(file) if file.exists() else Installation(data=default_data_folder())
 
 
-def _migrated(dsn: str) -> tuple[list[str], dict[str, str]]:
+def _migrated(dsn: str, *, hypertable: bool) -> tuple[list[str], Keeper]:
     """Return the migrations applied now, and what keeps the readings of open days."""
     from cloud.ingest import service as ingest
     from cloud.store.db import Database
 
-    applied = apply_migrations(dsn)
+    applied = apply_migrations(dsn, hypertable=hypertable)
     with Database(dsn, application="meterloop-migrate", size=1) as db, db.transaction() as conn:
-        hypertable, version, edition = ingest.kept_by(conn)
-    keeper = "timescaledb" if hypertable else "partitions"
-    return applied, {"kept_by": keeper, "timescaledb": version, "edition": edition}
-
-
-def _readings_text(readings: dict[str, str]) -> str:
-    if readings["kept_by"] == "timescaledb":
-        return (
-            f"readings of open days: hypertable of TimescaleDB {readings['timescaledb']}, "
-            f"edition {readings['edition'] or 'unknown'}"
-        )
-    if readings["timescaledb"]:
-        return (
-            f"readings of open days: a partition each; TimescaleDB {readings['timescaledb']}, "
-            f"edition {readings['edition'] or 'unknown'}, is loaded and not used"
-        )
-    return "readings of open days: a partition each; this server has no TimescaleDB loaded"
+        return applied, ingest.kept_by(conn)
 
 
 def migrate(*, config: ConfigFile = None, as_json: JsonFlag = False) -> None:
     """Bring the database to the newest schema and say what keeps its readings."""
     with failures_told(as_json=as_json):
         installation = installation_from(config)
+        wanted = installation.database.hypertable
         embedded = not installation.database.address()
         cluster = cluster_of(installation) if embedded else None
         if cluster is not None and not cluster.is_ready():
             with EmbeddedPostgres(cluster) as server:
-                applied, readings = _migrated(server.dsn)
+                applied, keeper = _migrated(server.dsn, hypertable=wanted)
         else:
-            applied, readings = _migrated(address_of_database(installation))
+            applied, keeper = _migrated(address_of_database(installation), hypertable=wanted)
+        readings = told(keeper, wanted=wanted)
         text = "\n".join(f"applied {name}" for name in applied) or "nothing to apply"
-        text += f"\n{_readings_text(readings)}"
+        text += f"\n{in_words(readings)}"
         say({"applied": applied, "readings": readings}, as_json=as_json, text=text)
 
 

@@ -21,7 +21,7 @@ from types import TracebackType
 from typing import Self
 
 from meterloop.embedded.spawn import EmbeddedError, FolderLock
-from meterloop.embedded.unprivileged import Drop, choose
+from meterloop.embedded.unprivileged import Drop, choose, other_system, usr_of
 
 SUPERUSER = "meterloop"
 DATABASE = "meterloop"
@@ -60,7 +60,12 @@ def find_binaries(folder: str = "") -> Path:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cluster:
-    """A PostgreSQL data folder and how to serve it. `durable=False` is for tests alone."""
+    """
+    A PostgreSQL data folder and how to serve it. `durable=False` is for tests alone.
+
+    `preload` names libraries the server loads at start, such as timescaledb. Binaries of another
+    system's folder are run with that system's libraries.
+    """
 
     folder: Path
     binaries: Path = field(default_factory=find_binaries)
@@ -68,6 +73,13 @@ class Cluster:
     max_connections: int = 120
     drop: Drop = field(default_factory=choose)
     shared_buffers: str = "128MB"
+    preload: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Take the way that programs of another system need."""
+        usr = usr_of(self.binaries)
+        if usr is not None and self.drop.usr is None:
+            object.__setattr__(self, "drop", other_system(usr))
 
     @property
     def data(self) -> Path:
@@ -125,6 +137,11 @@ class Cluster:
             "full_page_writes": "on" if self.durable else "off",
             "synchronous_commit": "on",
         }
+        if self.preload:
+            settings["shared_preload_libraries"] = ",".join(self.preload)
+        if "timescaledb" in self.preload:  # no job of it is ours, and nothing is told to anybody
+            settings["timescaledb.telemetry_level"] = "off"
+            settings["timescaledb.max_background_workers"] = "0"
         server = [str(self._programs / "postgres"), "-D", str(self.data)]
         for name, setting in settings.items():
             server += ["-c", f"{name}={setting}"]
@@ -149,7 +166,7 @@ class Cluster:
     @property
     def _programs(self) -> Path:
         copied = self.folder / "programs" / self.binaries.parent.name / "bin"
-        return copied if copied.is_dir() else self.binaries
+        return copied if copied.is_dir() else self.drop.inside(self.binaries)
 
     def _bring_programs(self) -> None:
         """Copy the programs into the folder when the server's user cannot reach them."""
@@ -187,7 +204,7 @@ class Cluster:
 
     def _check_version(self) -> None:
         cluster = (self.data / "PG_VERSION").read_text(encoding="ascii").strip()
-        server = server_major(self.binaries)
+        server = server_major(self.drop.inside(self.binaries), drop=self.drop)
         if cluster != server:
             raise EmbeddedError(
                 "postgres.wrong_version",
@@ -304,9 +321,10 @@ class EmbeddedPostgres:
         self.stop()
 
 
-def server_major(binaries: Path) -> str:
+def server_major(binaries: Path, *, drop: Drop | None = None) -> str:
     """Return the major version of the server in `binaries`, such as `18`."""
-    answer = _run([str(binaries / "postgres"), "--version"], doing="ask the version")
+    command = [str(binaries / "postgres"), "--version"]
+    answer = _run(drop.run(command) if drop else command, doing="ask the version")
     return answer.split()[-1].split(".")[0] if "(Debian" not in answer else answer.split()[2][:2]
 
 

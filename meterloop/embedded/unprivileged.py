@@ -1,4 +1,9 @@
-"""How to run a server that refuses to be root: in a user namespace, else as a system user."""
+"""
+How to run a server that refuses to be root: in a user namespace, else as a system user.
+
+Programs of another system (a folder made by debootstrap) need that system's libraries: for them
+alone its `/usr` takes the place of ours, in a mount namespace of their own. That needs no root.
+"""
 
 import os
 import pwd
@@ -11,13 +16,27 @@ from pathlib import Path
 
 from meterloop.embedded.spawn import EmbeddedError, tethered
 
+_USR_OF = 'mount --rbind "$1" /usr && shift && exec "$@"'
+"""Run by a shell that is root of its namespaces: another `/usr`, then whatever follows."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Drop:
-    """The prefix that gives up root; `owner` is who must own the files when it is someone else."""
+    """
+    The prefix that gives up root; `owner` is who must own the files when it is someone else.
+
+    `usr` is the other system's folder that stands in the place of `/usr`.
+    """
 
     prefix: tuple[str, ...] = ()
     owner: pwd.struct_passwd | None = None
+    usr: Path | None = None
+
+    def inside(self, program: Path) -> Path:
+        """Return where the server's user sees `program`."""
+        if self.usr is None or not program.is_relative_to(self.usr):
+            return program
+        return Path("/usr") / program.relative_to(self.usr)
 
     def run(self, command: Sequence[str]) -> list[str]:
         """Return the command line of a short program."""
@@ -25,6 +44,9 @@ class Drop:
 
     def serve(self, command: Sequence[str], *, end_signal: str) -> list[str]:
         """Return the command line of a server that gets `end_signal` when this process ends."""
+        if self.usr is not None:  # where our interpreter may find no libraries
+            name = end_signal.removeprefix("SIG")
+            return [*self.prefix, "setpriv", "--pdeathsig", name, "--", *command]
         if self.owner is None:  # inside the namespace our interpreter is still readable
             return [*self.prefix, *tethered(command, end_signal=end_signal)]
         *drop, dashes = self.prefix
@@ -74,6 +96,38 @@ def namespace() -> Drop | None:
     prefix = (unshare, "--user", "--map-user=1000", "--map-group=1000", "--")
     works = subprocess.run([*prefix, "true"], capture_output=True, check=False).returncode == 0
     return Drop(prefix=prefix) if works else None
+
+
+def usr_of(binaries: Path) -> Path | None:
+    """Return the `usr` of another system's folder that `binaries` belong to, None of our own."""
+    for folder in binaries.absolute().parents:
+        if folder.name == "usr" and folder != Path("/usr"):
+            return folder if (folder.parent / "etc" / "os-release").exists() else None
+    return None
+
+
+def other_system(usr: Path) -> Drop:
+    """
+    Return the way to run programs of another system's folder; no root is needed.
+
+    Raises: EmbeddedError `postgres.no_namespaces` where the system forbids them.
+    """
+    unshare = shutil.which("unshare") or "unshare"
+    outer = (unshare, "--user", "--map-root-user", "--mount", "--", "sh", "-c", _USR_OF, "sh")
+    inner = ("unshare", "--user", "--map-user=1000", "--map-group=1000", "--")
+    prefix = (*outer, str(usr), *inner)
+    try:
+        told = subprocess.run([*prefix, "true"], capture_output=True, text=True, check=False)
+        cause = told.stderr.strip() if told.returncode else ""
+    except OSError as error:
+        cause = str(error)
+    if cause:
+        raise EmbeddedError(
+            "postgres.no_namespaces",
+            f"the programs in {usr} need user and mount namespaces: {cause[-200:]}",
+            fix="name a server with database.dsn, or programs of this system",
+        )
+    return Drop(prefix=prefix, usr=usr)
 
 
 def system_user() -> Drop:

@@ -80,13 +80,15 @@ def plant(dsn: str) -> None:
         )
 
 
-def test_old_readings_move_to_series_and_days_and_the_stream_goes_on(old_dsn: str) -> None:
+def test_old_readings_move_to_series_and_days_and_the_stream_goes_on(
+    old_dsn: str, hypertable: bool
+) -> None:
     with Database(old_dsn) as old:
         build_network(old)
     plant(old_dsn)
     with psycopg.connect(old_dsn) as conn:
         before = [conn.execute(query).fetchall() for query in READINGS]  # type: ignore[call-overload]
-    applied = migrate(old_dsn)
+    applied = migrate(old_dsn, hypertable=hypertable)
     assert applied[0].startswith("0070")
     with Database(old_dsn) as db:
         assert tables(db, *READINGS) == before

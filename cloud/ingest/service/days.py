@@ -13,6 +13,7 @@ from datetime import UTC, date, datetime, timedelta
 
 import numpy as np
 
+from cloud.ingest.model import Keeper
 from cloud.ingest.rules.homes import after_midnight, cells_of
 from cloud.ingest.rules.packing import encode_ragged
 from cloud.ingest.store import readings as store
@@ -90,9 +91,9 @@ def _pack(conn: Connection, day: int, first: int, last: int) -> None:
     )
 
 
-def kept_by(conn: Connection) -> tuple[bool, str, str]:
-    """Return whether TimescaleDB keeps the rows of open days, its version and licence edition."""
-    return store.hypertable(conn)
+def kept_by(conn: Connection) -> Keeper:
+    """Return what keeps the rows of open days: TimescaleDB or plain partitions."""
+    return store.keeper(conn)
 
 
 __all__: Sequence[str] = (

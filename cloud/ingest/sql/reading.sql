@@ -124,9 +124,10 @@ ORDER BY r.series LIMIT 1;
 SELECT ingest.drop_day(%(day)s, %(now)s);
 
 -- has_hypertable
--- Whether TimescaleDB keeps the rows, its version and edition where it is loaded: one row.
+-- One row: whether TimescaleDB keeps the rows; what the server offers, has loaded and installed. Its
+-- own settings tell that it is loaded: the list of libraries is not for everybody's eyes.
 SELECT ingest.has_hypertable(),
-       (SELECT a.default_version FROM pg_available_extensions AS a
-        WHERE a.name = 'timescaledb'
-          AND current_setting('shared_preload_libraries') LIKE '%%timescaledb%%'),
+       (SELECT a.default_version FROM pg_available_extensions AS a WHERE a.name = 'timescaledb'),
+       current_setting('timescaledb.disable_load', true) IS NOT NULL,
+       (SELECT e.extversion FROM pg_extension AS e WHERE e.extname = 'timescaledb'),
        current_setting('timescaledb.license', true);

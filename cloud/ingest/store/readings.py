@@ -19,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
+from cloud.ingest.model import Keeper
 from cloud.ingest.rules.beside import Points
 from cloud.ingest.rules.packing import DAY_MS, Int, Octets, Readings, decode, joined
 from cloud.ingest.store import binary
@@ -62,11 +63,14 @@ def drop_day(conn: Connection, day: int, now: datetime) -> int:
     return int(row[0])
 
 
-def hypertable(conn: Connection) -> tuple[bool, str, str]:
-    """Return whether TimescaleDB keeps the rows, its version and its licence edition."""
+def keeper(conn: Connection) -> Keeper:
+    """Return what keeps the rows of open days."""
     row = conn.execute(_SQL["has_hypertable"]).fetchone()
     assert row is not None
-    return bool(row[0]), row[1] or "", row[2] or ""
+    return Keeper(
+        hypertable=bool(row[0]), offered=row[1] or "", loaded=bool(row[2]),
+        installed=row[3] or "", edition=row[4] or "",
+    )  # fmt: skip
 
 
 def ready_packed(conn: Connection, days: Int, now: datetime, *, ahead: Sequence[int]) -> None:
