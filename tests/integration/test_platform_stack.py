@@ -33,7 +33,7 @@ async def until(holds: Callable[[], bool], *, seconds: float) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 @pytest.mark.req("A1", "A9")
 def test_every_killed_process_is_back_and_nothing_was_lost(tmp_path: Path) -> None:
     """G12 and R1 to R5: `kill -9` of each process in turn, the broker and PostgreSQL included."""
