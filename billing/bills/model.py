@@ -274,6 +274,8 @@ class Item:
     """The part of the total that is charged at the close alone."""
     accepted_by: str | None = None
     bill: BillId | None = None
+    facts: bytes | None = None
+    """Hash of all it was made of; None where it has to be made anew to be compared."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,6 +4,7 @@ From what is known of an agreement to the usage file that its bill is priced fro
 Nothing is guessed here: what is missing parks the account under a code, and an estimate says so.
 """
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -105,6 +106,26 @@ def resets_of(versions: Sequence[Version]) -> set[str]:
     }
 
 
+def fingerprint(facts: Facts) -> bytes | None:
+    """
+    Return a hash of everything `item_of` looks at, or None for what an estimate might be part of.
+
+    The same facts under the same gate make the same item, so who has one need not make it again.
+    """
+    if facts.end_quality != "actual" or any(b.quality == ESTIMATED for b in facts.history[-1:]):
+        return None
+    said, metered = facts.agreement, facts.metered
+    known = [
+        said.agreement, said.account, said.usage_point, said.currency, said.tariff_code,
+        said.pinned_hash or "", *sorted(said.attributes.items()), said.started_at.isoformat(),
+        said.opening_register_wh, said.opening_year_wh, [digest for digest, _ in facts.versions],
+        facts.start.toordinal(), facts.end.toordinal(), [bill.id for bill in facts.history],
+        sorted((day.toordinal(), wh) for day, wh in facts.registers.items()),
+        (metered.wh, metered.demand_w) if metered else (), facts.drawn,
+    ]  # fmt: skip
+    return hashlib.sha256(repr(known).encode()).digest()
+
+
 def item_of(run: RunId, facts: Facts, gate: Gate, *, estimated: bool = False) -> Item:
     """Return the frozen item; `estimated` asks for an estimate though there is a register."""
     _refuse_unmetered(facts.versions)
@@ -137,6 +158,7 @@ def item_of(run: RunId, facts: Facts, gate: Gate, *, estimated: bool = False) ->
         start_wh=start_wh, end_wh=end_wh, energy_wh=end_wh - start_wh,
         credits=tuple(bill.id for bill in trailing) if trued else (),
         drawn_micros=facts.drawn[0] if facts.drawn else None,
+        facts=None if estimated else fingerprint(facts),
     )  # fmt: skip
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
+from types import MappingProxyType
 
 from billing.bills import store
 from billing.bills.model import Agreement, Bill, Doubt, Item, Refusal, Run
@@ -50,13 +51,18 @@ class _Span:
 
 
 def freeze(
-    conn: Connection, run: Run, agreements: Sequence[Agreement], *, estimated: bool = False
-) -> list[Item]:
-    """Return an item for each agreement: frozen, or parked under the code that says why."""
+    conn: Connection, run: Run, agreements: Sequence[Agreement], *, estimated: bool = False,
+    standing: Mapping[str, Item] = MappingProxyType({}),
+) -> list[Item]:  # fmt: skip
+    """
+    Return an item for each agreement: frozen, or parked under the code that says why.
+
+    Of those `standing` the same item comes back where its facts are what they were.
+    """
     names = [each.agreement for each in agreements]
     history = store.metered_bills(conn, names, run.period_start - HISTORY)
     class_daily = store.class_daily(conn, run.id)
-    known = {code: _versions(conn, code) for code in {each.tariff_code for each in agreements}}
+    priced = {code: _versions(conn, code) for code in {each.tariff_code for each in agreements}}
     spans: list[_Span] = []
     seen: _Seen = {}
     changed = terms_of(conn, names)
@@ -68,9 +74,9 @@ def freeze(
         bills = history.get(each.agreement, [])
         try:
             said = _as_of(run, each, bills, changed)
-            if said.tariff_code not in known:
-                known[said.tariff_code] = _versions(conn, said.tariff_code)
-            spans.append(_span(conn, run, said, bills, known[said.tariff_code], seen=seen))
+            if said.tariff_code not in priced:
+                priced[said.tariff_code] = _versions(conn, said.tariff_code)
+            spans.append(_span(conn, run, said, bills, priced[said.tariff_code], seen=seen))
         except ParkedError as error:
             found[each.agreement] = rules.parked_item(
                 run.id, each, run.period_start, run.period_end, error
@@ -82,6 +88,10 @@ def freeze(
             taken = _drawn(conn, run, span, drawn)
             daily = class_daily.get(span.versions[-1][0])
             facts = _facts(conn, run, span, registers, taken, class_daily_wh=daily)
+            known = standing.get(each.agreement)
+            if known is not None and known.facts and known.facts == rules.fingerprint(facts):
+                found[each.agreement] = known
+                continue
             found[each.agreement] = rules.item_of(run.id, facts, run.gate, estimated=estimated)
         except ParkedError as error:
             found[each.agreement] = rules.parked_item(
@@ -323,7 +333,8 @@ def still_the_same(conn: Connection, run: Run, items: Sequence[Item]) -> list[bo
     An estimate stays as it was made, unless a register has come since.
     """
     named = store.agreements_named(conn, [item.agreement for item in items])
-    fresh = {item.agreement: item for item in freeze(conn, run, named)}
+    standing = {item.agreement: item for item in items}
+    fresh = {item.agreement: item for item in freeze(conn, run, named, standing=standing)}
     same = []
     for item in items:
         now = fresh.get(item.agreement)

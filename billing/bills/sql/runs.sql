@@ -80,21 +80,22 @@ ORDER BY o.agreement;
 INSERT INTO bills.item
     (run, agreement, account, usage_point, currency, kind, state, reasons, detail, period_start,
      period_end, usage, versions, input_hash, quality, method, start_wh, end_wh, energy_wh,
-     credits, drawn_micros)
+     credits, drawn_micros, facts)
 SELECT %(run)s, u.agreement, u.account, u.usage_point, u.currency, u.kind, u.state,
        CASE WHEN u.reason = '' THEN '{}'::text[] ELSE ARRAY[u.reason] END, u.detail,
        u.period_start, u.period_end, u.usage, string_to_array(u.versions, ','), u.input_hash,
        u.quality, u.method, u.start_wh, u.end_wh, u.energy_wh,
-       string_to_array(u.credits, ',')::bigint[], u.drawn
+       string_to_array(u.credits, ',')::bigint[], u.drawn, u.facts
 FROM unnest(%(agreements)s::text[], %(accounts)s::text[], %(usage_points)s::text[],
             %(currencies)s::text[], %(kinds)s::text[], %(states)s::text[], %(reasons)s::text[],
             %(details)s::text[], %(starts)s::date[], %(ends)s::date[], %(usages)s::text[],
             %(versions)s::text[], %(hashes)s::bytea[], %(qualities)s::text[],
             %(methods)s::text[], %(start_whs)s::bigint[], %(end_whs)s::bigint[],
-            %(energies)s::bigint[], %(credits)s::text[], %(drawn)s::bigint[])
+            %(energies)s::bigint[], %(credits)s::text[], %(drawn)s::bigint[],
+            %(facts)s::bytea[])
     AS u (agreement, account, usage_point, currency, kind, state, reason, detail, period_start,
           period_end, usage, versions, input_hash, quality, method, start_wh, end_wh, energy_wh,
-          credits, drawn)
+          credits, drawn, facts)
 ON CONFLICT (run, agreement) DO UPDATE
 SET kind = excluded.kind, state = excluded.state, reasons = excluded.reasons,
     detail = excluded.detail, period_start = excluded.period_start,
@@ -102,6 +103,7 @@ SET kind = excluded.kind, state = excluded.state, reasons = excluded.reasons,
     input_hash = excluded.input_hash, quality = excluded.quality, method = excluded.method,
     start_wh = excluded.start_wh, end_wh = excluded.end_wh, energy_wh = excluded.energy_wh,
     credits = excluded.credits, drawn_micros = excluded.drawn_micros, lines = '[]',
+    facts = excluded.facts,
     total_micros = NULL, closing_micros = NULL, accepted_by = NULL
 WHERE item.state <> 'billed';
 
@@ -110,7 +112,7 @@ WHERE item.state <> 'billed';
 SELECT i.run, i.agreement, i.account, i.usage_point, i.currency, i.kind, i.state, i.reasons,
        i.detail, i.period_start, i.period_end, i.usage, i.versions, i.input_hash, i.quality,
        i.method, i.start_wh, i.end_wh, i.energy_wh, i.credits, i.drawn_micros, i.lines,
-       i.total_micros, i.closing_micros, i.accepted_by, i.bill
+       i.total_micros, i.closing_micros, i.accepted_by, i.bill, i.facts
 FROM bills.item AS i
 WHERE i.run = %(run)s AND i.state = %(state)s AND i.agreement > %(after)s
 ORDER BY i.agreement
@@ -121,7 +123,7 @@ LIMIT %(limit)s::int;
 SELECT i.run, i.agreement, i.account, i.usage_point, i.currency, i.kind, i.state, i.reasons,
        i.detail, i.period_start, i.period_end, i.usage, i.versions, i.input_hash, i.quality,
        i.method, i.start_wh, i.end_wh, i.energy_wh, i.credits, i.drawn_micros, i.lines,
-       i.total_micros, i.closing_micros, i.accepted_by, i.bill
+       i.total_micros, i.closing_micros, i.accepted_by, i.bill, i.facts
 FROM bills.item AS i
 WHERE i.run = %(run)s AND i.agreement = %(agreement)s FOR UPDATE;
 

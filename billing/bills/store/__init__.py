@@ -149,7 +149,7 @@ def insert_items(conn: Connection, run: int, items: Sequence[Item]) -> None:
             "methods": [i.method for i in items], "start_whs": [i.start_wh for i in items],
             "end_whs": [i.end_wh for i in items], "energies": [i.energy_wh for i in items],
             "credits": [",".join(str(bill) for bill in i.credits) for i in items],
-            "drawn": [i.drawn_micros for i in items],
+            "drawn": [i.drawn_micros for i in items], "facts": [i.facts for i in items],
         },
     )  # fmt: skip
 
@@ -440,6 +440,7 @@ def _item(row: Sequence[Any]) -> Item:
         credits=tuple(BillId(bill) for bill in row[19]), drawn_micros=row[20],
         lines=lines_from_text(row[21]), total_micros=row[22], closing_micros=row[23],
         accepted_by=row[24], bill=BillId(row[25]) if row[25] is not None else None,
+        facts=bytes(row[26]) if row[26] is not None else None,
     )  # fmt: skip
 
 
