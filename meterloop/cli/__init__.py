@@ -17,6 +17,7 @@ from meterloop.cli import (
     play,
     prepaid,
     quarantine,
+    readings,
     serve,
     tariff,
     tariff_change,
@@ -40,6 +41,7 @@ care.register(app)
 ask.register(app)
 usage.register(app)
 quarantine.register(app)
+readings.register(app)
 decode.register(app)
 cycle.register(app)
 field.register(app)
