@@ -95,6 +95,7 @@ bench: $(VENV)/.stamp-dev
 	PYTHONPATH=. $(PY) tests/benchmarks/loop.py $(ARGS)
 	PYTHONPATH=. $(PY) tests/benchmarks/field.py $(ARGS)
 	PYTHONPATH=. $(PY) tests/benchmarks/stream_ingest.py $(STREAM)
+	PYTHONPATH=. $(PY) tests/benchmarks/stream_day.py $(DAY) $(if $(findstring --json,$(ARGS)),--json)
 	PYTHONPATH=. $(PY) tests/benchmarks/stream_kafka.py $(if $(findstring --json,$(ARGS)),--json)
 	PYTHONPATH=. $(PY) tests/benchmarks/money.py $(ARGS)
 	PYTHONPATH=. $(PY) tests/benchmarks/money_payments.py $(ARGS)

@@ -1,18 +1,24 @@
 """Usage as columns for other programs: CSV, Parquet, and IEC 61968-9 as XML or JSON."""
 
 import csv
+import hashlib
 import io
-from collections.abc import Sequence
+import os
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime, time
 from enum import StrEnum
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa  # type: ignore[import-untyped]
 import pyarrow.parquet as pq  # type: ignore[import-untyped]
 
+from cloud.ingest.rules.retention import MonthPart
 from protocols.cim.reading_type import type_of
 from protocols.cim.readings import Series
 from protocols.cim.wire import to_json, to_xml
-from protocols.timeline import from_ms
+from protocols.timeline import from_ms, to_ms
 
 
 class Format(StrEnum):
@@ -39,6 +45,59 @@ def written(series: Sequence[Series], form: Format) -> bytes:
             return to_xml(series)
         case Format.CIM_JSON:
             return to_json(series)
+
+
+_MONTH = pa.schema([
+    ("meter", pa.string()), ("channel", pa.int16()), ("start", pa.timestamp("ms", tz="UTC")),
+    ("seconds", pa.int32()), ("wh", pa.int64()), ("status", pa.int64()),
+    ("received", pa.timestamp("ms", tz="UTC")), ("batch", pa.int64()),
+])  # fmt: skip
+
+
+def month_written(file: Path, parts: Iterable[Sequence[MonthPart]]) -> tuple[int, str]:
+    """
+    Write packed intervals to a new Parquet file; return how many, and the file's SHA-256.
+
+    The file appears whole or not at all. Raises: FileExistsError where there is one already.
+    """
+    if file.exists():
+        raise FileExistsError(f"{file} is there already; name a new file")
+    partial, count = file.with_name(f".{file.name}.part"), 0
+    try:
+        with pq.ParquetWriter(partial, _MONTH, compression="zstd") as out:
+            for part in parts:
+                if part:
+                    out.write_table(_month_table(part))
+                    count += sum(len(each.readings) for each in part)
+        with partial.open("rb") as whole:
+            os.fsync(whole.fileno())
+            digest = hashlib.file_digest(whole, "sha256").hexdigest()
+        os.link(partial, file)  # fails where somebody made it meanwhile
+    finally:
+        partial.unlink(missing_ok=True)
+    return count, digest
+
+
+def _month_table(part: Sequence[MonthPart]) -> pa.Table:
+    sizes = [len(each.readings) for each in part]
+
+    def spread(values: Sequence[int | str]) -> Any:
+        return np.repeat(np.array(values), sizes)
+
+    def joined(name: str) -> np.ndarray:
+        return np.concatenate([getattr(each.readings, name) for each in part])
+
+    midnight = spread([to_ms(datetime.combine(each.day, time(), UTC)) for each in part])
+    columns = {
+        "meter": spread([each.meter for each in part]),
+        "channel": spread([each.channel for each in part]),
+        "start": midnight + joined("at_ms"), "seconds": spread([each.seconds for each in part]),
+        "wh": joined("wh"), "status": joined("status"), "batch": joined("batch"),
+        "received": midnight + joined("received_ms"),
+    }  # fmt: skip
+    return pa.table(
+        [pa.array(columns[field.name]).cast(field.type) for field in _MONTH], schema=_MONTH
+    )
 
 
 def _csv(series: Sequence[Series]) -> bytes:

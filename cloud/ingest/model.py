@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from enum import IntEnum, StrEnum
 from typing import Any
 
@@ -22,6 +22,9 @@ class Refusal(StrEnum):
     SETTLED = "ingest.settled"
     STILL_WRONG = "ingest.still_wrong"
     """The cause is not mended: the row would be quarantined again."""
+    KEPT = "ingest.kept"
+    """Readings of that month may not be let go: the sentence says why."""
+    BUSY = "ingest.busy"
 
 
 class Verdict(IntEnum):
@@ -41,6 +44,7 @@ class Verdict(IntEnum):
     GRID = 18
     CONFLICT = 19
     REGISTER_STEP = 20
+    DROPPED = 21
 
 
 QUARANTINED_FROM = Verdict.UNKNOWN_METER
@@ -59,6 +63,8 @@ CAUSES: Mapping[Verdict, tuple[str, str]] = {
     Verdict.CONFLICT: ("reading.conflict", "another value is stored under the same key"),
     Verdict.REGISTER_STEP: (
         "register.step", "the register fell, or ran faster than the meter can count"),
+    Verdict.DROPPED: (
+        "reading.dropped", "the intervals of that month were let go by the retention policy"),
 }  # fmt: skip
 """Cause code and sentence of each refused verdict."""
 
@@ -85,6 +91,25 @@ class Keeper:
     loaded: bool
     installed: str
     edition: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MonthCount:
+    """How many packed intervals a month has: rows of a series and day, readings, octets."""
+
+    series_days: int
+    readings: int
+    octets: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MonthKept:
+    """A month whose intervals are here, and the newest word on it: `how` is empty without one."""
+
+    month: date
+    how: str
+    evidence: str
+    told: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

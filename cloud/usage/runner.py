@@ -2,15 +2,20 @@
 The worker of the distributed runner: records in, usage derived in the same transaction, one watch.
 
 It stands here for the reason that `cloud.usage.agent` does. Only the worker that holds the first
-partition watches for silence: a watch in each of them would find the same things at once.
+partition watches for silence, packs past days and lets old months go: each of them would find the
+same things at once.
 """
 
 import asyncio
 from collections.abc import Callable
 
 from cloud.ingest.agent.answers import Status
+from cloud.ingest.agent.keeping import keep
 from cloud.ingest.runner import worker
 from cloud.ingest.runner.settings import WorkerConfig
+from cloud.store.clock import Clock
+from cloud.store.db import Database
+from cloud.store.rim import count, until_first
 from cloud.usage import service
 from cloud.usage.agent import watch
 
@@ -28,3 +33,17 @@ async def run(
         group.create_task(
             watch(config, stop=stop, status=status, leads=lambda: status.get("leads") == 1)
         )
+        group.create_task(_keep(config, stop=stop, status=status))
+
+
+async def _keep(config: WorkerConfig, *, stop: asyncio.Event, status: Status) -> None:
+    """Pack past days and let old months go while leading, until `stop`."""
+    with Database(config.dsn, user=config.role, application="meterloop-keeper", size=1) as db:
+        await until_first(
+            keep(
+                config, db, Clock(scale=config.scale),
+                count=lambda name: count(status, name),
+                leads=lambda: status.get("leads") == 1,
+            ),
+            stop.wait(),
+        )  # fmt: skip

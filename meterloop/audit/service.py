@@ -1,13 +1,14 @@
 """Use case: count the violations of every invariant, as the read-only role `auditor`."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, time, timedelta
 from pathlib import Path
 
 from billing.ledger.model import Findings
 from billing.ledger.service import audit_sums
 from billing.payments.service import audit_payments
 from billing.prepaid.service import audit_drawdowns, audit_fees
+from cloud.ingest.service import retention
 from cloud.store import audit as audit_log
 from cloud.store.clock import Clock
 from cloud.store.db import Connection, Database
@@ -15,7 +16,7 @@ from meterloop.audit import rules, store
 from meterloop.audit.model import AuditReport, Evidence, Finding, OutboxState
 from meterloop.config import Installation
 from meterloop.stack import address_of_database
-from protocols.timeline import TimeScale
+from protocols.timeline import TimeScale, to_ms
 from simulators.truth import TruthFile
 
 _GRACE_WALL_SECONDS = 60.0
@@ -128,6 +129,7 @@ def _readings_of_truth(
     quarantined = store.quarantined_intervals(conn)
     # first the database, then the truth: it only grows, and what is stored closed before
     all_registers, all_intervals = store.stored_registers(conn), store.stored_intervals(conn)
+    gone_ms = _gone_before_ms(conn)
     lost, altered, compared = list[str](), list[str](), 0
     for meter, has_profile in store.metered(truth):
         registers = all_registers.get(meter, {})
@@ -139,9 +141,16 @@ def _readings_of_truth(
         compared += len(stored)
         altered += rules.altered_intervals(meter, real, stored)
         for outbox in outboxes:
-            lost += rules.lost_intervals(meter, real, stored, quarantined, outbox)
+            here = {start: wh for start, wh in real.items() if start >= gone_ms}
+            lost += rules.lost_intervals(meter, here, stored, quarantined, outbox)
     yield Finding.of("R1", lost, compared=compared)
     yield Finding.of("R3", altered, compared=compared)
+
+
+def _gone_before_ms(conn: Connection) -> int:
+    """Return the instant before which intervals were let go by policy, 0 where none were."""
+    kept_from = retention.kept_from(conn)
+    return 0 if kept_from is None else to_ms(datetime.combine(kept_from, time(), UTC))
 
 
 def _joined(findings: Sequence[Finding]) -> tuple[Finding, ...]:

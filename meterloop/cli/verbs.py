@@ -56,6 +56,7 @@ VERBS = {
     "replay": Verb("field", "Answer a client as the meter on the tape answered."),
     "control": Verb("ask", "Halt all cutting; order one meter."),
     "quarantine": Verb("quarantine", "What could not be believed, with its octets."),
+    "readings": Verb("readings", "Stored readings: packed days, old months."),
     "dlms": Verb("decode", "Look into DLMS/COSEM."),
     "cycle": Verb("cycle", "Reading cycles: plan, read, review, close."),
     "ledger": Verb("ledger", "Prove the ledger, or write it out."),

@@ -14,7 +14,7 @@ import zlib
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 
@@ -25,7 +25,9 @@ from paho.mqtt.properties import Properties
 from cloud.ingest import service
 from cloud.ingest.agent.answers import Answers, Status
 from cloud.ingest.agent.arriving import arrival_of
+from cloud.ingest.agent.keeping import keep
 from cloud.ingest.model import Arrival, StoreOutcome
+from cloud.ingest.rules.retention import RetentionPolicy
 from cloud.ingest.service import POISONED, Derive, Policy
 from cloud.store.clock import Clock
 from cloud.store.db import Database, TransientDatabaseError
@@ -56,6 +58,8 @@ class IngestConfig:
     `role` is the database role, empty where the DSN names it. `future_wall_seconds` is how far a
     device may be ahead of us; business time runs `scale.speed` times as fast. Readings are rows
     while their day is not older than `rows_days`; days are looked after every `keep_wall_seconds`.
+    Packed intervals stay `packed_months` (0: for ever), which may not be below `floor_months`; at
+    `retain_hour` UTC the months are looked after.
     """
 
     dsn: str
@@ -70,7 +74,24 @@ class IngestConfig:
     missing_days: int = 3
     rows_days: int = 2
     keep_wall_seconds: float = 30.0
+    packed_months: int = 0
+    floor_months: int = 25
+    retain_hour: int = 2
     future_wall_seconds: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Refuse a policy that lets go what is still needed. Raises: ValueError."""
+        if not 0 <= self.retain_hour < 24:
+            raise ValueError(f"retain_hour must be 0 to 23, a UTC hour, not {self.retain_hour}")
+        _ = self.retention
+
+    @property
+    def retention(self) -> RetentionPolicy:
+        """Return how long what is kept."""
+        return RetentionPolicy(
+            rows_days=self.rows_days, packed_months=self.packed_months,
+            floor_months=self.floor_months,
+        )  # fmt: skip
 
     def policy(self, clock: Clock) -> Policy:
         """Return the limits on time: an hour of business time, or more where it runs fast."""
@@ -101,7 +122,7 @@ async def run(
         bridge = _Bridge(config, db, clock, derive, status=status)
         workers = [asyncio.create_task(bridge.store_lane(n)) for n in range(config.lanes)]
         workers.append(asyncio.create_task(bridge.answers.publish_live()))
-        workers.append(asyncio.create_task(bridge.keep_days()))
+        workers.append(asyncio.create_task(keep(config, db, clock, count=bridge.answers.count)))
         session = asyncio.create_task(bridge.keep_session(stop, ready))
         try:
             done, _ = await asyncio.wait([session, *workers], return_when=asyncio.FIRST_COMPLETED)
@@ -169,24 +190,6 @@ class _Bridge:
             for outcome in outcomes:
                 self.answers.note(outcome)
                 await self.answers.send_receipt(outcome)
-
-    async def keep_days(self) -> None:
-        """Pack and drop days that are past, again and again; what fails waits for the next time."""
-        keep = timedelta(days=self._config.rows_days)
-        while True:
-            await asyncio.sleep(self._config.keep_wall_seconds)
-            try:
-                closed = await asyncio.to_thread(
-                    service.close_past_days, self._db, now=self._clock.now(), keep=keep
-                )
-            except TransientDatabaseError as error:
-                _LOG.warning("ingest.days.waiting", extra={"fields": {"cause": str(error)[:200]}})
-                continue
-            for day, rows in closed.items():
-                self.answers.count("days_packed")
-                _LOG.info(
-                    "ingest.day.packed", extra={"fields": {"day": day.isoformat(), "rows": rows}}
-                )
 
     async def _hear_until(self, client: aiomqtt.Client, stop: asyncio.Event) -> None:
         hearing = asyncio.ensure_future(self._hear(client))

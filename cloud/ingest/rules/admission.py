@@ -115,6 +115,12 @@ def sheet_of(
     return sheet
 
 
+def refuse_dropped(sheet: Sheet, kept_from_ms: int) -> None:
+    """Refuse intervals of months that were let go; registers are kept for ever."""
+    gone = (sheet.verdict == Verdict.STORED) & (sheet.at_ms < kept_from_ms)
+    sheet.verdict[gone & is_interval(sheet.channel)] = Verdict.DROPPED
+
+
 def believable(sheet: Sheet) -> tuple[Sheet, Rows | None]:
     """
     Return the rows that passed alone and are kept for ever, by meter, channel and instant.

@@ -21,6 +21,8 @@ from cloud.ingest.service.terms import Policy, to_whole_ms
 from cloud.ingest.store import books as book_store
 from cloud.ingest.store import readings as store
 from cloud.ingest.store import reports as report_store
+from cloud.ingest.store import retention as retention_store
+from cloud.ingest.store.binary import day_number
 from cloud.store.db import Connection
 from protocols.events import EndDeviceEvent
 from protocols.identity import MeterId
@@ -29,6 +31,9 @@ from protocols.timeline import to_ms
 
 _NEAR_DAYS = 4
 """Up to so many days apart the days between are taken to be there too: looking would cost more."""
+
+_NEVER_DROPPED_DAYS = 27
+"""Younger months are never let go: the database itself keeps a whole month behind the newest."""
 
 Refused = tuple[str, str, dict[str, Any]]
 """Cause, detail and content of a row or report that goes to quarantine."""
@@ -84,6 +89,7 @@ def take(conn: Connection, entries: Sequence[Entry], policy: Policy) -> Taken:
         now_ms=[to_ms(entry.arrival.now) for entry in entries],
         future_ms=to_whole_ms(policy.future),
     )
+    _refuse_dropped(conn, sheet, entries)
     kept = _compared(conn, sheet, roster, policy)
     if len(kept.verdict):
         now = max(entry.arrival.now for entry in entries)
@@ -119,6 +125,16 @@ def take(conn: Connection, entries: Sequence[Entry], policy: Policy) -> Taken:
             heard=frozenset(compress(roster.meters, (at_ms >= 0).tolist())),
         ),
     )
+
+
+def _refuse_dropped(conn: Connection, sheet: Sheet, entries: Sequence[Entry]) -> None:
+    """Ask what months were let go only where a row is as old as one that could be."""
+    newest = to_ms(max(entry.arrival.now for entry in entries))
+    if not len(sheet.at_ms) or int(sheet.at_ms.min()) > newest - _NEVER_DROPPED_DAYS * DAY_MS:
+        return
+    kept_from = retention_store.kept_from(conn)
+    if kept_from is not None:
+        admission.refuse_dropped(sheet, day_number(kept_from) * DAY_MS)
 
 
 def _strangers(conn: Connection, entries: Sequence[Entry]) -> dict[MeterId, bool]:

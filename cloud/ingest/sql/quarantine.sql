@@ -54,9 +54,11 @@ SELECT count(*), coalesce(sum(b.rows), 0)::bigint, coalesce(sum(b.stored), 0)::b
 FROM ingest.batch AS b;
 
 -- reading_totals
--- How many raw registers and intervals there are: rows, and readings that packed days tell of.
+-- How many raw registers and intervals there are: rows, readings that packed days tell of, and those
+-- that were let go with their months.
 SELECT (SELECT count(*) FROM ingest.reading)
-     + (SELECT coalesce(sum(ingest.readings_in(d.body)), 0) FROM ingest.day AS d) AS readings;
+     + (SELECT coalesce(sum(ingest.readings_in(d.body)), 0) FROM ingest.day AS d)
+     + (SELECT coalesce(sum(m.readings), 0) FROM ingest.month_dropped AS m) AS readings;
 
 -- missing_batches
 -- Per concentrator and boot: how many sequence numbers below the highest have no batch.

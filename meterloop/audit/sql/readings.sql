@@ -25,6 +25,8 @@ LEFT JOIN (
         UNION ALL
         SELECT u.batch, u.readings
         FROM ingest.day AS d CROSS JOIN LATERAL ingest.runs_in(d.body) AS u
+        UNION ALL
+        SELECT g.batch, g.readings FROM ingest.batch_dropped AS g
     ) AS kept
     GROUP BY kept.batch
 ) AS found ON found.batch = b.no
@@ -145,7 +147,9 @@ SELECT c.meter || ' channel ' || c.channel || ' at ' || wanted.start AS example
 FROM vee.coverage AS c
 CROSS JOIN LATERAL generate_series(
     c.first_start, c.newest_start, make_interval(secs => c.seconds)) AS wanted (start)
-WHERE NOT EXISTS (
+WHERE wanted.start >= coalesce(
+    ingest.kept_from()::timestamp AT TIME ZONE 'UTC', '-infinity'::timestamptz)
+AND NOT EXISTS (
     SELECT 1 FROM seen_interval AS i
     WHERE i.meter = c.meter AND i.channel = c.channel AND i.start = wanted.start
 ) AND NOT EXISTS (
