@@ -2,9 +2,65 @@
 
 from dataclasses import dataclass
 from datetime import date, datetime
-from enum import StrEnum
+from enum import IntEnum, StrEnum
+
+import numpy as np
+from numpy.typing import NDArray
 
 from protocols.identity import MeterId, UsagePointId
+
+
+class OverlayKind(IntEnum):
+    """What is said over a slot or a register. Codes stand in tables and are never reused."""
+
+    ESTIMATE = 1
+    EDIT = 2
+    CANCEL = 3
+    """There is no value, whatever was said or measured before."""
+    SUSPECT = 4
+    """The raw value stands, but is doubted."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OverlayColumns:
+    """
+    What stands over slots, sorted by point, start and length. *Shape*: equal columns.
+
+    `point` indexes the usage points asked for; `wh` of a cancellation is 0, of a suspect the raw
+    value. *Units*: ms, s, Wh; `kind` is an `OverlayKind`.
+    """
+
+    point: NDArray[np.int64]
+    start_ms: NDArray[np.int64]
+    seconds: NDArray[np.int64]
+    wh: NDArray[np.int64]
+    kind: NDArray[np.int8]
+    created_ms: NDArray[np.int64]
+    version: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        """Return the number of slots spoken of."""
+        return len(self.point)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RegisterOverlayColumns:
+    """
+    What stands over registers, sorted by point and instant. *Shape*: equal columns.
+
+    `wh` is the cumulative register of the usage point. *Units*: ms, Wh.
+    """
+
+    point: NDArray[np.int64]
+    at_ms: NDArray[np.int64]
+    wh: NDArray[np.int64]
+    kind: NDArray[np.int8]
+    created_ms: NDArray[np.int64]
+    version: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        """Return the number of registers spoken of."""
+        return len(self.point)
 
 
 class ExceptionKind(StrEnum):

@@ -3,8 +3,6 @@
 from collections import Counter
 from collections.abc import Mapping
 from datetime import UTC, date, datetime, timedelta
-from functools import cache
-from pathlib import Path
 
 import numpy as np
 
@@ -13,16 +11,13 @@ from cloud.assets.model import Installed
 from cloud.ingest import service as ingest
 from cloud.ingest.model import Stored
 from cloud.store.db import Connection, Database
-from cloud.vee import rules, store
+from cloud.vee import rules
 from cloud.vee.model import Acquisition, ExceptionKind, Statistic, VeeException, WatchPolicy
 from cloud.vee.rules import Coverage
-from cloud.vee.rules.rule_sets import RuleSet, read_rule_set
-from cloud.vee.store import NewException, OpenGap, Series
+from cloud.vee.store import exceptions as store
+from cloud.vee.store.exceptions import NewException, OpenGap, Series
 from protocols.identity import MeterId, UsagePointId
 from protocols.timeline import Interval, to_ms
-
-SHIPPED = Path(__file__).parent / "published"
-"""Rule sets that come with the product, each value with its source."""
 
 _DAY_MS = 86_400_000
 _NEVER = np.iinfo(np.int64).max
@@ -119,14 +114,6 @@ def acquisition(conn: Connection, *, now: datetime, within: timedelta) -> Acquis
         slots_present=expected - missing,
         success_permille=rules.permille(expected - missing, expected),
     )
-
-
-@cache
-def shipped_rule_sets() -> tuple[RuleSet, ...]:
-    """Return the rule sets that come with the product, the one that others rest on first."""
-    base = read_rule_set((SHIPPED / "household.v1.json").read_bytes())
-    others = sorted(set(SHIPPED.glob("*.json")) - {SHIPPED / "household.v1.json"})
-    return (base, *(read_rule_set(file.read_bytes(), base) for file in others))
 
 
 def _spans(stored: Stored) -> dict[MeterId, list[tuple[int, int]]]:

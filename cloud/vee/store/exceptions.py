@@ -13,7 +13,7 @@ from cloud.vee.rules import Coverage
 from protocols.identity import MeterId, UsagePointId
 from protocols.timeline import Interval, from_ms
 
-_SQL = Queries(Path(__file__).parent / "sql")
+_SQL = Queries(Path(__file__).parents[1] / "sql")
 
 Series = tuple[MeterId, int]
 """Meter and channel."""
