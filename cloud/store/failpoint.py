@@ -11,7 +11,7 @@ from collections import Counter
 
 VARIABLE = "METERLOOP_FAILPOINT"
 
-NAMES = frozenset({"ingest.day_packed", "ingest.day_dropped"})
+NAMES = frozenset({"ingest.day_packed", "ingest.day_dropped", "rollups.days_written"})
 """Every place; a test walks them all."""
 
 _reached: Counter[str] = Counter()
