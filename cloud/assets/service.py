@@ -6,6 +6,7 @@ from typing import Any
 
 from cloud.assets import store
 from cloud.assets.model import (
+    Fleet,
     Installation,
     Installed,
     PointKind,
@@ -17,6 +18,7 @@ from cloud.store import audit
 from cloud.store.db import Connection, Database
 from protocols.errors import RefusedError
 from protocols.identity import ConcentratorId, MeterId, TransformerId, UsagePointId
+from protocols.timeline import Interval
 
 _CHUNK = 5000
 
@@ -155,6 +157,11 @@ def installed_now(conn: Connection) -> list[Installed]:
     return store.installed(conn, only_open=True)
 
 
+def fleet(conn: Connection, since: datetime) -> Fleet:
+    """Return how many meters hang on each concentrator, and which came or left after `since`."""
+    return store.fleet(conn, since)
+
+
 def usage_points_of_transformer(conn: Connection, transformer: TransformerId) -> list[UsagePoint]:
     """Return the usage points below a transformer, its head among them."""
     return store.usage_points_of_transformer(conn, transformer)
@@ -179,6 +186,18 @@ def usage_points(conn: Connection, ids: Sequence[UsagePointId]) -> list[UsagePoi
 def usage_point_ids(conn: Connection, kind: PointKind = PointKind.CUSTOMER) -> list[UsagePointId]:
     """Return the ids of every usage point of a kind, sorted."""
     return store.usage_point_ids(conn, kind)
+
+
+def zones(conn: Connection) -> dict[str, datetime]:
+    """Return each zone that has meters, and when the first of them was installed."""
+    return store.zones(conn)
+
+
+def points_of_zone(
+    conn: Connection, zone: str, span: Interval, *, after: str, limit: int
+) -> list[UsagePointId]:
+    """Return the next usage points of a zone by id that had a meter at some time of `span`."""
+    return store.points_of_zone(conn, zone, span, after=after, limit=limit)
 
 
 def _same(wanted: Sequence[Any], found: Sequence[Any]) -> None:

@@ -1,7 +1,7 @@
 """What ingest makes of a batch: verdicts per row, the account of the batch, quarantine."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import IntEnum, StrEnum
 from typing import Any
@@ -201,11 +201,17 @@ class MeterSeen:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConcentratorPresence:
-    """What a concentrator, or its will at the broker, last told of its presence."""
+    """
+    What a concentrator, or its will at the broker, last told of its presence.
+
+    `told` is what its last own telling said beside: `waiting` batches in its outbox, `silent`
+    meters, `missing_s` seconds of readings it lacks, its `clock`, whether its disk is `full`.
+    """
 
     concentrator: ConcentratorId
     online: bool
     told_at: datetime
+    told: Mapping[str, int | str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
