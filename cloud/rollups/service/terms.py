@@ -11,7 +11,7 @@ Finder = Callable[[Connection, Sequence[Change]], Sequence[Sequence[Dependent]]]
 """
 Finds what in billing had used the days of changes, one answer a change; it alters nothing.
 
-Whoever bills implements it (`billing.collections.service.dependents`), for cloud knows no money.
+Whoever bills implements it (`billing.bills.service.dependents.find`), for cloud knows no money.
 """
 
 
@@ -20,12 +20,12 @@ class Policy:
     """
     When and how much.
 
-    `rest` of business time passes from the end of a day to its first version, so that what is read
-    at midnight has come and validation has looked. `days` is how many waiting days choose the
+    `rest` of business time passes from the end of a day to its first version: what is read at
+    midnight has come by then and validation has looked, and prepayment has not drawn the day yet. `days` is how many waiting days choose the
     points of one transaction, `transactions` how many noted ones are sorted in at a time.
     """
 
-    rest: timedelta = timedelta(hours=1)
+    rest: timedelta = timedelta(hours=3)
     days: int = 2000
     transactions: int = 500
 
