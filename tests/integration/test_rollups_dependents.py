@@ -1,20 +1,25 @@
 """What a late reading changed in money: drawn days, the balance, charges and bills."""
 
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 
 import pytest
 
+from billing.bills.model import Gate
 from billing.bills.service import dependents
+from billing.bills.service import run as runs
 from billing.prepaid import service as prepaid
+from cloud.assets import model as things
+from cloud.assets import service as assets
 from cloud.rollups import service as rollups
 from cloud.rollups.model import Dependent, DependentKind
 from cloud.store.db import Database
-from protocols.identity import MeterId, UsagePointId
+from protocols.identity import MeterId, TransformerId, UsagePointId
 from protocols.reading import Channel
 from tests.integration.billing_kit import customer, rows, street
-from tests.integration.ingest_kit import a_batch
+from tests.integration.bills_kit import FEB, JAN, NOW, ZONE, book, household
+from tests.integration.ingest_kit import C1, a_batch
 from tests.integration.rollup_kit import deliver
 
 METER, POINT = MeterId("M-000001"), UsagePointId("UP-000001")
@@ -114,3 +119,76 @@ def test_nobody_pays_at_a_point_and_nothing_rests_on_it(db: Database) -> None:
         (found,) = rollups.recomputes_of(conn, POINT)
     assert found.looked
     assert found.dependents == ()
+
+
+def metered(db: Database) -> None:
+    """A household of the book with a meter since December."""
+    since = datetime(2025, 12, 1, tzinfo=UTC)
+    assets.register(
+        db,
+        things.Registration(
+            transformers=(things.Transformer(id=TransformerId("T-01")),),
+            concentrators=(things.Concentrator(id=C1),),
+            usage_points=(
+                things.UsagePoint(
+                    id=POINT, kind=things.PointKind.CUSTOMER, transformer=TransformerId("T-01"),
+                    zone="Asia/Shanghai",
+                ),
+            ),
+            meters=(
+                things.Meter(id=METER, model="x", protocol="dlms", has_relay=False,
+                             can_close_remotely=False),
+            ),
+            installations=(
+                things.Installation(
+                    meter=METER, usage_point=POINT, concentrator=C1, installed_at=since
+                ),
+            ),
+        ),
+        now=since,
+    )  # fmt: skip
+    book(db, household(1))
+
+
+def local(day: date, hour: float) -> datetime:
+    """An instant of the household's clock."""
+    return (datetime.combine(day, time(0), ZONE) + timedelta(hours=hour)).astimezone(UTC)
+
+
+def test_a_bill_is_priced_again_with_the_register_it_lacked(db: Database) -> None:
+    metered(db)
+    read(
+        db, 1,
+        {
+            local(JAN, 0): 1_000_000, local(date(2026, 1, 15), 5): 1_040_000,
+            local(date(2026, 1, 31), 12): 1_100_000, local(date(2026, 2, 10), 12): 1_150_000,
+        },
+        NOW,
+    )  # fmt: skip
+    rollups.keep(db, now=NOW)
+    run = runs.open_run(
+        db, start=JAN, end=FEB, zone=ZONE, actor="user:reza", now=NOW, gate=Gate()
+    )  # fmt: skip
+    runs.advance(db, run.id, now=NOW)
+    late = NOW + timedelta(hours=1)
+    read(
+        db, 2,
+        {local(date(2026, 1, 31), 20): 1_105_000, local(date(2026, 1, 15), 9): 1_041_000},
+        late,
+    )  # fmt: skip
+    rollups.keep(db, now=late)
+    rollups.find_dependents(db, dependents.find, now=late)
+    with db.transaction() as conn:
+        last, *_ = rollups.recomputes_of(conn, POINT, date(2026, 1, 31))
+        inside, *_ = rollups.recomputes_of(conn, POINT, date(2026, 1, 15))
+    (bill,) = last.dependents
+    assert (bill.kind, bill.state) == (DependentKind.BILL, "differs")
+    # 100 kWh: 52 + 3 + 13 %; 105 kWh: 54.6 + 3 + 13 %
+    assert (bill.micros_before, bill.micros_after) == (62_150_000, 65_090_000)
+    assert (bill.wh_before, bill.wh_after) == (100_000, 105_000)
+    # a day within the bill moved, but the bill rests on the registers of its ends
+    (same,) = inside.dependents
+    assert (same.state, same.micros_after) == ("same", 62_150_000)
+    assert [(each.name, each.wh_before, each.wh_after) for each in last.periods] == [
+        ("2026-01", 100_000, 105_000)
+    ]
