@@ -1,6 +1,7 @@
 """What validation finds."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import date, datetime
 from enum import IntEnum, StrEnum
 
@@ -72,6 +73,38 @@ class ExceptionKind(StrEnum):
     """Nothing at all came from an installed meter for too long."""
     MISSING_REGISTERS = "missing_registers"
     """No register came for the configured number of consecutive days: raise a work order (E1)."""
+    NOT_ESTIMATED = "not_estimated"
+    """Slots of a day stay missing because no estimate could be made."""
+    SPIKE_DAILY = "spike_daily"
+    SPIKE_ROBUST = "spike_robust"
+    SUM_CHECK = "sum_check"
+    TOU_SUM = "tou_sum"
+    HIGH_LOW = "high_low"
+    DELTA_PERCENT = "delta_percent"
+    HISTORICAL_MAX = "historical_max"
+    DEMAND_STEP = "demand_step"
+    ZERO_RUN = "zero_run"
+    STALE_RUN = "stale_run"
+    NEGATIVE = "negative"
+    FUTURE = "future"
+    DUPLICATE = "duplicate"
+    INTERVAL_SIZE = "interval_size"
+    UNIT = "unit"
+    MULTIPLIER = "multiplier"
+    DEVICE_INACTIVE = "device_inactive"
+    SIBLING_MISSING = "sibling_missing"
+    ESTIMATED_TOO_LONG = "estimated_too_long"
+    CAPACITY = "capacity"
+    REACTIVE_WITHOUT_ACTIVE = "reactive_without_active"
+    DEVICE_FLAGS = "device_flags"
+    CLOCK_TOLERANCE = "clock_tolerance"
+    REPLACEMENT = "replacement"
+    REGISTER_STEP = "register_step"
+    BILLING_GATE = "billing_gate"
+
+
+WATCHED = frozenset({ExceptionKind.GAP, ExceptionKind.SILENT, ExceptionKind.MISSING_REGISTERS})
+"""What the stream itself opens and closes; nobody closes these by hand."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,7 +112,9 @@ class VeeException:
     """
     One finding about `[range_start, range_end)`; `channel` is 0 where it is about the whole meter.
 
-    `closed_at` is set when what was missing has come.
+    `closed_at` is set when what was missing has come, what was found is found no longer, or a
+    person has settled it. Findings of checks have a civil `day` and tell how many `places` of it
+    were found, the gravest `value` and what was `allowed`, both in `unit`.
     """
 
     id: int
@@ -92,6 +127,18 @@ class VeeException:
     detail: str
     opened_at: datetime
     closed_at: datetime | None
+    severity: str = "error"
+    day: date | None = None
+    places: int = 1
+    value: int | None = None
+    allowed: int | None = None
+    unit: str = ""
+    rule_set: str = ""
+    parameters: Mapping[str, int] = field(default_factory=dict)
+    assigned_to: str | None = None
+    closed_by: str | None = None
+    close_reason: str = ""
+    reopened: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,3 +178,98 @@ class WatchPolicy:
 
     silent_after_ms: int
     missing_days: int = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Supplied:
+    """
+    Raw values of usage points as whoever knows the meters hands them in: nothing is said over them.
+
+    Energy is that of the usage point, transformer factors applied; registers are its cumulative
+    one across exchange and rollover. *Shape*: four equal columns of intervals, in any order, then
+    four of registers. `point` indexes the usage points asked for. *Units*: ms, Wh, status bits.
+    """
+
+    point: NDArray[np.int64]
+    start_ms: NDArray[np.int64]
+    wh: NDArray[np.int64]
+    status: NDArray[np.int64]
+    read_point: NDArray[np.int64]
+    read_at_ms: NDArray[np.int64]
+    read_wh: NDArray[np.int64]
+    read_status: NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DayPolicy:
+    """
+    When a day is looked at and what is told. *Units*: `wait_ms` is business time.
+
+    A day is complete `wait_ms` after its end, once anything newer than its end was heard of. At
+    most `at_once` usage points are looked at in one transaction. Findings below `queue_from` are
+    counted with the day, but stand in no queue.
+    """
+
+    wait_ms: int = 3_600_000
+    at_once: int = 500
+    queue_from: str = "error"
+    customer_class: str = "household"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckedDay:
+    """
+    What one look at one civil day of a usage point came to. *Units*: slots.
+
+    `expected = present + estimated + missing`. `findings` counts places by code, `refused` tells
+    why slots stay missing. `reads_from` .. `reads_to` are the days on which the estimates rest.
+    """
+
+    usage_point: UsagePointId
+    day: date
+    seconds: int
+    version: int
+    since: datetime
+    until: datetime
+    checked_at: datetime
+    rule_set: str
+    rule_hash: str
+    expected: int
+    present: int
+    edited: int
+    suspect: int
+    estimated: int
+    missing: int
+    findings: Mapping[str, int]
+    refused: Sequence[Mapping[str, str | int]]
+    reads_from: date
+    reads_to: date
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Validated:
+    """What a run of validation did: days looked at, versions written, findings, slots."""
+
+    days: int = 0
+    changed: int = 0
+    findings: int = 0
+    estimated: int = 0
+    missing: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DayFinding:
+    """All places of one day of a usage point at which one check says no. *Units*: ms."""
+
+    usage_point: UsagePointId
+    meter: str
+    kind: str
+    severity: str
+    start_ms: int
+    end_ms: int
+    places: int
+    value: int
+    allowed: int
+    unit: str
+    parameters: Mapping[str, int]
+    detail: str = ""

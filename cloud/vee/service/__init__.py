@@ -4,8 +4,11 @@ Use cases of validation; this is the door that other contexts use.
 Functions that take `db` open one transaction; those that take `conn` join the caller's.
 """
 
+from cloud.vee.service.looking import Supply
 from cloud.vee.service.overlays import overlay, register_overlay
 from cloud.vee.service.published import SHIPPED, shipped_rule_sets
+from cloud.vee.service.rounds import advance, mark_late, waiting, work_all, work_once
+from cloud.vee.service.validating import Changed, validate_days
 from cloud.vee.service.watch import (
     acquisition,
     note_intervals,
@@ -16,7 +19,11 @@ from cloud.vee.service.watch import (
 
 __all__ = [
     "SHIPPED",
+    "Changed",
+    "Supply",
     "acquisition",
+    "advance",
+    "mark_late",
     "note_intervals",
     "open_exceptions",
     "overlay",
@@ -24,4 +31,8 @@ __all__ = [
     "shipped_rule_sets",
     "statistics",
     "sweep",
+    "validate_days",
+    "waiting",
+    "work_all",
+    "work_once",
 ]

@@ -14,6 +14,7 @@ from cloud.store.db import Connection, Database
 from cloud.vee import rules
 from cloud.vee.model import Acquisition, ExceptionKind, Statistic, VeeException, WatchPolicy
 from cloud.vee.rules import Coverage
+from cloud.vee.service.rounds import mark_late
 from cloud.vee.store import exceptions as store
 from cloud.vee.store.exceptions import NewException, OpenGap, Series
 from protocols.identity import MeterId, UsagePointId
@@ -28,7 +29,9 @@ def note_intervals(conn: Connection, stored: Stored, now: datetime) -> None:
     Open, resize and close gap exceptions for the intervals that a transaction adds.
 
     What is missing depends on the set of intervals stored, not on the order in which they came.
+    Days before the frontier of validation that get readings are marked to be looked at again.
     """
+    mark_late(conn, stored, now)
     fresh = stored.intervals
     if not len(fresh.meter):
         return
