@@ -13,17 +13,20 @@ from cloud.rollups.service.asking import (
     versions_of_day,
     waiting,
 )
+from cloud.rollups.service.hours import DayHours, hours
 from cloud.rollups.service.keeping import keep, turn
 from cloud.rollups.service.marking import derive, note, want
 from cloud.rollups.service.terms import DEFAULT_POLICY, Finder, Policy
 
 __all__ = [
     "DEFAULT_POLICY",
+    "DayHours",
     "Finder",
     "Policy",
     "days",
     "derive",
     "find_dependents",
+    "hours",
     "keep",
     "month",
     "note",

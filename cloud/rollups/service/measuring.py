@@ -82,14 +82,8 @@ def _parts(
     """Return the counts of slots of each day, by the interval lengths of its meters."""
     groups: dict[tuple[date, Interval, int], dict[UsagePointId, list[Installed]]] = {}
     for (point, day), span in spans.items():
-        for item in hung[point]:
-            seconds = item.meter.interval_seconds
-            removed = item.installation.removed_at
-            here = item.installation.installed_at < span.end and (
-                removed is None or removed > span.start
-            )
-            if here and seconds is not None:
-                groups.setdefault((day, span, seconds), {}).setdefault(point, []).append(item)
+        for seconds, item in profiles(hung[point], span):
+            groups.setdefault((day, span, seconds), {}).setdefault(point, []).append(item)
     found: dict[Key, list[Part]] = {key: [] for key in spans}
     for (day, span, seconds), items in groups.items():
         points = sorted(items)
@@ -99,7 +93,7 @@ def _parts(
         expected = np.zeros(wh.shape, dtype=np.bool_)
         for n, point in enumerate(points):
             for item in items[point]:
-                expected[n] |= rules.owed(starts, seconds, *_stay(item))
+                expected[n] |= owed(item, starts, seconds)
             for each in usage.intervals(conn, point, span):
                 if each.seconds == seconds:
                     place = np.searchsorted(starts, to_ms(each.start))
@@ -110,7 +104,19 @@ def _parts(
     return found
 
 
-def _stay(item: Installed) -> tuple[int, int]:
+def profiles(hung: Sequence[Installed], span: Interval) -> list[tuple[int, Installed]]:
+    """Return interval length and installation of the meters with a profile that hung in `span`."""
+    found = []
+    for item in hung:
+        seconds, removed = item.meter.interval_seconds, item.installation.removed_at
+        begun = item.installation.installed_at < span.end
+        if seconds is not None and begun and (removed is None or removed > span.start):
+            found.append((seconds, item))
+    return found
+
+
+def owed(item: Installed, starts: rules.Int, seconds: int) -> rules.Bools:
+    """Tell which slots the meter of an installation owes."""
     removed = item.installation.removed_at
     since = to_ms(item.installation.installed_at)
-    return since, _NEVER if removed is None else to_ms(removed)
+    return rules.owed(starts, seconds, since, _NEVER if removed is None else to_ms(removed))

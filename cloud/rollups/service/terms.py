@@ -21,8 +21,9 @@ class Policy:
     When and how much.
 
     `rest` of business time passes from the end of a day to its first version: what is read at
-    midnight has come by then and validation has looked, and prepayment has not drawn the day yet. `days` is how many waiting days choose the
-    points of one transaction, `transactions` how many noted ones are sorted in at a time.
+    midnight has come by then and validation has looked, and prepayment has not drawn the day yet.
+    `days` is how many waiting days choose the points of one transaction, `transactions` how many
+    noted ones are sorted in at a time.
     """
 
     rest: timedelta = timedelta(hours=3)
