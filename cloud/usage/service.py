@@ -13,6 +13,7 @@ from cloud.assets import service as assets
 from cloud.assets.model import Installed
 from cloud.ingest import service as ingest
 from cloud.ingest.model import RawSeries, Stored
+from cloud.ingest.service import Derive
 from cloud.store.db import Connection, Database
 from cloud.usage import rules, store
 from cloud.usage.model import DayUsage, IntervalUsage, LatestRegisters, UsageRegister
@@ -164,10 +165,18 @@ def rebuild(conn: Connection, usage_point: UsagePointId) -> int:
 
 
 def redrive(
-    db: Database, quarantine_id: int, *, actor: str, now: datetime, wall_now: datetime
+    db: Database,
+    quarantine_id: int,
+    *,
+    actor: str,
+    now: datetime,
+    wall_now: datetime,
+    derive: Derive = derive,
 ) -> int:
     """
     Judge a quarantined row or payload once more and derive usage from it; return rows stored.
+
+    `derive` is what follows from the rows in their transaction.
 
     Raises: RefusedError with the cause that still stands, or when it is settled or unknown.
     """
