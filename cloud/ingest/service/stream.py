@@ -18,7 +18,7 @@ from cloud.ingest.rules.tally import HOUR_MS, HOURS, Change, expected
 from cloud.ingest.store import books, quarantine, reports
 from cloud.ingest.store import stream as store
 from cloud.ingest.store.binary import date_of
-from cloud.ingest.store.stream import Minute
+from cloud.ingest.store.stream import Heard, Minute
 from cloud.store.db import Connection
 from protocols.identity import ConcentratorId, MeterId
 from protocols.timeline import from_ms, to_ms
@@ -134,27 +134,14 @@ def watch(
     heard = store.heard_since(conn, wall_now - timedelta(minutes=MINUTES))
     newest = store.newest_batches(conn, [id_ for id_ in ids if id_ not in heard])
     states = books.states(conn, ids)
-    flows = []
-    for id_ in ids:
-        wanted = _expected(steady[id_], changes[id_], first_hour, hours)
-        got = came.get(id_, [0] * hours)
-        state, sent = states.get(id_), heard.get(id_)
-        flows.append(
-            Flow(
-                concentrator=id_,
-                meters=sum(n for _, n in steady[id_])
-                + sum(one.removed_at is None for one in changes[id_]),
-                heard=_heard(state, changes[id_], to_ms(since)),
-                newest_wall=sent.newest_wall if sent else newest.get(id_),
-                newest_event=_newest(state),
-                batches=sent.batches if sent else 0,
-                stored=sent.stored if sent else 0,
-                expected=tuple(wanted),
-                # more than the assets know of is not more than all
-                came=tuple(min(pair) for pair in zip(got, wanted, strict=True)),
-                presence=presence.get(id_),
-            )
+    flows = [
+        _flow(
+            id_, steady[id_], changes[id_], came.get(id_, [0] * hours), first_hour=first_hour,
+            sent=heard.get(id_), newest=newest.get(id_), state=states.get(id_),
+            presence=presence.get(id_),
         )
+        for id_ in ids
+    ]  # fmt: skip
     return Stream(
         now=now,
         wall_now=wall_now,
@@ -166,6 +153,34 @@ def watch(
             for (cause, state_), n in quarantine.quarantine_counts(conn).items()
             if state_ == "open"
         },
+    )
+
+
+def _flow(
+    id_: ConcentratorId,
+    steady: Sequence[tuple[int, int]],
+    changes: Sequence[FleetChange],
+    came: Sequence[int],
+    *,
+    first_hour: int,
+    sent: Heard | None,
+    newest: datetime | None,
+    state: books.State | None,
+    presence: ConcentratorPresence | None,
+) -> Flow:
+    wanted = _expected(steady, changes, first_hour, len(came))
+    return Flow(
+        concentrator=id_,
+        meters=sum(n for _, n in steady) + sum(one.removed_at is None for one in changes),
+        heard=_heard(state, changes, first_hour * HOUR_MS),
+        newest_wall=sent.newest_wall if sent else newest,
+        newest_event=_newest(state),
+        batches=sent.batches if sent else 0,
+        stored=sent.stored if sent else 0,
+        expected=tuple(wanted),
+        # more than the assets know of is not more than all
+        came=tuple(min(pair) for pair in zip(came, wanted, strict=True)),
+        presence=presence,
     )
 
 
