@@ -12,7 +12,9 @@ from datetime import timedelta
 
 import numpy as np
 
+from cloud.assets import service as assets
 from cloud.ingest import agent as ingest_agent
+from cloud.ingest import service as ingest
 from cloud.ingest.agent import IngestConfig
 from cloud.ingest.agent.answers import Status
 from cloud.ingest.service import Derive
@@ -46,12 +48,27 @@ class RawSupply:
         slots: list[tuple[int, int, int, int]] = []
         reads: list[tuple[int, int, int, int]] = []
         until = Interval(start=span.start, end=span.end + timedelta(milliseconds=1))
-        for n, point in enumerate(usage_points):
+        place = {point: n for n, point in enumerate(usage_points)}
+        hung = [
+            item
+            for item in assets.installations_at(conn, usage_points)
+            if item.meter.interval_seconds == seconds
+        ]
+        meters = sorted({item.meter.id for item in hung})
+        found = ingest.raw_intervals(conn, meters, since=span.start, until=span.end)
+        for item in hung:
+            series, removed = found.get(item.meter.id), item.installation.removed_at
+            if series is None:
+                continue
+            last = to_ms(removed) - seconds * 1000 if removed else to_ms(span.end)
             slots += [
-                (n, to_ms(one.start), one.wh, _doubt(one.quality))
-                for one in service.intervals(conn, point, span)
-                if one.seconds == seconds
+                (place[item.usage_point.id], start, wh, said)
+                for start, wh, said in zip(
+                    series.at_ms.tolist(), series.wh.tolist(), series.status.tolist(), strict=True
+                )
+                if to_ms(item.installation.installed_at) <= start <= last
             ]
+        for n, point in enumerate(usage_points):
             reads += [
                 (n, to_ms(one.at), one.cumulative_wh, _doubt(one.quality))
                 for one in service.registers(conn, point, until)

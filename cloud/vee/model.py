@@ -11,6 +11,21 @@ from numpy.typing import NDArray
 from protocols.identity import MeterId, UsagePointId
 
 
+class Refusal(StrEnum):
+    """Why an act on exceptions or edits is refused."""
+
+    UNKNOWN = "vee.unknown"
+    SETTLED = "vee.settled"
+    """It is closed or decided already."""
+    CLOSES_ITSELF = "vee.closes_itself"
+    """It ends when what is missing comes, and not before."""
+    REASON_MISSING = "vee.reason_missing"
+    SAME_PERSON = "vee.same_person"
+    """Whoever proposed does not verify."""
+    EDIT_SHAPE = "vee.edit_shape"
+    """Instants twice, off their grid, too many, in the future, or where no meter hangs."""
+
+
 class OverlayKind(IntEnum):
     """What is said over a slot or a register. Codes stand in tables and are never reused."""
 
@@ -273,3 +288,73 @@ class DayFinding:
     unit: str
     parameters: Mapping[str, int]
     detail: str = ""
+
+
+class EditState(StrEnum):
+    """How far a proposed edit has come; only a verified one is ever used."""
+
+    PROPOSED = "proposed"
+    VERIFIED = "verified"
+    REFUSED = "refused"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Edit:
+    """
+    Values that one person proposes and another decides on; None cancels a value.
+
+    `seconds` 0: cumulative registers of the usage point at the instants. *Units*: ms, Wh.
+    """
+
+    id: int
+    usage_point: UsagePointId
+    seconds: int
+    start_ms: Sequence[int]
+    wh: Sequence[int | None]
+    reason: str
+    proposed_by: str
+    proposed_at: datetime
+    state: EditState
+    decided_by: str | None
+    decided_at: datetime | None
+    decision: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueueCount:
+    """Open exceptions of a severity and kind, and since when the oldest is open."""
+
+    severity: str
+    kind: ExceptionKind
+    open: int
+    oldest: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SaidOver:
+    """
+    One thing that was said over one slot at some time. *Units*: Wh.
+
+    An estimate names its method, reason and rule set, an edit who proposed, who verified and why.
+    """
+
+    kind: OverlayKind
+    version: int
+    created_at: datetime
+    wh: int
+    low_wh: int
+    high_wh: int
+    method: str
+    reason: str
+    rule_set: str
+    rule_hash: str
+    actor: str
+    verified_by: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SlotHistory:
+    """All that was ever said over one slot, and every look at its day, oldest first."""
+
+    said: tuple[SaidOver, ...]
+    days: tuple[CheckedDay, ...]

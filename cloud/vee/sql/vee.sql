@@ -50,7 +50,8 @@ WHERE x.id = ANY (%(ids)s) AND x.closed_at IS NULL;
 -- open_exceptions
 -- Open exceptions, oldest first; a NULL filter means any.
 SELECT x.id, x.kind, x.meter, x.usage_point, x.channel, x.range_start, x.range_end, x.detail,
-       x.opened_at, x.closed_at
+       x.opened_at, x.closed_at, x.severity, x.day, x.places, x.value, x.allowed, x.unit,
+       x.rule_set, x.parameters, x.assigned_to, x.closed_by, x.close_reason, x.reopened
 FROM vee.exception AS x
 WHERE x.closed_at IS NULL
   AND (%(kind)s::text IS NULL OR x.kind = %(kind)s::text)
@@ -60,7 +61,8 @@ ORDER BY x.id;
 -- exceptions_opened
 -- Exceptions opened in [start, end), oldest first.
 SELECT x.id, x.kind, x.meter, x.usage_point, x.channel, x.range_start, x.range_end, x.detail,
-       x.opened_at, x.closed_at
+       x.opened_at, x.closed_at, x.severity, x.day, x.places, x.value, x.allowed, x.unit,
+       x.rule_set, x.parameters, x.assigned_to, x.closed_by, x.close_reason, x.reopened
 FROM vee.exception AS x
 WHERE x.opened_at >= %(start)s AND x.opened_at < %(end)s
 ORDER BY x.id;

@@ -115,13 +115,13 @@ def open_exceptions(
         _SQL["open_exceptions"],
         {"kind": None if kind is None else kind.value, "usage_point": usage_point},
     )
-    return [_exception(row) for row in rows]
+    return [exception_of(row) for row in rows]
 
 
 def exceptions_opened(conn: Connection, span: Interval) -> list[VeeException]:
     """Return findings opened in `span`, oldest first."""
     rows = conn.execute(_SQL["exceptions_opened"], {"start": span.start, "end": span.end})
-    return [_exception(row) for row in rows]
+    return [exception_of(row) for row in rows]
 
 
 def slot_totals(conn: Connection) -> tuple[int, int]:
@@ -131,10 +131,16 @@ def slot_totals(conn: Connection) -> tuple[int, int]:
     return row[0], row[1]
 
 
-def _exception(row: Sequence[Any]) -> VeeException:
-    id_, kind, meter, usage_point, channel, start, end, detail, opened_at, closed_at = row
+def exception_of(row: Sequence[Any]) -> VeeException:
+    """Return an exception from the columns of a block that reads it whole."""
+    (id_, kind, meter, usage_point, channel, start, end, detail, opened_at, closed_at, severity,
+     day, places, value, allowed, unit, rule_set, parameters, assigned_to, closed_by, close_reason,
+     reopened) = row  # fmt: skip
     return VeeException(
         id=id_, kind=ExceptionKind(kind), meter=MeterId(meter),
         usage_point=UsagePointId(usage_point), channel=channel, range_start=start, range_end=end,
-        detail=detail, opened_at=opened_at, closed_at=closed_at,
+        detail=detail, opened_at=opened_at, closed_at=closed_at, severity=severity, day=day,
+        places=places, value=value, allowed=allowed, unit=unit, rule_set=rule_set,
+        parameters=parameters, assigned_to=assigned_to, closed_by=closed_by,
+        close_reason=close_reason, reopened=reopened,
     )  # fmt: skip
