@@ -43,12 +43,16 @@ class OrderEvent(StrEnum):
     REPORT = "report"
     VERIFY = "verify"
     REOPEN = "reopen"
+    SETTLE = "settle"
+    """Its cause has gone by itself."""
 
 
 ORDER_MOVES: Mapping[tuple[OrderState, OrderEvent], OrderState] = {
     (OrderState.RAISED, OrderEvent.ASSIGN): OrderState.ASSIGNED,
     (OrderState.ASSIGNED, OrderEvent.ASSIGN): OrderState.ASSIGNED,
     (OrderState.ASSIGNED, OrderEvent.REPORT): OrderState.DONE,
+    (OrderState.RAISED, OrderEvent.SETTLE): OrderState.VERIFIED,
+    (OrderState.ASSIGNED, OrderEvent.SETTLE): OrderState.VERIFIED,
     (OrderState.DONE, OrderEvent.VERIFY): OrderState.VERIFIED,
     (OrderState.DONE, OrderEvent.REOPEN): OrderState.ASSIGNED,
 }
