@@ -40,7 +40,9 @@ from portal.staff import companies as staff_companies
 from portal.staff import cycles as staff_cycles
 from portal.staff import debts as staff_debts
 from portal.staff import fee_control as staff_fee_control
+from portal.staff import findings as staff_findings
 from portal.staff import interval as staff_interval
+from portal.staff import interval_edits as staff_interval_edits
 from portal.staff import limits as staff_limits
 from portal.staff import orders as meter_orders
 from portal.staff import payments as staff_payments
@@ -92,7 +94,7 @@ def create_app(
         staff_subscribers,
         staff_companies,
         customer_statement,
-        staff_stream, staff_interval,
+        staff_stream, staff_interval, staff_interval_edits, staff_findings,
     )  # fmt: skip
     for part in pages:
         app.include_router(part.router, include_in_schema=False)

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Annotated
 from urllib.parse import quote
 from zoneinfo import ZoneInfo
@@ -20,12 +20,14 @@ from cloud.assets import service as assets
 from cloud.assets.model import Installed, UsagePoint
 from cloud.ingest.service import tracing
 from cloud.ingest.service.tracing import Trace
+from cloud.rollups import service as rollups
+from cloud.rollups.model import Recompute
 from cloud.store.clock import Clock
 from cloud.store.db import Connection
 from cloud.usage import service as usage
 from cloud.usage.model import IntervalUsage
 from cloud.vee import service as vee
-from cloud.vee.model import VeeException
+from cloud.vee.model import Edit, EditState, SlotHistory, VeeException
 from portal import drawing
 from portal.auth.guard import allowed
 from portal.auth.model import AccessRefusal, Permission, SignedIn
@@ -36,11 +38,12 @@ from portal.staff.stream_view import brief
 from protocols.errors import RefusedError
 from protocols.identity import UsagePointId
 from protocols.reading import Channel
-from protocols.timeline import Interval, grid_starts, local_date, local_day
+from protocols.timeline import Interval, grid_starts, local_date, local_day, to_ms
 
 router = APIRouter()
 Viewer = Annotated[SignedIn, Depends(allowed(Permission.STREAM_VIEW))]
 _HALF_HOUR = 1800
+_MOST_RECOMPUTES = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +65,14 @@ class Charge:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Proposal:
+    """What somebody proposes for this slot; `wh` None: that it has no value."""
+
+    edit: Edit
+    wh: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class History:
     """The day and one slot of it, as far back as anything is known."""
 
@@ -75,7 +86,10 @@ class History:
     trace: Trace | None
     lag: str
     findings: Sequence[VeeException]
+    said: SlotHistory
+    proposed: Sequence[Proposal]
     charge: Charge | None
+    recomputes: Sequence[Recompute]
 
 
 @router.get("/stream/intervals")
@@ -90,7 +104,7 @@ def find(_: Viewer, point: str = "", day: str = "") -> Response:
 
 @router.get("/stream/intervals/{usage_point}")
 def interval(
-    request: Request, _: Viewer, usage_point: str, day: str = "", at: str = ""
+    request: Request, person: Viewer, usage_point: str, day: str = "", at: str = ""
 ) -> Response:
     """Show a day of a usage point and where one of its slots came from and went to."""
     site = site_of(request)
@@ -99,7 +113,7 @@ def interval(
         if point is None:
             raise RefusedError(AccessRefusal.NOT_FOUND, f"no usage point is called {usage_point}")
         zone = ZoneInfo(point.zone)
-        wanted = _instant(at)
+        wanted = instant_of(at)
         chosen = local_date(wanted, zone) if wanted else _day(day, site.clock, zone)
         view = history_of(
             conn, point, chosen, wanted, clock=site.clock, reader=reader_of(request, point.zone)
@@ -107,7 +121,7 @@ def interval(
         name = gather.names_at(conn, [point.id]).get(point.id, "")
     n = view.slots.index(view.chosen)
     return page(
-        request, "interval.html", zone=point.zone, view=view, name=name,
+        request, "interval.html", zone=point.zone, view=view, name=name, mine=person.actor,
         before=view.slots[n - 1] if n else None,
         after=view.slots[n + 1] if n + 1 < len(view.slots) else None,
         yesterday=view.day - timedelta(days=1), tomorrow=view.day + timedelta(days=1),
@@ -147,13 +161,11 @@ def history_of(
     return History(
         point=point, installed=meter, day=day, slots=slots, bars=_bars(slots, chosen, reader),
         chosen=chosen, seconds=seconds, trace=found, lag=_lag(found, clock, reader),
-        findings=[
-            one
-            for one in vee.open_exceptions(conn, usage_point=point.id)
-            if one.range_start < chosen.start + timedelta(seconds=seconds)
-            and chosen.start < one.range_end
-        ],
+        findings=_findings(conn, point.id, chosen.start, seconds),
+        said=vee.slot_history(conn, point.id, chosen.start),
+        proposed=_proposed(conn, point.id, chosen.start, seconds),
         charge=_charge(conn, point.id, day, now),
+        recomputes=rollups.recomputes_of(conn, point.id, day, limit=_MOST_RECOMPUTES),
     )  # fmt: skip
 
 
@@ -166,6 +178,31 @@ def _installed(stood: Sequence[Installed], span: Interval) -> Installed | None:
         and (one.installation.removed_at is None or span.start < one.installation.removed_at)
     ]
     return found[-1] if found else None
+
+
+def _findings(
+    conn: Connection, point: UsagePointId, start: datetime, seconds: int
+) -> list[VeeException]:
+    """Return what was found about the slot, open findings first."""
+    end = start + timedelta(seconds=seconds)
+    return [
+        one
+        for closed in (False, True)
+        for one in vee.queue(conn, usage_points=[point], closed=closed)
+        if one.range_start < end and start < one.range_end
+    ]
+
+
+def _proposed(
+    conn: Connection, point: UsagePointId, start: datetime, seconds: int
+) -> list[Proposal]:
+    return [
+        Proposal(edit=edit, wh=wh)
+        for edit in vee.edits(conn, state=EditState.PROPOSED, usage_point=point)
+        if edit.seconds == seconds
+        for at, wh in zip(edit.start_ms, edit.wh, strict=True)
+        if at == to_ms(start)
+    ]
 
 
 def _bars(slots: Sequence[Slot], chosen: Slot, reader: Reader) -> list[drawing.Box]:
@@ -213,7 +250,8 @@ def _charge(conn: Connection, point: UsagePointId, day: date, now: datetime) -> 
     return Charge(card=card, day=days[0] if days else None, bills=bills)
 
 
-def _instant(text: str) -> datetime | None:
+def instant_of(text: str) -> datetime | None:
+    """Return the instant of an address, None of an empty one. Raises: RefusedError `bad_input`."""
     if not text:
         return None
     try:
@@ -222,7 +260,7 @@ def _instant(text: str) -> datetime | None:
         raise _unread() from error
     if found.tzinfo is None or not 1990 < found.year < 2200:
         raise _unread()
-    return found
+    return found.astimezone(UTC)
 
 
 def _day(text: str, clock: Clock, zone: ZoneInfo) -> date:

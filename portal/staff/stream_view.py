@@ -107,7 +107,9 @@ def look(db: Database, clock: Clock) -> tuple[Stream, Findings]:
                     conn, now=clock.now(), wall_now=wall_now,
                     grace=max(_GRACE, clock.wall_span(_GRACE_WALL_SECONDS)),
                 )  # fmt: skip
-                counted = Counter(one.kind.value for one in vee.open_exceptions(conn))
+                counted: Counter[str] = Counter()
+                for one in vee.queue_counts(conn):
+                    counted[one.kind.value] += one.open
             latest.made = wall_now, stream, Findings(kinds=dict(counted.most_common()))
         return latest.made[1], latest.made[2]
 

@@ -17,7 +17,7 @@ from protocols.mqtt.topics import up_data
 from protocols.mqtt.uplink import DataBatch, batch_to_plain
 from protocols.reading import Channel
 from tests.acceptance.browser_kit import check, keep, looking, needs_browser
-from tests.integration.portal_kit import API_KEY, CONCENTRATOR, Rows, Town, sign_in, slot_wh
+from tests.integration.portal_kit import API_KEY, CONCENTRATOR, Rows, Town, send, sign_in, slot_wh
 
 pytestmark = needs_browser
 STREAM_KEY = "meterloop_test_stream_key_0123456789abcdef"
@@ -245,3 +245,78 @@ def test_an_interval_is_for_the_office_and_asked_in_days_and_instants(watched: T
             assert client.get(f"{here}?{bad}").status_code == 422, bad
         early = client.get(f"{here}?day=2020-01-01").text
         assert "当时没有安装电表" in early
+
+
+@pytest.mark.req("B11", "B12")
+def test_two_people_put_a_value_right_and_a_finding_is_taken_and_closed(
+    chromium: Browser, watched: Town
+) -> None:
+    here = f"{watched.url}/stream/intervals/UP-000061?at=2026-11-16T01:30Z"
+    with looking(chromium, watched, "reza") as look:
+        page = look.page
+        page.goto(here)
+        page.fill("#energy", "0,25")
+        page.fill("#reason", "read off the display by the crew")
+        page.click("#edit button.main")
+        assert "another person verifies" in page.inner_text("main")
+        assert page.locator("button[value=true][name=accept]").count() == 0
+        check(look, "a proposed edit")
+        assert not look.faults
+    with looking(chromium, watched, "nina", width=360) as look:
+        page = look.page
+        page.goto(here + "&lang=en")
+        check(look, "to be verified")
+        keep(page, "interval-to-verify-en-360")
+        page.click("button[value=true][name=accept]")
+        assert page.locator("li.said[data-kind=edit]").count() == 1
+        told = page.inner_text("li.said[data-kind=edit]")
+        for part in ("0,25", "reza", "nina", "read off the display"):
+            assert part in told, told
+        keep(page, "interval-edited-en-360")
+        assert not look.faults
+
+
+@pytest.mark.req("B12")
+def test_the_queue_of_findings(chromium: Browser, watched: Town) -> None:
+    with watched.owner.transaction() as conn:
+        conn.execute(
+            "INSERT INTO vee.exception (kind, meter, usage_point, range_start, range_end, day,"
+            " severity, places, value, allowed, unit, opened_at)"
+            " VALUES ('capacity', 'M-000061', 'UP-000061', %(at)s, %(end)s, '2026-11-16',"
+            " 'blocking', 1, 21000, 10000, 'Wh', %(at)s),"
+            " ('silent', 'M-000099', 'UP-000099', %(at)s, %(end)s, NULL, 'error', 1, NULL, NULL,"
+            " '', %(at)s)",
+            {"at": MORNING, "end": MORNING + timedelta(minutes=30)},
+        )
+    with looking(chromium, watched, "reza") as look:
+        page = look.page
+        page.goto(watched.url + "/stream/findings")
+        check(look, "queue")
+        keep(page, "findings-en-1280")
+        cards = page.locator("#queue > li")
+        assert [cards.nth(n).get_attribute("data-kind") for n in range(2)] == ["capacity", "silent"]
+        assert cards.nth(1).locator("input[name=reason]").count() == 0
+        cards.nth(0).locator("button.main").click()
+        assert "reza" in page.locator("#queue > li").nth(0).inner_text()
+        page.check("input[name=mine]")
+        page.click("form[role=search] button")
+        assert page.locator("#queue > li").count() == 1
+        page.fill("#queue input[name=reason]", "a workshop with a permit")
+        page.click("#queue li form:has(input[name=reason]) button")
+        page.goto(watched.url + "/stream/findings?kind=capacity")
+        assert page.locator("#queue > li").count() == 0
+        page.goto(watched.url + "/stream/intervals/UP-000061?at=2026-11-16T01:00Z")
+        assert "a workshop with a permit" in page.inner_text("#found")
+        assert not look.faults
+    for language in ("fa", "zh"):
+        with looking(chromium, watched, "nina", width=360) as look:
+            look.page.goto(f"{watched.url}/stream/findings?lang={language}")
+            check(look, f"queue {language}")
+            keep(look.page, f"findings-{language}-360")
+    with sign_in(watched, "mona") as client:
+        assert "findings" in client.get("/stream/findings").text
+        assert send(client, "/stream", "/stream/findings/1/assign").status_code == 403
+        for bad in ("kind=none", "severity=dire", "days=-1"):
+            assert client.get(f"/stream/findings?{bad}").status_code == 422
+    with sign_in(watched, "maryam") as client:
+        assert client.get("/stream/findings").status_code == 403
