@@ -97,6 +97,21 @@ class Installation:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Ratio:
+    """
+    By what a meter's figures are multiplied from `valid_from` on: current and voltage transformers.
+
+    `register_wh` is what the meter showed then, None where nobody wrote it down.
+    """
+
+    usage_point: UsagePointId
+    valid_from: datetime
+    numerator: int
+    denominator: int = 1
+    register_wh: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Registration:
     """Many things at once, as imports and the demo bring them."""
 

@@ -13,6 +13,7 @@ from cloud.assets.model import (
     Installed,
     Meter,
     PointKind,
+    Ratio,
     Transformer,
     UsagePoint,
 )
@@ -153,6 +154,28 @@ def revisions(conn: Connection, concentrators: Sequence[ConcentratorId]) -> dict
     """Return the revision of each concentrator that has one."""
     rows = conn.execute(_SQL["revisions"], {"concentrators": list(concentrators)})
     return dict(rows.fetchall())
+
+
+def ratios(conn: Connection, usage_points: Sequence[UsagePointId]) -> list[Ratio]:
+    """Return every factor of the usage points, oldest first for each."""
+    rows = conn.execute(_SQL["ratios"], {"usage_points": list(usage_points)})
+    return [
+        Ratio(
+            usage_point=UsagePointId(point), valid_from=valid_from, numerator=numerator,
+            denominator=denominator, register_wh=register_wh,
+        )
+        for point, valid_from, numerator, denominator, register_wh in rows
+    ]  # fmt: skip
+
+
+def insert_ratio(conn: Connection, ratio: Ratio, *, actor: str, reason: str, now: datetime) -> bool:
+    """Add a factor; tell whether its instant was free."""
+    names = ("usage_point", "valid_from", "numerator", "denominator", "register_wh")
+    values: dict[str, Any] = {name: getattr(ratio, name) for name in names}
+    row = conn.execute(
+        _SQL["insert_ratio"], {**values, "actor": actor, "reason": reason, "now": now}
+    ).fetchone()
+    return row is not None
 
 
 def fleet(conn: Connection, since: datetime) -> Fleet:

@@ -191,6 +191,44 @@ class RawSeries:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RawColumns:
+    """
+    Raw readings of one channel of many meters, by meter and instant. *Shape*: equal columns.
+
+    `meter` indexes the meters asked for; `seconds` is 0 for registers. *Units*: ms, s, Wh, status
+    bits, number of the batch.
+    """
+
+    meter: NDArray[np.int64]
+    at_ms: NDArray[np.int64]
+    wh: NDArray[np.int64]
+    status: NDArray[np.int64]
+    seconds: NDArray[np.int64]
+    batch: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        """Return the number of readings."""
+        return len(self.at_ms)
+
+    def take(self, rows: NDArray[np.bool_] | NDArray[np.int64]) -> "RawColumns":
+        """Return some of the readings."""
+        return RawColumns(
+            meter=self.meter[rows], at_ms=self.at_ms[rows], wh=self.wh[rows],
+            status=self.status[rows], seconds=self.seconds[rows], batch=self.batch[rows],
+        )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Beside:
+    """The reading beside each instant asked about, where it is `there`. *Shape*: equal columns."""
+
+    there: NDArray[np.bool_]
+    at_ms: NDArray[np.int64]
+    wh: NDArray[np.int64]
+    status: NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class MeterSeen:
     """When a meter was last heard of, by its clock and by the concentrator's."""
 

@@ -10,11 +10,7 @@ import logging
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 
-import numpy as np
-
-from cloud.assets import service as assets
 from cloud.ingest import agent as ingest_agent
-from cloud.ingest import service as ingest
 from cloud.ingest.agent import IngestConfig
 from cloud.ingest.agent.answers import Status
 from cloud.ingest.service import Derive
@@ -26,9 +22,7 @@ from cloud.vee import service as vee
 from cloud.vee.model import DayPolicy, Supplied, WatchPolicy
 from cloud.vee.service import Changed
 from protocols.identity import UsagePointId
-from protocols.reading import Quality
-from protocols.reading import Status as Said
-from protocols.timeline import Interval, to_ms
+from protocols.timeline import Interval
 
 __all__ = ["IngestConfig", "RawSupply", "run"]
 
@@ -45,43 +39,15 @@ class RawSupply:
         self, conn: Connection, usage_points: Sequence[UsagePointId], span: Interval, seconds: int
     ) -> Supplied:
         """Return intervals of `seconds` and cumulative registers, both without overlay."""
-        slots: list[tuple[int, int, int, int]] = []
-        reads: list[tuple[int, int, int, int]] = []
         until = Interval(start=span.start, end=span.end + timedelta(milliseconds=1))
-        place = {point: n for n, point in enumerate(usage_points)}
-        hung = [
-            item
-            for item in assets.installations_at(conn, usage_points)
-            if item.meter.interval_seconds == seconds
-        ]
-        meters = sorted({item.meter.id for item in hung})
-        found = ingest.raw_intervals(conn, meters, since=span.start, until=span.end)
-        for item in hung:
-            series, removed = found.get(item.meter.id), item.installation.removed_at
-            if series is None:
-                continue
-            last = to_ms(removed) - seconds * 1000 if removed else to_ms(span.end)
-            slots += [
-                (place[item.usage_point.id], start, wh, said)
-                for start, wh, said in zip(
-                    series.at_ms.tolist(), series.wh.tolist(), series.status.tolist(), strict=True
-                )
-                if to_ms(item.installation.installed_at) <= start <= last
-            ]
-        for n, point in enumerate(usage_points):
-            reads += [
-                (n, to_ms(one.at), one.cumulative_wh, _doubt(one.quality))
-                for one in service.registers(conn, point, until)
-            ]
-        of, at = (np.array(rows, dtype=np.int64).reshape(-1, 4) for rows in (slots, reads))
+        slots, said, _ = service.raw_slots(conn, usage_points, span)
+        reads, read_status = service.raw_registers(conn, usage_points, until)
+        fits = slots.seconds == seconds
         return Supplied(
-            point=of[:, 0], start_ms=of[:, 1], wh=of[:, 2], status=of[:, 3],
-            read_point=at[:, 0], read_at_ms=at[:, 1], read_wh=at[:, 2], read_status=at[:, 3],
+            point=slots.point[fits], start_ms=slots.start_ms[fits], wh=slots.wh[fits],
+            status=said[fits], read_point=reads.point, read_at_ms=reads.at_ms, read_wh=reads.wh,
+            read_status=read_status,
         )  # fmt: skip
-
-
-def _doubt(quality: Quality) -> int:
-    return int(Said.DATA_NOT_VALID) if quality is Quality.QUESTIONABLE else 0
 
 
 async def run(
