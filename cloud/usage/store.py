@@ -53,15 +53,18 @@ def lock_points(conn: Connection, usage_points: Sequence[UsagePointId]) -> None:
 
 
 def standing(conn: Connection, meters: Sequence[MeterId]) -> dict[str, Int]:
-    """Return STANDING as columns, for those of the meters that have a segment; `meter` by place."""
+    """Return STANDING of the newest segment of each meter that has one; `meter` by place."""
     with conn.cursor(binary=True) as cursor:
         row = cursor.execute(_SQL["standing"], {"meters": list(meters)}).fetchone()
     assert row is not None
     octets = row if row[0] is not None else (b"",) * len(STANDING)
-    return {
+    found = {
         name: np.frombuffer(column, dtype=">i8").astype(np.int64)
         for name, column in zip(STANDING, octets, strict=True)
     }
+    meter = found["meter"]
+    last = np.append(meter[1:] != meter[:-1], np.ones(min(1, len(meter)), dtype=np.bool_))
+    return {name: column[last] for name, column in found.items()}
 
 
 def move_newest(conn: Connection, columns: Mapping[str, list[Any]]) -> None:

@@ -119,6 +119,15 @@ def lines_of(stays: Sequence[Stay]) -> list[Line]:
     on from the figure that ended the one before: what the fitter wrote down at a change of factor,
     else the last register before it. So a watt-hour is multiplied once, by the factor of its time.
     """
+    if len(stays) == 1 and _even(stays[0]):
+        # nearly every usage point: one meter, which never turned
+        alone = stays[0]
+        return [
+            Line(
+                stay=0, since_ms=alone.since_ms, until_ms=alone.until_ms, offset_wh=0,
+                numerator=1, denominator=1,
+            )
+        ]  # fmt: skip
     lines: list[Line] = []
     base: int | None = None
     for n, stay in enumerate(stays):
@@ -242,8 +251,9 @@ class _Walk:
         self._since = at
 
 
-def _first(stay: Stay) -> int | None:
-    return int(stay.wh[0]) if len(stay.wh) else None
+def _even(stay: Stay) -> bool:
+    turned = bool(stay.rollover_wh) and bool((stay.wh[1:] < stay.wh[:-1]).any())
+    return not stay.factors and not turned
 
 
 def _factor_at(factors: Sequence[Factor], at_ms: int) -> Factor:

@@ -1,6 +1,6 @@
 -- write_newest
--- The newest register of each usage point named, in their order; rows that come for the first time
--- get a number. moved tells a sweep what to look at.
+-- Newest registers of usage points that have no row yet; each gets a number. They are sorted first:
+-- a scan beside the insert would look at ever more rows.
 INSERT INTO usage.newest AS n (usage_point, at_ms, cumulative_wh, questionable, moved, quality,
                                meter, wh, day_ms, opening_wh, overlaid)
 SELECT k.usage_point, k.at_ms, k.cumulative_wh, k.quality = 4, pg_current_xact_id(), k.quality,
@@ -10,6 +10,7 @@ FROM unnest(%(usage_point)s::text[], %(at_ms)s::bigint[], %(cumulative_wh)s::big
             %(opening_wh)s::bigint[], %(overlaid)s::boolean[])
      AS k (usage_point, at_ms, cumulative_wh, quality, meter, wh, day_ms, opening_wh, overlaid)
 WHERE NOT EXISTS (SELECT FROM usage.newest AS x WHERE x.usage_point = k.usage_point)
+ORDER BY k.usage_point
 ON CONFLICT (usage_point) DO UPDATE
 SET at_ms = excluded.at_ms, cumulative_wh = excluded.cumulative_wh,
     questionable = excluded.questionable, moved = excluded.moved, quality = excluded.quality,

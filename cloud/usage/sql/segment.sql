@@ -45,11 +45,14 @@ FROM unnest(%(usage_point)s::text[], %(meter)s::text[], %(since_ms)s::bigint[],
            lone);
 
 -- lock_points
--- An advisory lock of each usage point named until commit, in the order given: nobody else makes
--- its segments meanwhile.
-SELECT pg_advisory_xact_lock(730521, hashtext(k.usage_point))
-FROM unnest(%(usage_points)s::text[]) WITH ORDINALITY AS k (usage_point, n)
-ORDER BY k.n;
+-- Advisory locks until commit, in order, of the parts of the network that the usage points named
+-- fall into: nobody else makes their segments meanwhile. Parts, because a server has room for few.
+SELECT pg_advisory_xact_lock(730521, w.part)
+FROM (
+    SELECT DISTINCT hashtext(k.usage_point) & 255 AS part
+    FROM unnest(%(usage_points)s::text[]) AS k (usage_point)
+    ORDER BY part
+) AS w;
 
 -- lock_newest
 -- The newest registers of the usage points named, locked in order until commit.
@@ -58,8 +61,8 @@ WHERE n.usage_point = ANY (%(usage_points)s)
 ORDER BY n.usage_point FOR UPDATE;
 
 -- standing
--- Of each meter named its newest segment that stands, and the newest register of that usage point:
--- each column as one string of octets; no locks.
+-- The segments that stand of each meter named, oldest first, and the newest register of their usage
+-- point: each column as one string of octets; no locks.
 SELECT string_agg(int8send(w.n), ''), string_agg(int8send(w.since_ms), ''),
        string_agg(int8send(w.until_ms), ''), string_agg(int8send(w.offset_wh), ''),
        string_agg(int8send(w.numerator), ''), string_agg(int8send(w.denominator), ''),
@@ -77,13 +80,7 @@ FROM (
                AS flags,
            e.at_ms, e.cumulative_wh, e.wh, e.quality::bigint AS quality, e.day_ms, e.opening_wh
     FROM unnest(%(meters)s::text[]) WITH ORDINALITY AS k (meter, n)
-    CROSS JOIN LATERAL (
-        SELECT x.usage_point, x.since, x.until, x.offset_wh, x.numerator, x.denominator,
-               x.capacity_w, x.lone
-        FROM usage.segment AS x
-        WHERE x.meter = k.meter AND x.void_at IS NULL
-        ORDER BY x.since DESC LIMIT 1
-    ) AS s
+    JOIN usage.segment AS s ON s.meter = k.meter AND s.void_at IS NULL
     JOIN usage.newest AS e ON e.usage_point = s.usage_point
-    ORDER BY k.n
+    ORDER BY k.n, s.since
 ) AS w;
