@@ -1,4 +1,4 @@
-"""From a gap to an estimate, to the late reading that replaces it, to a person's edit: one graph."""
+"""From a gap to an estimate, to the late reading that replaces it, to an edit: one graph."""
 
 from datetime import timedelta
 
