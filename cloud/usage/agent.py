@@ -31,6 +31,9 @@ _LOG = logging.getLogger(__name__)
 _LEAST_WAIT = timedelta(hours=1)
 """How long after its end a day is complete at the earliest: what the profile reads bring late."""
 
+_TURNS_BETWEEN = 10
+"""Whether a day has ended is asked every 10th turn: it takes a look at all that is installed."""
+
 
 class RawSupply:
     """What the meters of usage points said, for validation."""
@@ -117,19 +120,22 @@ async def validate(
     policy = DayPolicy(wait_ms=wait // timedelta(milliseconds=1))
     supply = RawSupply()
 
-    def once(db: Database) -> bool:
-        vee.advance(db, now=clock.now(), policy=policy)
+    def once(db: Database, turn: int) -> bool:
+        if turn % _TURNS_BETWEEN == 0:
+            vee.advance(db, now=clock.now(), policy=policy)
         done = vee.work_once(db, supply, now=clock.now(), policy=policy, changed=changed)
         if done is not None:
             count(status, "days_validated", done.days)
         return done is not None
 
+    turn = 0
     with Database(config.dsn, user=config.role, application="meterloop-ingest-vee", size=1) as db:
         while not stop.is_set():
             more = False
             try:
                 if leads():
-                    more = await asyncio.to_thread(once, db)
+                    more = await asyncio.to_thread(once, db, turn)
+                    turn += 1
             except TransientDatabaseError as error:
                 _LOG.warning("vee.database.away", extra={"fields": {"cause": str(error)[:200]}})
             if not more:

@@ -4,6 +4,8 @@ Facts of field work.
     raised -> assigned -> done -> verified
                  ^          |
                  +--- reopened (the report did not settle it)
+
+    raised, assigned -> verified   settled: the cause has gone by itself, nobody was there
 """
 
 from collections.abc import Mapping

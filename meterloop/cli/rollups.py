@@ -190,7 +190,7 @@ def _rows(
                     Refusal.FRAME, "no hours are named", fix="name them: --frame FILE"
                 )
             stated = read_frame(frame.read_bytes())
-            return [_hours(row) for row in rollups.hours(conn, id_, first, until, stated)]
+            return [_hours(row) for row in rollups.hours(conn, id_, span, stated, as_of=as_of)]
 
 
 def _months(first: date, until: date) -> list[date]:

@@ -14,6 +14,7 @@ from rich.progress import Progress, SpinnerColumn, TextColumn
 from cloud.rollups import service as rollups
 from cloud.store.clock import Clock
 from cloud.store.db import Database
+from cloud.usage import service as usage
 from cloud.usage.agent import RawSupply
 from cloud.vee import service as vee
 from cloud.vee.model import Edit, EditState, ExceptionKind, Validated, VeeException
@@ -161,7 +162,10 @@ def edits(
 def verify(id_: Number, *, config: ConfigFile = None, as_json: JsonFlag = False) -> None:
     """Let values that somebody else proposed stand."""
     with failures_told(as_json=as_json), _opened(config) as (db, clock):
-        vee.verify_edit(db, id_, actor=who_types(), now=clock.now(), changed=rollups.want)
+        vee.verify_edit(
+            db, id_, actor=who_types(), now=clock.now(), changed=rollups.want,
+            refresh=usage.refresh,
+        )  # fmt: skip
         say({"edit": id_, "state": "verified"}, as_json=as_json, text=f"edit {id_}: verified")
 
 

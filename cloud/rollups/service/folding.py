@@ -85,6 +85,12 @@ def _write(
     """Write a version of each period that is whole and differs; return how each changed."""
     wanted = {key: span for key, span in wanted.items() if span[0] < span[1]}
     before = versions.periods_at(conn, sorted(wanted))
+    # a month in its course is asked for, not kept; no zone is more than a day ahead
+    wanted = {
+        key: span
+        for key, span in wanted.items()
+        if key in before or span[1] - _ONE <= now.date() + _ONE
+    }
     days = _days(conn, wanted)
     fresh: list[PeriodRollup] = []
     for key, span in sorted(wanted.items()):
@@ -92,7 +98,6 @@ def _write(
         own = days[key]
         if old is None and not own:
             continue
-        # a month in its course is asked for, not kept
         if old is None and key[1] is PeriodKind.MONTH and max(own) < span[1] - _ONE:
             continue
         figures = rules.fold(own, *span)

@@ -1,7 +1,7 @@
 """Use by named hours of the local clock, asked of the intervals themselves (local TOU frames)."""
 
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 from zoneinfo import ZoneInfo
 
 from cloud.assets import service as assets
@@ -24,10 +24,15 @@ class DayHours:
 
 
 def hours(
-    conn: Connection, usage_point: UsagePointId, first: date, until: date, frame: Frame
+    conn: Connection,
+    usage_point: UsagePointId,
+    days: tuple[date, date],
+    frame: Frame,
+    *,
+    as_of: datetime | None = None,
 ) -> list[DayHours]:
     """
-    Return the days `[first, until)` by the frame's windows; days without a load profile are absent.
+    Return the days `[days)` by the frame's windows; days without a load profile are absent.
 
     A slot is in the window in which it begins. Slots that a meter owes and that are not there are
     told as missing, so that a sum over a gap never looks whole.
@@ -37,7 +42,7 @@ def hours(
         return []
     zone = ZoneInfo(items[-1].usage_point.zone)
     found = []
-    for day in days_between(first, until):
+    for day in days_between(*days):
         span = local_day(day, zone)
         wanted: set[int] = set()
         for seconds, item in profiles(items, span):
@@ -47,7 +52,7 @@ def hours(
             continue
         read = {
             to_ms(each.start): (each.wh, mask_of([each.quality]))
-            for each in usage.intervals(conn, usage_point, span)
+            for each in usage.intervals(conn, usage_point, span, as_of=as_of)
         }
         every = sorted(wanted | read.keys())
         names = windows_of(frame, every, zone)

@@ -15,11 +15,15 @@ from cloud.rollups.rules.days import SlotCounts
 from cloud.rollups.store.queue import Key
 from cloud.store.db import Connection
 from cloud.usage import service as usage
-from cloud.usage.model import UsageRegister
+from cloud.usage.model import Slots, UsageRegister
 from protocols.identity import UsagePointId
 from protocols.timeline import Interval, local_day, to_ms
 
 _NEVER = np.iinfo(np.int64).max
+_SPREAD = 1 << 40
+"""More seconds than there are since 1970: a point and an instant in one sortable number."""
+_SPARSE = 4
+"""Days are asked together while at most three of four are fetched in vain."""
 
 Part = tuple[SlotCounts, int]
 """Counts of many days and the row of one of them."""
@@ -58,8 +62,12 @@ def _bounds(
     )
     read = usage.registers_at_each(conn, [each[0] for each in asked], [each[1] for each in asked])
     at = dict(zip(asked, read, strict=True))
-    unopened = {point for (point, _), span in spans.items() if at[point, span.start] is None}
-    first = {point: usage.first_register(conn, point) for point in sorted(unopened)}
+    unopened = sorted(
+        {point for (point, _), span in spans.items() if at[point, span.start] is None}
+    )
+    never = np.zeros(len(unopened), dtype=np.int64)
+    oldest = usage.at_instants(conn, unopened, never, before=False).plain(unopened)
+    first = dict(zip(unopened, oldest, strict=True))
     found = {}
     for (point, day), span in spans.items():
         closing = at[point, span.end]
@@ -80,28 +88,77 @@ def _parts(
     hung: Mapping[UsagePointId, Sequence[Installed]],
 ) -> dict[Key, list[Part]]:
     """Return the counts of slots of each day, by the interval lengths of its meters."""
-    groups: dict[tuple[date, Interval, int], dict[UsagePointId, list[Installed]]] = {}
-    for (point, day), span in spans.items():
-        for seconds, item in profiles(hung[point], span):
-            groups.setdefault((day, span, seconds), {}).setdefault(point, []).append(item)
     found: dict[Key, list[Part]] = {key: [] for key in spans}
-    for (day, span, seconds), items in groups.items():
-        points = sorted(items)
-        starts = rules.slot_starts(span, seconds)
-        wh = np.zeros((len(points), len(starts)), dtype=np.int64)
-        codes = np.full(wh.shape, -1, dtype=np.int8)
-        expected = np.zeros(wh.shape, dtype=np.bool_)
-        for n, point in enumerate(points):
-            for item in items[point]:
-                expected[n] |= owed(item, starts, seconds)
-            for each in usage.intervals(conn, point, span):
-                if each.seconds == seconds:
-                    place = np.searchsorted(starts, to_ms(each.start))
-                    wh[n, place], codes[n, place] = each.wh, rules.CODES[each.quality]
-        counts = rules.count_slots(wh, codes, expected)
-        for n, point in enumerate(points):
-            found[point, day].append((counts, n))
+    for keys in _asked_together(list(spans)):
+        groups: dict[int, dict[Key, list[Installed]]] = {}
+        for key in keys:
+            for seconds, item in profiles(hung[key[0]], spans[key]):
+                groups.setdefault(seconds, {}).setdefault(key, []).append(item)
+        if not groups:
+            continue
+        points = sorted({point for group in groups.values() for point, _ in group})
+        around = Interval(
+            start=min(spans[key].start for key in keys), end=max(spans[key].end for key in keys)
+        )
+        slots = usage.interval_columns(conn, points, around)
+        for seconds, items in groups.items():
+            counts = _counts(slots, points, {key: spans[key] for key in items}, items, seconds)
+            for n, key in enumerate(items):
+                found[key].append((counts, n))
     return found
+
+
+def _asked_together(keys: Sequence[Key]) -> list[list[Key]]:
+    """Return keys in lots for one question each: many points of a day, or many days of a point."""
+    days = sorted({day for _, day in keys})
+    points = {point for point, _ in keys}
+    if days and len(keys) * _SPARSE >= len(points) * ((days[-1] - days[0]).days + 1):
+        return [list(keys)]
+    by_day = defaultdict[date, list[Key]](list)
+    for key in keys:
+        by_day[key[1]].append(key)
+    return list(by_day.values())
+
+
+def _counts(
+    slots: Slots,
+    points: Sequence[UsagePointId],
+    spans: Mapping[Key, Interval],
+    items: Mapping[Key, Sequence[Installed]],
+    seconds: int,
+) -> SlotCounts:
+    """Return the counts of one interval length, a row a day in the order of `spans`."""
+    step = seconds * 1000
+    starts = [rules.slot_starts(span, seconds) for span in spans.values()]
+    width = max(len(each) for each in starts)
+    first = np.array([int(each[0]) for each in starts], dtype=np.int64)
+    wh = np.zeros((len(starts), width), dtype=np.int64)
+    codes = np.full(wh.shape, -1, dtype=np.int8)
+    expected = np.zeros(wh.shape, dtype=np.bool_)
+    for n, key in enumerate(spans):
+        for item in items[key]:
+            expected[n, : len(starts[n])] |= owed(item, starts[n], seconds)
+    place = {point: n for n, point in enumerate(points)}
+    own = slots.take(slots.seconds == seconds)
+    # rows of a point stand in order of their days: a search finds the day that holds a start
+    order = np.array([place[point] for point, _ in spans], dtype=np.int64)
+    ends = first + np.array([len(each) for each in starts], dtype=np.int64) * step
+    ranked = np.lexsort((first, order))
+    begin = np.searchsorted(
+        order[ranked] * _SPREAD + first[ranked] // 1000,
+        own.point * _SPREAD + own.start_ms // 1000, side="right",
+    ) - 1  # fmt: skip
+    row = ranked[np.maximum(begin, 0)]
+    inside = (
+        (begin >= 0)
+        & (order[row] == own.point)
+        & (own.start_ms >= first[row])
+        & (own.start_ms < ends[row])
+    )
+    at = (own.start_ms[inside] - first[row][inside]) // step
+    wh[row[inside], at] = own.wh[inside]
+    codes[row[inside], at] = own.quality[inside]
+    return rules.count_slots(wh, codes, expected)
 
 
 def profiles(hung: Sequence[Installed], span: Interval) -> list[tuple[int, Installed]]:

@@ -17,7 +17,8 @@ from cloud.vee.service.queue import (
 )
 from cloud.vee.service.rounds import advance, mark_late, waiting, work_all, work_once
 from cloud.vee.service.telling import slot_history
-from cloud.vee.service.validating import Changed, summed, validate_days
+from cloud.vee.service.validating import summed, validate_days
+from cloud.vee.service.versions import Changed
 from cloud.vee.service.watch import (
     acquisition,
     note_intervals,

@@ -16,7 +16,7 @@ from cloud.assets import service as assets
 from cloud.store import audit
 from cloud.store.db import Connection, Database
 from cloud.vee.model import Edit, EditState, OverlayKind, Refusal
-from cloud.vee.service.validating import Changed
+from cloud.vee.service.versions import Changed
 from cloud.vee.store import days as day_store
 from cloud.vee.store import edits as store
 from protocols.errors import RefusedError

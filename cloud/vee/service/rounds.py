@@ -23,13 +23,8 @@ from cloud.vee.rules.grid import Int
 from cloud.vee.rules.rule_sets import rule_set_for
 from cloud.vee.service.looking import Supply
 from cloud.vee.service.published import shipped_rule_sets
-from cloud.vee.service.validating import (
-    DEFAULT_DAYS,
-    Changed,
-    look_at,
-    rule_set_name,
-    summed,
-)
+from cloud.vee.service.validating import DEFAULT_DAYS, look_at, summed
+from cloud.vee.service.versions import Changed, rule_set_name
 from cloud.vee.store import days as store
 from cloud.vee.store.days import PointDay
 from protocols.identity import UsagePointId
