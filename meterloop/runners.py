@@ -45,7 +45,7 @@ def _edge() -> Program:
 
 
 def _ingest() -> Program:
-    from cloud.cycles.agent import IngestConfig, run
+    from cloud.rollups.agent import IngestConfig, run
 
     return Program(config=IngestConfig, run=run)
 
@@ -60,7 +60,7 @@ def _bridge() -> Program:
 
 def _worker() -> Program:
     with _extra("worker"):
-        from cloud.usage.runner import WorkerConfig, run
+        from cloud.rollups.runner import WorkerConfig, run
 
     return Program(config=WorkerConfig, run=run)
 

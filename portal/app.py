@@ -18,6 +18,7 @@ from cloud.store.clock import Clock
 from cloud.store.db import Database, TransientDatabaseError
 from portal import errors
 from portal.api import routes as api
+from portal.api import stream as api_stream
 from portal.api import tokens as api_tokens
 from portal.api import why as api_why
 from portal.auth import routes as auth
@@ -39,11 +40,15 @@ from portal.staff import companies as staff_companies
 from portal.staff import cycles as staff_cycles
 from portal.staff import debts as staff_debts
 from portal.staff import fee_control as staff_fee_control
+from portal.staff import findings as staff_findings
+from portal.staff import interval as staff_interval
+from portal.staff import interval_edits as staff_interval_edits
 from portal.staff import limits as staff_limits
 from portal.staff import orders as meter_orders
 from portal.staff import payments as staff_payments
 from portal.staff import routes as staff
 from portal.staff import runs as staff_runs
+from portal.staff import stream as staff_stream
 from portal.staff import subscribers as staff_subscribers
 from portal.staff import tariff_change as staff_tariff_change
 from portal.staff import tariffs as staff_tariffs
@@ -89,10 +94,11 @@ def create_app(
         staff_subscribers,
         staff_companies,
         customer_statement,
+        staff_stream, staff_interval, staff_interval_edits, staff_findings,
     )  # fmt: skip
     for part in pages:
         app.include_router(part.router, include_in_schema=False)
-    for doors in (api.router, api_tokens.router, api_why.router, bills.api):
+    for doors in (api.router, api_tokens.router, api_why.router, bills.api, api_stream.router):
         app.include_router(doors)
     app.add_api_route("/healthz", healthz, include_in_schema=False)
     app.add_api_route("/readyz", readyz, include_in_schema=False)

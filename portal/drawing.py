@@ -102,3 +102,11 @@ def strip(minutes: Sequence[int]) -> list[Box]:
             )  # fmt: skip
             begin = at
     return found
+
+
+def cell(n: int, of: int, *, kind: str, value: int, said: str = "") -> Box:
+    """Return place `n` of a band cut into `of` equal cells, with a seam between them."""
+    begin, end = n * WIDE // of, (n + 1) * WIDE // of
+    return Box(
+        x=begin, y=0, width=max(1, end - begin - 4), height=HIGH, kind=kind, value=value, said=said
+    )

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import aiomqtt
 
-from billing.bills.service import deposits, ending, plan_turns
+from billing.bills.service import dependents, deposits, ending, plan_turns
 from billing.bills.service import orders as bill_orders
 from billing.collections import service as collections
 from billing.collections.model import Stepped
@@ -25,6 +25,7 @@ from billing.prepaid import service as prepaid
 from billing.prepaid.model import Swept
 from billing.prepaid.service import credit, selection, watch
 from billing.prepaid.service.selection import Plan
+from cloud.rollups import service as rollups
 from cloud.store.clock import Clock
 from cloud.store.db import Database, TransientDatabaseError
 from protocols.mqtt.broker import BrokerAddress
@@ -72,15 +73,19 @@ async def run(
         publisher = asyncio.create_task(_publish(config, outgoing, reconnected, status))
         # bill runs take minutes: sweeps and rechecks of cuts never wait for them
         orders = asyncio.create_task(_orders(config, db, stop=stop, status=status))
-        orders.add_done_callback(lambda task: None if task.cancelled() else stop.set())
+        # what rests on late readings is looked up beside them, for the same reason
+        late = asyncio.create_task(_late_readings(config, db, stop=stop, status=status))
+        for task in (orders, late):
+            task.add_done_callback(lambda done: None if done.cancelled() else stop.set())
         try:
             await _loop(
                 config, db, stop=stop, ready=ready, status=status, outgoing=outgoing,
                 reconnected=reconnected,
             )  # fmt: skip
             await orders
+            await late
         finally:
-            for task in (publisher, orders):
+            for task in (publisher, orders, late):
                 task.cancel()
                 with contextlib.suppress(asyncio.CancelledError):
                     await task
@@ -137,6 +142,27 @@ async def _orders(
             _LOG.warning("billing.database.away", extra={"fields": {"error": type(error).__name__}})
         if found is not None:
             status["run_orders"] = int(status.get("run_orders", 0)) + 1
+            continue
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(stop.wait(), timeout=_ORDERS_SECONDS)
+
+
+async def _late_readings(
+    config: BillingConfig, db: Database, *, stop: asyncio.Event,
+    status: MutableMapping[str, int | str],
+) -> None:  # fmt: skip
+    """Tell roll-ups what had used the days that they made anew, until `stop` is set."""
+    clock = Clock(scale=config.scale)
+    while not stop.is_set():
+        told = 0
+        try:
+            told = await asyncio.to_thread(
+                rollups.find_dependents, db, dependents.find, now=clock.now()
+            )
+        except TransientDatabaseError as error:
+            _LOG.warning("billing.database.away", extra={"fields": {"error": type(error).__name__}})
+        if told:
+            status["late_readings"] = int(status.get("late_readings", 0)) + told
             continue
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(stop.wait(), timeout=_ORDERS_SECONDS)

@@ -1,5 +1,6 @@
 """Things on the network and where they hang."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -96,6 +97,21 @@ class Installation:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Ratio:
+    """
+    By what a meter's figures are multiplied from `valid_from` on: current and voltage transformers.
+
+    `register_wh` is what the meter showed then, None where nobody wrote it down.
+    """
+
+    usage_point: UsagePointId
+    valid_from: datetime
+    numerator: int
+    denominator: int = 1
+    register_wh: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Registration:
     """Many things at once, as imports and the demo bring them."""
 
@@ -118,3 +134,26 @@ class Installed:
     def concentrator(self) -> ConcentratorId:
         """Return who polls the meter."""
         return self.installation.concentrator
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FleetChange:
+    """A meter that came to a concentrator, or left it, lately; `seconds` 0 has no load profile."""
+
+    concentrator: ConcentratorId
+    seconds: int
+    meter: MeterId
+    installed_at: datetime
+    removed_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fleet:
+    """
+    What hangs on which concentrator. `steady` counts meters that were there all along.
+
+    `steady` is by (concentrator, seconds of its intervals, 0 without load profile).
+    """
+
+    steady: Mapping[tuple[ConcentratorId, int], int]
+    changes: tuple[FleetChange, ...]

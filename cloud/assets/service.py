@@ -6,9 +6,11 @@ from typing import Any
 
 from cloud.assets import store
 from cloud.assets.model import (
+    Fleet,
     Installation,
     Installed,
     PointKind,
+    Ratio,
     Refusal,
     Registration,
     UsagePoint,
@@ -17,6 +19,7 @@ from cloud.store import audit
 from cloud.store.db import Connection, Database
 from protocols.errors import RefusedError
 from protocols.identity import ConcentratorId, MeterId, TransformerId, UsagePointId
+from protocols.timeline import Interval
 
 _CHUNK = 5000
 
@@ -155,6 +158,11 @@ def installed_now(conn: Connection) -> list[Installed]:
     return store.installed(conn, only_open=True)
 
 
+def fleet(conn: Connection, since: datetime) -> Fleet:
+    """Return how many meters hang on each concentrator, and which came or left after `since`."""
+    return store.fleet(conn, since)
+
+
 def usage_points_of_transformer(conn: Connection, transformer: TransformerId) -> list[UsagePoint]:
     """Return the usage points below a transformer, its head among them."""
     return store.usage_points_of_transformer(conn, transformer)
@@ -179,6 +187,58 @@ def usage_points(conn: Connection, ids: Sequence[UsagePointId]) -> list[UsagePoi
 def usage_point_ids(conn: Connection, kind: PointKind = PointKind.CUSTOMER) -> list[UsagePointId]:
     """Return the ids of every usage point of a kind, sorted."""
     return store.usage_point_ids(conn, kind)
+
+
+def ratios(conn: Connection, usage_points: Sequence[UsagePointId]) -> list[Ratio]:
+    """Return every factor of the usage points, oldest first for each; none means 1."""
+    return store.ratios(conn, usage_points)
+
+
+def put_ratio(conn: Connection, ratio: Ratio, *, actor: str, reason: str, now: datetime) -> None:
+    """
+    Let a usage point's figures be multiplied by another factor from an instant on.
+
+    Usage rests on it: `cloud.usage.service.change_ratio` is the use case that keeps the two one.
+    Raises: RefusedError UNKNOWN, DIFFERS where another factor begins at that instant.
+    """
+    if not store.usage_points(conn, [ratio.usage_point]):
+        raise RefusedError(
+            Refusal.UNKNOWN, f"usage point {ratio.usage_point} is not registered",
+            fix="register it first",
+        )  # fmt: skip
+    if not store.insert_ratio(conn, ratio, actor=actor, reason=reason, now=now):
+        raise RefusedError(
+            Refusal.DIFFERS,
+            f"a factor of {ratio.usage_point} begins at {ratio.valid_from.isoformat()} already",
+            fix="name the instant at which the transformers were really changed",
+        )
+    audit.record(
+        conn,
+        at=now,
+        actor=actor,
+        action="assets.ratio",
+        entity="usage_point",
+        entity_id=ratio.usage_point,
+        after={
+            "numerator": ratio.numerator,
+            "denominator": ratio.denominator,
+            "valid_from": ratio.valid_from.isoformat(),
+            "register_wh": ratio.register_wh,
+            "reason": reason,
+        },
+    )
+
+
+def zones(conn: Connection) -> dict[str, datetime]:
+    """Return each zone that has meters, and when the first of them was installed."""
+    return store.zones(conn)
+
+
+def points_of_zone(
+    conn: Connection, zone: str, span: Interval, *, after: str, limit: int
+) -> list[UsagePointId]:
+    """Return the next usage points of a zone by id that had a meter at some time of `span`."""
+    return store.points_of_zone(conn, zone, span, after=after, limit=limit)
 
 
 def _same(wanted: Sequence[Any], found: Sequence[Any]) -> None:

@@ -7,16 +7,20 @@ from typing import Any
 
 from cloud.assets.model import (
     Concentrator,
+    Fleet,
+    FleetChange,
     Installation,
     Installed,
     Meter,
     PointKind,
+    Ratio,
     Transformer,
     UsagePoint,
 )
 from cloud.store.db import Connection
 from cloud.store.sql import Queries
 from protocols.identity import ConcentratorId, MeterId, TransformerId, UsagePointId
+from protocols.timeline import Interval
 
 _SQL = Queries(Path(__file__).parent / "sql")
 
@@ -66,6 +70,22 @@ def units_of(conn: Connection, usage_points: Sequence[UsagePointId]) -> dict[Usa
     """Return the unit (else the transformer) of each usage point named."""
     rows = conn.execute(_SQL["units_of_usage_points"], {"usage_points": list(usage_points)})
     return {UsagePointId(id_): unit for id_, unit in rows}
+
+
+def zones(conn: Connection) -> dict[str, datetime]:
+    """Return each zone that has meters, and when the first of them was installed."""
+    return dict(conn.execute(_SQL["zones"]).fetchall())
+
+
+def points_of_zone(
+    conn: Connection, zone: str, span: Interval, *, after: str, limit: int
+) -> list[UsagePointId]:
+    """Return the next usage points of a zone by id that had a meter at some time of `span`."""
+    rows = conn.execute(
+        _SQL["points_of_zone"],
+        {"zone": zone, "since": span.start, "until": span.end, "after": after, "limit": limit},
+    )
+    return [UsagePointId(row[0]) for row in rows]
 
 
 def insert_concentrators(conn: Connection, things: Sequence[Concentrator]) -> list[Concentrator]:
@@ -134,6 +154,44 @@ def revisions(conn: Connection, concentrators: Sequence[ConcentratorId]) -> dict
     """Return the revision of each concentrator that has one."""
     rows = conn.execute(_SQL["revisions"], {"concentrators": list(concentrators)})
     return dict(rows.fetchall())
+
+
+def ratios(conn: Connection, usage_points: Sequence[UsagePointId]) -> list[Ratio]:
+    """Return every factor of the usage points, oldest first for each."""
+    rows = conn.execute(_SQL["ratios"], {"usage_points": list(usage_points)})
+    return [
+        Ratio(
+            usage_point=UsagePointId(point), valid_from=valid_from, numerator=numerator,
+            denominator=denominator, register_wh=register_wh,
+        )
+        for point, valid_from, numerator, denominator, register_wh in rows
+    ]  # fmt: skip
+
+
+def insert_ratio(conn: Connection, ratio: Ratio, *, actor: str, reason: str, now: datetime) -> bool:
+    """Add a factor; tell whether its instant was free."""
+    names = ("usage_point", "valid_from", "numerator", "denominator", "register_wh")
+    values: dict[str, Any] = {name: getattr(ratio, name) for name in names}
+    row = conn.execute(
+        _SQL["insert_ratio"], {**values, "actor": actor, "reason": reason, "now": now}
+    ).fetchone()
+    return row is not None
+
+
+def fleet(conn: Connection, since: datetime) -> Fleet:
+    """Return what hangs where, and what changed after `since`."""
+    rows = conn.execute(_SQL["fleet"], {"since": since}).fetchall()
+    changes = conn.execute(_SQL["fleet_changes"], {"since": since})
+    return Fleet(
+        steady={(ConcentratorId(id_), seconds): meters for id_, seconds, meters in rows},
+        changes=tuple(
+            FleetChange(
+                concentrator=ConcentratorId(id_), seconds=seconds, meter=MeterId(meter),
+                installed_at=installed_at, removed_at=removed_at,
+            )
+            for id_, seconds, meter, installed_at, removed_at in changes
+        ),
+    )  # fmt: skip
 
 
 def _point(row: Sequence[Any]) -> UsagePoint:

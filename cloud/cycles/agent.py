@@ -9,11 +9,14 @@ import logging
 from collections.abc import Callable
 
 from cloud.cycles.service import delivering
+from cloud.ingest.service import Derive
 from cloud.store.clock import Clock
 from cloud.store.db import Database
 from cloud.store.rim import Rows, Status, count, rest, until_first
 from cloud.usage import agent as usage_agent
+from cloud.usage import service as usage
 from cloud.usage.agent import IngestConfig
+from cloud.vee.service import Changed
 
 __all__ = ["IngestConfig", "run"]
 
@@ -22,21 +25,31 @@ _POLL_SECONDS = 1.0
 
 
 async def run(
-    config: IngestConfig, *, stop: asyncio.Event, ready: Callable[[], None], status: Status
+    config: IngestConfig,
+    *,
+    stop: asyncio.Event,
+    ready: Callable[[], None],
+    status: Status,
+    derive: Derive = usage.derive,
+    changed: Changed | None = None,
 ) -> None:
     """Run what `cloud.usage.agent` runs, and deliver believed figures, until `stop`."""
     await until_first(
-        usage_agent.run(config, stop=stop, ready=ready, status=status),
-        _deliver(config, stop=stop, status=status),
+        usage_agent.run(
+            config, stop=stop, ready=ready, status=status, derive=derive, changed=changed
+        ),
+        _deliver(config, stop=stop, status=status, derive=derive),
     )
 
 
-async def _deliver(config: IngestConfig, *, stop: asyncio.Event, status: Status) -> None:
+async def _deliver(
+    config: IngestConfig, *, stop: asyncio.Event, status: Status, derive: Derive
+) -> None:
     clock = Clock(scale=config.scale)
     rows = Rows("cycles", _LOG, status)
     with Database(config.dsn, user=config.role, application="meterloop-cycles", size=1) as db:
         while not stop.is_set():
-            brought = await rows.ask(delivering.deliver, db, clock)
+            brought = await rows.ask(delivering.deliver, db, clock, derive=derive)
             if brought:
                 count(status, "figures_by_hand", brought)
             await rest(stop, _POLL_SECONDS)

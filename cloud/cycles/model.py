@@ -260,6 +260,16 @@ class Task:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ReadSpan:
+    """From the figure before a closed cycle to the cycle's own, at one usage point."""
+
+    usage_point: UsagePointId
+    cycle: CycleId
+    since: datetime
+    until: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
     """
     What came for a task: a figure, or the code why there is none.

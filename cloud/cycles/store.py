@@ -17,6 +17,7 @@ from cloud.cycles.model import (
     Observation,
     Reader,
     ReaderId,
+    ReadSpan,
     Route,
     RouteId,
     Source,
@@ -321,6 +322,21 @@ def misses_of_cycle(conn: Connection, id_: CycleId) -> dict[MissCode, int]:
 def figures_of_cycle(conn: Connection, id_: CycleId) -> list[tuple[str, int | None, int, MeterId]]:
     """Return (source, Wh before, Wh, meter) of every task that is read."""
     return list(conn.execute(_SQL["figures_of_cycle"], {"cycle": id_}))
+
+
+def read_spans(
+    conn: Connection, points: Sequence[UsagePointId] | None, cycles: Sequence[CycleId] | None
+) -> list[ReadSpan]:
+    """Return from which figure to which the points and cycles named (None: any) were read."""
+    rows = conn.execute(
+        _SQL["read_spans"],
+        {"usage_points": None if points is None else list(points),
+         "cycles": None if cycles is None else list(cycles)},
+    )  # fmt: skip
+    return [
+        ReadSpan(usage_point=UsagePointId(point), cycle=CycleId(id_), since=since, until=until)
+        for point, id_, since, until in rows
+    ]
 
 
 def _cycle(row: Sequence[Any]) -> Cycle:

@@ -1,7 +1,7 @@
 """What ingest makes of a batch: verdicts per row, the account of the batch, quarantine."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime
 from enum import IntEnum, StrEnum
 from typing import Any
@@ -232,6 +232,44 @@ class RawSeries:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RawColumns:
+    """
+    Raw readings of one channel of many meters, by meter and instant. *Shape*: equal columns.
+
+    `meter` indexes the meters asked for; `seconds` is 0 for registers. *Units*: ms, s, Wh, status
+    bits, number of the batch.
+    """
+
+    meter: NDArray[np.int64]
+    at_ms: NDArray[np.int64]
+    wh: NDArray[np.int64]
+    status: NDArray[np.int64]
+    seconds: NDArray[np.int64]
+    batch: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        """Return the number of readings."""
+        return len(self.at_ms)
+
+    def take(self, rows: NDArray[np.bool_] | NDArray[np.int64]) -> "RawColumns":
+        """Return some of the readings."""
+        return RawColumns(
+            meter=self.meter[rows], at_ms=self.at_ms[rows], wh=self.wh[rows],
+            status=self.status[rows], seconds=self.seconds[rows], batch=self.batch[rows],
+        )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Beside:
+    """The reading beside each instant asked about, where it is `there`. *Shape*: equal columns."""
+
+    there: NDArray[np.bool_]
+    at_ms: NDArray[np.int64]
+    wh: NDArray[np.int64]
+    status: NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class MeterSeen:
     """When a meter was last heard of, by its clock and by the concentrator's."""
 
@@ -242,11 +280,17 @@ class MeterSeen:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConcentratorPresence:
-    """What a concentrator, or its will at the broker, last told of its presence."""
+    """
+    What a concentrator, or its will at the broker, last told of its presence.
+
+    `told` is what its last own telling said beside: `waiting` batches in its outbox, `silent`
+    meters, `missing_s` seconds of readings it lacks, its `clock`, whether its disk is `full`.
+    """
 
     concentrator: ConcentratorId
     online: bool
     told_at: datetime
+    told: Mapping[str, int | str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,7 +11,12 @@ from collections import Counter
 
 VARIABLE = "METERLOOP_FAILPOINT"
 
-NAMES = frozenset({"ingest.day_packed", "ingest.day_dropped"})
+NAMES = frozenset(
+    {
+        "ingest.day_packed", "ingest.day_dropped", "rollups.days_written", "vee.before_write",
+        "vee.written",
+    }
+)  # fmt: skip
 """Every place; a test walks them all."""
 
 _reached: Counter[str] = Counter()

@@ -1,105 +1,87 @@
-"""SQL of usage."""
+"""SQL of usage: segments, and the newest register of every usage point."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from cloud.store.db import Connection
 from cloud.store.sql import Queries
-from cloud.usage.model import IntervalUsage, UsageRegister
+from cloud.usage.model import Int
+from cloud.usage.rules.placing import Row
 from protocols.identity import MeterId, UsagePointId
-from protocols.reading import Quality
-from protocols.timeline import Interval
 
 _SQL = Queries(Path(__file__).parent / "sql")
 
-
-def register_at(conn: Connection, usage_point: UsagePointId, at: datetime) -> UsageRegister | None:
-    """Return the newest register at or before `at`."""
-    row = conn.execute(_SQL["register_at"], {"usage_point": usage_point, "at": at}).fetchone()
-    return None if row is None else _register(row)
+STANDING = ("meter", "since_ms", "until_ms", "offset_wh", "numerator", "denominator", "capacity_w",
+            "flags", "at_ms", "cumulative_wh", "wh", "quality", "day_ms", "opening_wh")  # fmt: skip
+"""Columns of `standing`; flags: 1 lone, 2 the newest register is this meter's, 4 overlaid."""
 
 
-def first_register(conn: Connection, usage_point: UsagePointId) -> UsageRegister | None:
-    """Return the oldest register."""
-    row = conn.execute(_SQL["first_register"], {"usage_point": usage_point}).fetchone()
-    return None if row is None else _register(row)
+def segments(
+    conn: Connection, usage_points: Sequence[UsagePointId], as_of: datetime | None
+) -> list[Row]:
+    """Return the segments that stood at `as_of` (None: that stand) of the usage points."""
+    block = "segments" if as_of is None else "segments_then"
+    asked: dict[str, Any] = {"usage_points": list(usage_points), "as_of": as_of}
+    return conn.execute(_SQL[block], asked).fetchall()
 
 
-def registers_at_each(
-    conn: Connection, usage_points: Sequence[UsagePointId], at: Sequence[datetime]
-) -> list[UsageRegister | None]:
-    """Return for each (usage point, instant) the newest register at or before it."""
-    found: list[UsageRegister | None] = [None] * len(usage_points)
-    rows = conn.execute(
-        _SQL["registers_at_each"], {"usage_points": list(usage_points), "at": list(at)}
-    )
-    for row in rows:
-        found[row[0] - 1] = _register(row[1:])
-    return found
+def points_with_segments(conn: Connection) -> list[UsagePointId]:
+    """Return the usage points of which a segment stands, in order."""
+    return [UsagePointId(point) for (point,) in conn.execute(_SQL["points_with_segments"])]
+
+
+def replace_segments(
+    conn: Connection,
+    usage_points: Sequence[UsagePointId],
+    columns: Mapping[str, list[Any]],
+    now: datetime,
+) -> None:
+    """Void what stands of the usage points and write other segments in its place."""
+    conn.execute(_SQL["void_segments"], {"usage_points": list(usage_points), "now": now})
+    conn.execute(_SQL["insert_segments"], {**columns, "now": now})
+
+
+def lock_points(conn: Connection, usage_points: Sequence[UsagePointId]) -> None:
+    """Keep others from making segments of the usage points, and their newest registers still."""
+    asked = {"usage_points": sorted(usage_points)}
+    conn.execute(_SQL["lock_points"], asked)
+    conn.execute(_SQL["lock_newest"], asked)
+
+
+def standing(conn: Connection, meters: Sequence[MeterId]) -> dict[str, Int]:
+    """Return STANDING of the newest segment of each meter that has one; `meter` by place."""
+    with conn.cursor(binary=True) as cursor:
+        row = cursor.execute(_SQL["standing"], {"meters": list(meters)}).fetchone()
+    assert row is not None
+    octets = row if row[0] is not None else (b"",) * len(STANDING)
+    found = {
+        name: np.frombuffer(column, dtype=">i8").astype(np.int64)
+        for name, column in zip(STANDING, octets, strict=True)
+    }
+    meter = found["meter"]
+    last = np.append(meter[1:] != meter[:-1], np.ones(min(1, len(meter)), dtype=np.bool_))
+    return {name: column[last] for name, column in found.items()}
+
+
+def move_newest(conn: Connection, columns: Mapping[str, list[Any]]) -> None:
+    """Write newest registers of points that have a row: columns by the names of `usage.newest`."""
+    if columns["usage_point"]:
+        conn.execute(_SQL["move_newest"], dict(columns))
+
+
+def write_newest(conn: Connection, columns: Mapping[str, list[Any]]) -> None:
+    """Write newest registers of points that may have no row yet, in the order given."""
+    move_newest(conn, columns)
+    if columns["usage_point"]:
+        conn.execute(_SQL["write_newest"], dict(columns))
 
 
 def newest_registers(
     conn: Connection, usage_points: Sequence[UsagePointId]
-) -> list[tuple[UsagePointId, int, int, str, MeterId, int]]:
-    """Return (usage point, at ms, cumulative Wh, quality, meter, meter Wh) of each that has one."""
-    rows = conn.execute(_SQL["newest_registers"], {"usage_points": list(usage_points)})
-    return [(UsagePointId(p), at, wh, q, MeterId(m), raw) for p, at, wh, q, m, raw in rows]
-
-
-def oldest_registers(
-    conn: Connection, usage_points: Sequence[UsagePointId]
-) -> dict[UsagePointId, int]:
-    """Return the first cumulative Wh of each usage point that has one."""
-    rows = conn.execute(_SQL["oldest_registers"], {"usage_points": list(usage_points)})
-    return {UsagePointId(point): wh for point, wh in rows}
-
-
-def registers_in(
-    conn: Connection, usage_point: UsagePointId, span: Interval
-) -> list[UsageRegister]:
-    """Return every register in `span`, oldest first."""
-    rows = conn.execute(
-        _SQL["registers_in"], {"usage_point": usage_point, "start": span.start, "end": span.end}
-    )
-    return [_register(row) for row in rows]
-
-
-def intervals_in(
-    conn: Connection, usage_point: UsagePointId, span: Interval
-) -> list[IntervalUsage]:
-    """Return every interval that starts in `span`, oldest first."""
-    rows = conn.execute(
-        _SQL["intervals_in"], {"usage_point": usage_point, "start": span.start, "end": span.end}
-    )
-    return [
-        IntervalUsage(
-            usage_point=UsagePointId(point), start=start, seconds=seconds, wh=wh,
-            quality=Quality(quality),
-        )
-        for point, start, seconds, wh, quality in rows
-    ]  # fmt: skip
-
-
-def insert_registers(conn: Connection, columns: Mapping[str, list[Any]]) -> None:
-    """Write derived registers: columns usage_point at_ms meter wh cumulative_wh quality."""
-    conn.execute(_SQL["insert_registers"], dict(columns))
-
-
-def delete_registers(conn: Connection, usage_point: UsagePointId) -> None:
-    """Forget the derived registers of a usage point."""
-    conn.execute(_SQL["delete_registers"], {"usage_point": usage_point})
-
-
-def insert_intervals(conn: Connection, columns: Mapping[str, list[Any]]) -> None:
-    """Write derived intervals: columns usage_point start_ms seconds wh quality."""
-    conn.execute(_SQL["insert_intervals"], dict(columns))
-
-
-def _register(row: Sequence[Any]) -> UsageRegister:
-    usage_point, at, cumulative_wh, quality, meter, meter_wh = row
-    return UsageRegister(
-        usage_point=UsagePointId(usage_point), at=at, cumulative_wh=cumulative_wh,
-        quality=Quality(quality), meter=MeterId(meter), meter_wh=meter_wh,
-    )  # fmt: skip
+) -> list[tuple[UsagePointId, int, int, int, int, int]]:
+    """Return (point, at ms, Wh, quality code, day ms, opening Wh) of each that has a register."""
+    return conn.execute(_SQL["newest_registers"], {"usage_points": list(usage_points)}).fetchall()

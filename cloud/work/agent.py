@@ -1,4 +1,4 @@
-"""Follows control's outcomes and raises what crews have to do; runs beside control's agent."""
+"""Follows control's outcomes and missing registers, raises and settles what crews have to do."""
 
 import asyncio
 import logging
@@ -15,6 +15,8 @@ from protocols.timeline import TimeScale
 
 _LOG = logging.getLogger(__name__)
 _POLL_SECONDS = 0.2
+_TURNS_BETWEEN = 25
+"""Missing registers are a matter of days: they are looked for every 25th turn."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,11 +37,20 @@ async def run(
 ) -> None:
     """Follow until `stop`; a database that is away is tried again."""
     clock = Clock(scale=config.scale)
+    turn = 0
     with Database(config.dsn, user=config.user, application="meterloop-work", size=1) as db:
         ready()
         while not stop.is_set():
             try:
                 raised = await asyncio.to_thread(service.follow_outcomes, db, now=clock.now())
+                if turn % _TURNS_BETWEEN == 0:
+                    more, settled = await asyncio.to_thread(
+                        service.follow_missing, db, now=clock.now()
+                    )
+                    raised += more
+                    if settled:
+                        count(status, "orders_settled", settled)
+                turn += 1
             except TransientDatabaseError as error:
                 cause = type(error).__name__
                 _LOG.warning("work.database.away", extra={"fields": {"cause": cause}})

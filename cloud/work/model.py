@@ -4,6 +4,8 @@ Facts of field work.
     raised -> assigned -> done -> verified
                  ^          |
                  +--- reopened (the report did not settle it)
+
+    raised, assigned -> verified   settled: the cause has gone by itself, nobody was there
 """
 
 from collections.abc import Mapping
@@ -43,12 +45,16 @@ class OrderEvent(StrEnum):
     REPORT = "report"
     VERIFY = "verify"
     REOPEN = "reopen"
+    SETTLE = "settle"
+    """Its cause has gone by itself."""
 
 
 ORDER_MOVES: Mapping[tuple[OrderState, OrderEvent], OrderState] = {
     (OrderState.RAISED, OrderEvent.ASSIGN): OrderState.ASSIGNED,
     (OrderState.ASSIGNED, OrderEvent.ASSIGN): OrderState.ASSIGNED,
     (OrderState.ASSIGNED, OrderEvent.REPORT): OrderState.DONE,
+    (OrderState.RAISED, OrderEvent.SETTLE): OrderState.VERIFIED,
+    (OrderState.ASSIGNED, OrderEvent.SETTLE): OrderState.VERIFIED,
     (OrderState.DONE, OrderEvent.VERIFY): OrderState.VERIFIED,
     (OrderState.DONE, OrderEvent.REOPEN): OrderState.ASSIGNED,
 }

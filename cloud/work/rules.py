@@ -47,6 +47,11 @@ def job_for(outcome: Outcome) -> Job | None:
     return None
 
 
+def missing_key(exception: int) -> str:
+    """Return the cause of an order for registers that are missing, by the exception's number."""
+    return f"missing:{exception}"
+
+
 def move_order(state: OrderState, event: OrderEvent) -> OrderState | None:
     """Return the state after `event`, or None where the table has no such move."""
     return ORDER_MOVES.get((state, event))

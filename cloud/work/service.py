@@ -6,6 +6,8 @@ from cloud.control import service as control
 from cloud.messages import service as messages
 from cloud.store import audit
 from cloud.store.db import Connection, Database
+from cloud.vee import service as vee
+from cloud.vee.model import ExceptionKind
 from cloud.work import rules, store
 from cloud.work.model import (
     POSITION_AFTER,
@@ -225,6 +227,43 @@ def follow_outcomes(db: Database, *, now: datetime) -> int:
                 )  # fmt: skip
         store.move_cursor(conn, outcomes[-1].seq)
         return raised
+
+
+def follow_missing(db: Database, *, now: datetime) -> tuple[int, int]:
+    """
+    Raise an order for each meter that lacks registers for too long, and settle it when they come.
+
+    Each exception raises one order at most (E1); a crew that has reported is not overruled.
+    Returns how many were raised and how many settled.
+    """
+    with db.transaction() as conn:
+        missing = vee.open_exceptions(conn, ExceptionKind.MISSING_REGISTERS)
+        causes = {rules.missing_key(each.id): each for each in missing}
+        known = store.raised_before(conn, sorted(causes))
+        raised = [
+            raise_order(
+                conn, kind=OrderKind.EXCEPTION, usage_point=each.usage_point, cause_key=cause,
+                summary=f"{each.kind.value} {each.meter}", now=now,
+            )
+            for cause, each in causes.items()
+            if cause not in known
+        ]  # fmt: skip
+        over = [id_ for id_, cause in store.open_missing(conn) if cause not in causes]
+        for id_ in over:
+            _settle(conn, id_, now)
+        return sum(each is not None for each in raised), len(over)
+
+
+def _settle(conn: Connection, id_: OrderId, now: datetime) -> None:
+    found = _locked(conn, id_)
+    state = rules.move_order(found.state, OrderEvent.SETTLE)
+    if state is None:
+        return
+    store.verify(conn, id_, state=state, actor=SYSTEM, now=now)
+    audit.record(
+        conn, at=now, actor=SYSTEM, action="order.settle", entity="order", entity_id=id_,
+        before={"state": found.state.value}, reason="registers came",
+    )  # fmt: skip
 
 
 def _locked(conn: Connection, order: OrderId) -> Order:

@@ -102,6 +102,17 @@ def verify(
     conn.execute(_SQL["verify_order"], values)
 
 
+def raised_before(conn: Connection, causes: Sequence[str]) -> set[str]:
+    """Return the causes for which an order was ever raised."""
+    rows = conn.execute(_SQL["orders_of_causes"], {"causes": list(causes)})
+    return {row[0] for row in rows}
+
+
+def open_missing(conn: Connection) -> list[tuple[OrderId, str]]:
+    """Return orders for missing registers that nobody has reported done, with their causes."""
+    return [(OrderId(id_), cause) for id_, cause in conn.execute(_SQL["open_missing_orders"])]
+
+
 def upsert_crew(
     conn: Connection, *, login: str, phone: str, language: str, on_duty: bool, now: datetime
 ) -> None:

@@ -12,6 +12,7 @@ from cloud.ingest.service import retention
 from cloud.store import audit as audit_log
 from cloud.store.clock import Clock
 from cloud.store.db import Connection, Database
+from cloud.usage import service as usage
 from meterloop.audit import rules, store
 from meterloop.audit.model import AuditReport, Evidence, Finding, OutboxState
 from meterloop.config import Installation
@@ -82,6 +83,7 @@ def _of_database(
         invariant = block.split("_", 1)[0].upper()
         if invariant in _COUNTED and block not in _NOT_VIOLATIONS:
             yield Finding.of(invariant, store.violations(conn, block, {"overdue": now - grace}))
+    yield Finding.of("R3", list(usage.contradictions(conn)))
     for invariant, prove in _PROOFS.items():
         found = prove(conn)
         yield Finding(invariant=invariant, violations=found.count, examples=found.examples)

@@ -10,6 +10,7 @@ import typer
 from cloud.ingest import service as ingest
 from cloud.ingest.model import QuarantineItem, QuarantineState
 from cloud.ingest.service.showing import Shown, shown
+from cloud.rollups import service as rollups
 from cloud.store.clock import Clock
 from cloud.store.db import Database
 from cloud.usage import service as usage
@@ -81,8 +82,9 @@ def redrive(
     """Judge one thing once more, after its cause was mended; store it, or say what still stands."""
     with failures_told(as_json=as_json), _opened(config) as (db, clock):
         stored = usage.redrive(
-            db, id_, actor=who_types(), now=clock.now(), wall_now=clock.wall_now()
-        )
+            db, id_, actor=who_types(), now=clock.now(), wall_now=clock.wall_now(),
+            derive=rollups.derive,
+        )  # fmt: skip
         say({"id": id_, "stored": stored}, as_json=as_json,
             text=f"{id_}: {stored} readings stored")  # fmt: skip
 

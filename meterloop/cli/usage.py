@@ -13,12 +13,14 @@ import numpy as np
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from typer.core import TyperGroup
 
 from cloud.assets import service as assets
 from cloud.store.clock import Clock
 from cloud.store.db import Connection, Database
 from cloud.usage import service as usage
 from cloud.usage.model import DayUsage, IntervalUsage, UsageRegister
+from meterloop.cli import rollups
 from meterloop.cli.answer import ConfigFile, JsonFlag, failures_told, installation_from, say
 from meterloop.exports import Format, written
 from meterloop.stack import address_of_database
@@ -52,9 +54,25 @@ class By(StrEnum):
     REGISTER = "register"
 
 
+class PointOrVerb(TyperGroup):
+    """Verbs of which the first is meant where a usage point stands in their place."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Put `show` before what names no verb."""
+        if args and args[0] not in self.commands and args[0] not in ctx.help_option_names:
+            args = ["show", *args]
+        return super().parse_args(ctx, args)
+
+
 def register(app: typer.Typer) -> None:
     """Add the verbs."""
-    app.command("usage")(tell)
+    verbs = typer.Typer(
+        cls=PointOrVerb, no_args_is_help=True,
+        help="What a usage point used (usage USAGE_POINT), its roll-ups, and why they changed.",
+    )  # fmt: skip
+    verbs.command("show")(tell)
+    rollups.register(verbs)
+    app.add_typer(verbs, name="usage")
     app.command("export")(export)
 
 

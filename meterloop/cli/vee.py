@@ -23,6 +23,7 @@ from cloud.vee.rules.estimate import Estimate, Estimates, estimate_series, judge
 from cloud.vee.rules.findings import Finding, Findings
 from cloud.vee.rules.grid import State
 from cloud.vee.rules.rule_sets import RuleSet, read_rule_set, rule_set_for
+from meterloop.cli import vee_queue
 from meterloop.cli.answer import JsonFlag, failures_told, say
 from meterloop.cli.vee_picture import picture, table_of_estimates, table_of_findings
 from meterloop.config import ConfigError
@@ -49,10 +50,11 @@ Now = Annotated[
 
 def register(app: typer.Typer) -> None:
     """Add the verbs."""
-    group = typer.Typer(no_args_is_help=True, help="Check and estimate interval series in files.")
+    group = typer.Typer(no_args_is_help=True, help="Check, estimate, queue, edit values.")
     group.command("check")(check)
     group.command("estimate")(estimate)
     group.command("rules")(show_rules)
+    vee_queue.register(group)
     app.add_typer(group, name="vee")
 
 

@@ -32,6 +32,8 @@ class Permission(StrEnum):
     """Have a meter keep power, ask for the end of that, have its switch read."""
     MESSAGE_VIEW = "message.view"
     QUARANTINE_VIEW = "quarantine.view"
+    STREAM_VIEW = "stream.view"
+    """See how readings come in, and the history of any of them."""
     WORK_VIEW = "work.view"
     WORK_ASSIGN = "work.assign"
     WORK_VERIFY = "work.verify"
@@ -59,6 +61,7 @@ _OFFICE = frozenset(
         Permission.CUT_VIEW,
         Permission.MESSAGE_VIEW,
         Permission.QUARANTINE_VIEW,
+        Permission.STREAM_VIEW,
         Permission.TARIFF_VIEW,
         Permission.BILL_VIEW,
         Permission.PAYMENT_VIEW,

@@ -1,6 +1,6 @@
 """New prices at the pages: figures stated, impact on real accounts seen, two people, a date."""
 
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -10,7 +10,9 @@ from billing.rating.rules.oracle import oracle_between
 from billing.tariffs import service as tariffs
 from billing.tariffs.model import Case
 from billing.tariffs.rules import read_tariff
+from cloud.usage import service as usage
 from portal.i18n import LANGUAGES
+from protocols.identity import UsagePointId
 from protocols.timeline import local_date, local_day
 from tests.acceptance.browser_kit import Look, check, keep, looking, needs_browser
 from tests.acceptance.test_page_run_orders import confirmed
@@ -145,6 +147,13 @@ def _impact(town: Town, look: Look, old: str) -> None:
     keep(page, "tariff-impact-en")
 
 
+def newest_of_the_day(town: Town, point: str, at: datetime) -> int | None:
+    """The newest register in the day up to an instant."""
+    with town.owner.transaction() as conn:
+        found = usage.register_at(conn, UsagePointId(point), at)
+    return found.cumulative_wh if found and found.at > at - timedelta(days=1) else None
+
+
 def _by_oracle(town: Town, first: date, until: date) -> tuple[dict[str, int], dict[str, int]]:
     """Return what each account's registers cost by both, in fractions, from plain rows."""
     low, high = local_day(first, ZONE).start, local_day(until, ZONE).start
@@ -157,14 +166,9 @@ def _by_oracle(town: Town, first: date, until: date) -> tuple[dict[str, int], di
         "SELECT account, opening_register_wh, opening_year_wh, usage_point"
         " FROM customers.agreement WHERE started_at <= %s", (low,),
     ):  # fmt: skip
-        marks = [
-            rows(town.owner, "SELECT cumulative_wh FROM usage.register WHERE usage_point = %s"
-                 " AND at <= %s AND at > %s ORDER BY at DESC LIMIT 1",
-                 (point, at, at - timedelta(days=1)))
-            for at in (low, high)
-        ]  # fmt: skip
-        if all(marks):
-            span = [year + mark[0][0] - opening for mark in marks]
+        marks = [newest_of_the_day(town, point, at) for at in (low, high)]
+        if all(mark is not None for mark in marks):
+            span = [year + mark - opening for mark in marks if mark is not None]
             for side, tariff in zip(found, (old, new), strict=True):
                 side[account] = oracle_between(tariff, span[0], span[1])
     assert len(found[0]) >= 3, "the town has real accounts"

@@ -15,7 +15,8 @@ CLOCKS = {"edge/clock.py", "cloud/store/clock.py", "simulators/clock.py"}
 CLOCK_CALLS = {"now", "utcnow", "today", "time", "time_ns"}
 MONEY_OR_ENERGY = re.compile(r"(_micros|_wh|micros|wh)$")
 EXACT = ("billing/money.py", "billing/ledger", "billing/prepaid", "billing/payments",
-         "billing/rating", "cloud/usage", "cloud/ingest/rules", "cloud/vee/rules")  # fmt: skip
+         "billing/rating", "cloud/rollups", "cloud/usage", "cloud/ingest/rules",
+         "cloud/vee/rules")  # fmt: skip
 
 
 @cache

@@ -49,8 +49,15 @@ _FILL = (
        SELECT 'SA-' || n, 'AC-' || n, 'UP-' || n, 'book-household', '2025-12-31T16:00:00Z',
               1000000, ''
        FROM generate_series(1, %(n)s::int) AS n""",
-    """INSERT INTO usage.register (usage_point, at, meter, wh, cumulative_wh, quality)
-       SELECT 'UP-' || n, '2026-01-31T15:50:00Z', 'M', 0, 1000000 + 10 * (n %% 90000), 'valid'
+    "SELECT ingest.open_day(date '2026-01-31', '2026-01-31')",
+    """INSERT INTO ingest.series (meter, channel, seconds)
+       SELECT 'M-' || n, 1, 0 FROM generate_series(1, %(n)s::int) AS n""",
+    """INSERT INTO ingest.reading (series, at, wh, status, received_at, batch)
+       SELECT s.no, '2026-01-31T15:50:00Z'::timestamptz,
+              1000000 + 10 * (substr(s.meter, 3)::int %% 90000), 0, '2026-01-31T15:51:00Z', 0
+       FROM ingest.series AS s""",
+    """INSERT INTO usage.segment (usage_point, meter, since, until, offset_wh, lone, known_at)
+       SELECT 'UP-' || n, 'M-' || n, '2020-01-01', 'infinity', 0, true, '2020-01-01'
        FROM generate_series(1, %(n)s::int) AS n""",
 )
 _BARE = "CREATE TABLE public.bare AS SELECT b.* FROM bills.bill AS b"

@@ -20,6 +20,7 @@ from cloud.assets import model as things
 from cloud.assets import service as assets
 from cloud.store.db import Database
 from protocols.identity import ConcentratorId, MeterId, TransformerId, UsagePointId
+from tests.integration.usage_kit import put_registers
 
 ORIGIN = datetime(2026, 3, 10, 4, 0, tzinfo=UTC)
 """Noon of 10 March in Chongqing."""
@@ -76,13 +77,8 @@ def street(db: Database, *people: NewCustomer, relay: bool = True) -> None:
 
 
 def read(db: Database, usage_point: str, at: datetime, wh: int, quality: str = "valid") -> None:
-    """Put a validated register where usage keeps them."""
-    with db.transaction() as conn:
-        conn.execute(
-            "INSERT INTO usage.register (usage_point, at, meter, wh, cumulative_wh, quality)"
-            " VALUES (%s, %s, %s, %s, %s, %s)",
-            (usage_point, at, usage_point.replace("UP", "M"), wh, wh, quality),
-        )
+    """Let the meter of a usage point have shown so many Wh, as usage then tells."""
+    put_registers(db, usage_point, {at: wh}, quality=quality)
 
 
 def order(number: int, txn: str, yuan: float, **changes: Any) -> PaymentOrder:

@@ -24,7 +24,7 @@ from protocols.mqtt import envelope
 from protocols.mqtt.topics import up_data
 from protocols.mqtt.uplink import DataBatch, RelayReport, batch_to_plain, columns_of
 from protocols.reading import Channel
-from protocols.timeline import to_ms
+from protocols.timeline import Interval, to_ms
 
 ORIGIN = datetime(2026, 3, 1, tzinfo=UTC)
 C1, C2 = ConcentratorId("C-01"), ConcentratorId("C-02")
@@ -156,9 +156,29 @@ READINGS = (
     "SELECT meter, channel, at, wh FROM ingest.register_reading ORDER BY 1, 2, 3",
     "SELECT meter, channel, start, seconds, wh FROM ingest.interval_reading ORDER BY 1, 2, 3",
 )
-USAGE = (
-    "SELECT usage_point, at, meter, wh, cumulative_wh, quality FROM usage.register ORDER BY 1, 2",
-    "SELECT usage_point, start, seconds, wh, quality FROM usage.interval ORDER BY 1, 2",
+
+
+def usage_rows(db: Database) -> list[list[tuple[Any, ...]]]:
+    """Every register and interval of usage, the segments that stand, and the newest registers."""
+    everything = Interval(
+        start=datetime(2000, 1, 1, tzinfo=UTC), end=datetime(2090, 1, 1, tzinfo=UTC)
+    )
+    with db.transaction() as conn:
+        points = assets.usage_point_ids(conn)
+        registers = [row for point in points for row in usage.registers(conn, point, everything)]
+        slots = [row for point in points for row in usage.intervals(conn, point, everything)]
+    return [
+        [(r.usage_point, r.at, r.meter, r.meter_wh, r.cumulative_wh, r.quality) for r in registers],
+        [(i.usage_point, i.start, i.seconds, i.wh, i.quality) for i in slots],
+        *tables(db, *SEGMENTS),
+    ]
+
+
+SEGMENTS = (
+    "SELECT usage_point, meter, since, nullif(until, 'infinity'), offset_wh, numerator,"
+    " denominator, lone FROM usage.segment WHERE void_at IS NULL ORDER BY 1, 3",
+    "SELECT usage_point, at_ms, cumulative_wh, quality, meter, wh, day_ms, opening_wh"
+    " FROM usage.newest ORDER BY 1",
 )
 GAPS = (
     "SELECT meter, channel, range_start, range_end FROM vee.exception"

@@ -11,6 +11,7 @@ from cloud.store.db import Database
 from tests.integration.billing_kit import rows
 from tests.integration.bills_kit import FEB, JAN, NOW, TARIFF, ZONE, book, household, read
 from tests.integration.test_billing_bills_run import opened
+from tests.integration.usage_kit import put_intervals
 
 HOURS = 31 * 24
 
@@ -54,12 +55,8 @@ def by_hours() -> dict[str, Any]:
 
 def hourly(db: Database, wh: list[int]) -> None:
     start = datetime.combine(JAN, time(0), ZONE)
-    with db.transaction() as conn, conn.cursor() as cursor:
-        cursor.executemany(
-            "INSERT INTO usage.interval (usage_point, start, seconds, wh, quality)"
-            " VALUES ('UP-000001', %s, 3600, %s, 'valid')",
-            [(start + timedelta(hours=n), each) for n, each in enumerate(wh)],
-        )
+    values = {start + timedelta(hours=n): each for n, each in enumerate(wh)}
+    put_intervals(db, "UP-000001", values)
 
 
 def billed(db: Database) -> list[tuple[Any, ...]]:
@@ -73,9 +70,7 @@ def test_hours_of_use_and_the_peak_come_from_the_intervals(db: Database) -> None
     use[10] = 4_000
     hourly(db, use)
     total = sum(use)
-    read(db, 1, FEB, 1_000)
-    with db.transaction() as conn:
-        conn.execute("UPDATE usage.register SET cumulative_wh = 1000000 + %s", [total])
+    read(db, 1, FEB, 1_000 + total // 1_000)
     day = 31 * 12 + 3
     assert billed(db) == [("billed", [], (day * 100 + 31 * 12 * 25 + 4 * 1000) * 10_000)]
 

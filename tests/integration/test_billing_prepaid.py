@@ -16,6 +16,7 @@ from cloud.store.db import Database
 from protocols.errors import RefusedError
 from protocols.timeline import Interval
 from tests.integration.billing_kit import HOUR, ORIGIN, YUAN, customer, order, read, rows, street
+from tests.integration.usage_kit import say_register
 
 UP = "UP-000001"
 
@@ -76,8 +77,7 @@ def test_a_corrected_register_lifts_the_balance_and_the_warning_is_taken_back_on
     read(db, UP, ORIGIN + HOUR, 1_110_000)
     prepaid.sweep(db, now=ORIGIN + HOUR)
     assert _balance(db, ORIGIN + HOUR).available_micros < 0
-    fix = "UPDATE usage.register SET cumulative_wh = 1011000 WHERE usage_point = %s RETURNING 1"
-    rows(db, fix, [UP])
+    say_register(db, UP, ORIGIN + HOUR, 1_011_000)
     for minutes in (1, 2):
         prepaid.sweep(db, now=ORIGIN + HOUR + timedelta(minutes=minutes))
     assert _kinds(db) == [("reminder", 1), ("zero", 1), ("cut", 1), ("restored", 1)]

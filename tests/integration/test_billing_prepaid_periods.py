@@ -22,6 +22,7 @@ from cloud.store.db import Database
 from protocols.timeline import Interval
 from tests.integration.billing_kit import HOUR, YUAN, customer, read, rows, street
 from tests.integration.bills_kit import TARIFF
+from tests.integration.usage_kit import put_intervals, say_register
 
 UP = "UP-000001"
 ZONE = ZoneInfo("Asia/Shanghai")
@@ -78,12 +79,7 @@ def publish(db: Database, tariff: dict[str, Any]) -> str:
 
 def hours(db: Database, wh: list[int], *, start: datetime = START) -> None:
     """Let intervals stand in usage, and the register at the end of each."""
-    with db.transaction() as conn, conn.cursor() as cursor:
-        cursor.executemany(
-            "INSERT INTO usage.interval (usage_point, start, seconds, wh, quality)"
-            " VALUES (%s, %s, 3600, %s, 'valid')",
-            [(UP, start + n * HOUR, each) for n, each in enumerate(wh)],
-        )
+    put_intervals(db, UP, {start + n * HOUR: each for n, each in enumerate(wh)})
 
 
 def town(db: Database, tariff: dict[str, Any], **changes: Any) -> None:
@@ -218,7 +214,7 @@ def test_hours_that_contradict_the_register_stop_the_day(db: Database) -> None:
         kinds = {each.kind for each in prepaid.exceptions(conn)}
     assert kinds == {ExceptionKind.INTERVALS_DIFFER}
     assert rows(db, "SELECT 1 FROM prepaid.drawdown") == []
-    rows(db, "UPDATE usage.register SET cumulative_wh = 1024000 RETURNING 1")
+    say_register(db, UP, START + DAY, 1_024_000)
     prepaid.sweep(db, now=START + DAY + 2 * HOUR)
     assert rows(db, "SELECT count(*)::int FROM prepaid.drawdown") == [(1,)]
     with db.transaction() as conn:

@@ -18,6 +18,7 @@ from cloud.store.db import Database
 from protocols.errors import RefusedError
 from protocols.timeline import Interval, to_ms
 from tests.integration.billing_kit import CODE, HOUR, ORIGIN, YUAN, customer, read, rows, street
+from tests.integration.usage_kit import say_register
 
 PEOPLE = 40
 SHANGHAI = ZoneInfo("Asia/Shanghai")
@@ -126,11 +127,11 @@ def test_the_newest_register_follows_corrections_and_derivations(db: Database) -
     read(db, "UP-000001", ORIGIN + 2 * HOUR, 1_002_000)
     read(db, "UP-000001", ORIGIN + HOUR, 1_001_000)  # late
     assert rows(db, newest) == [(1_002_000, True)]
-    rows(db, "UPDATE usage.register SET cumulative_wh = 1001500 WHERE wh = 1002000 RETURNING 1")
+    say_register(db, "UP-000001", ORIGIN + 2 * HOUR, 1_001_500)
     assert rows(db, newest) == [(1_001_500, True)]
-    rows(db, "DELETE FROM usage.register WHERE wh = 1002000 RETURNING 1")
+    say_register(db, "UP-000001", ORIGIN + 2 * HOUR, 0, kind=3)
     assert rows(db, newest) == [(1_001_000, True)]
-    rows(db, "DELETE FROM usage.register RETURNING 1")
+    say_register(db, "UP-000001", ORIGIN + HOUR, 0, kind=3)
     assert rows(db, newest) == [(0, False)]
 
 

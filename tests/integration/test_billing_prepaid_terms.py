@@ -20,7 +20,9 @@ from billing.rating import service as rating
 from billing.tariffs import service as tariffs
 from cloud.messages import service as messages
 from cloud.store.db import Database
+from cloud.usage import service as usage
 from protocols.errors import RefusedError
+from protocols.identity import UsagePointId
 from tests.integration.billing_kit import (
     HOUR,
     ORIGIN,
@@ -71,9 +73,15 @@ def lived(db: Database, days: int, *, first: int = 0, hourly: bool = True) -> No
         if hourly:
             hours(db, use, start=START + day * DAY)
         at = START + (day + 1) * DAY
-        old = rows(db, "SELECT coalesce(max(cumulative_wh), 1000000)::bigint FROM usage.register")
-        read(db, UP, at, old[0][0] + sum(use))
+        read(db, UP, at, newest_wh(db) + sum(use))
         prepaid.sweep(db, now=at + timedelta(minutes=5))
+
+
+def newest_wh(db: Database) -> int:
+    """The customer's newest register; 1000 kWh before the first."""
+    with db.transaction() as conn:
+        found = usage.register_at(conn, UsagePointId(UP), START + 400 * DAY)
+    return 1_000_000 if found is None else found.cumulative_wh
 
 
 def change(db: Database, day: date, *, now: Any, **what: Any) -> TermsChange:
@@ -156,7 +164,7 @@ def test_another_tariff_from_a_past_day_keeps_the_years_counter(db: Database) ->
     customers.decide_terms(db, asked.id, approve=True, actor="user:reza", now=now)
     prepaid.sweep(db, now=now)
     found = balance(db, now)
-    used = rows(db, "SELECT max(cumulative_wh) - 1000000 FROM usage.register")[0][0]
+    used = newest_wh(db) - 1_000_000
     assert (found.tariff_code, found.year_wh) == ("cq-household-lv", 90_000 + used)
     sums_hold(db)
     # and back to periods from a later day, still in the past

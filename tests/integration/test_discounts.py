@@ -22,6 +22,7 @@ from tests.integration.billing_kit import rows
 from tests.integration.people_kit import all_signed_in
 from tests.integration.test_billing_bills_cli import installation
 from tests.integration.test_subscribers import NOW, TEHRAN, demand, factory, grid
+from tests.integration.usage_kit import put_registers
 
 DAYS = [date(2026, month, 1) for month in range(1, 6)]
 KWH = 100_000
@@ -40,14 +41,9 @@ def works(db: Database) -> None:
     """A factory of 500 kW that uses 100 000 kWh a month, read at each month's end."""
     grid(db, (1, "Asia/Tehran"))
     subscribing.subscribe(db, demand(factory(1)), actor="user:reza", now=NOW)
-    with db.transaction() as conn:
-        for number, day in enumerate(DAYS[1:], start=1):
-            at = datetime.combine(day, time(0), TEHRAN) - timedelta(minutes=10)
-            wh = number * KWH * 1_000
-            conn.execute(
-                "INSERT INTO usage.register (usage_point, at, meter, wh, cumulative_wh, quality)"
-                " VALUES ('UP-000001', %s, 'M-1', %s, %s, 'valid')", (at, wh, wh),
-            )  # fmt: skip
+    for number, day in enumerate(DAYS[1:], start=1):
+        at = datetime.combine(day, time(0), TEHRAN) - timedelta(minutes=10)
+        put_registers(db, "UP-000001", {at: number * KWH * 1_000})
 
 
 def granted(db: Database, asked: Discount, actor: str = "user:lin") -> None:

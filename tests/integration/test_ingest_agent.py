@@ -37,6 +37,7 @@ from tests.integration.ingest_kit import (
     build_network,
     payload_of,
     registers,
+    slots,
     tables,
 )
 
@@ -319,3 +320,34 @@ def test_a_batch_sent_while_postgresql_is_down_is_stored_when_it_is_back(
         await asyncio.to_thread(second.stop)
 
     asyncio.run(story())
+
+
+@pytest.mark.req("B17")
+def test_the_process_validates_days_as_they_end(
+    db: Database, database_dsn: str, mqtt_broker: BrokerAddress
+) -> None:
+    build_network(db)
+    # the first two midnights of the zone are 16 and 40 hours after the origin
+    gap = range(50, 56)
+    batch = a_batch(
+        1,
+        [
+            *slots(M1, {n: 100 + n for n in range(84) if n not in gap}),
+            *registers(M1, {0: 0, 16: sum(100 + n for n in range(32)),
+                            40: sum(100 + n for n in range(80))}),
+        ],
+    )  # fmt: skip
+    query = f"SELECT wh FROM vee.overlay WHERE usage_point = '{UP1}'"
+    found: list[tuple[Any, ...]] = []
+
+    async def scene() -> None:
+        async with the_process(database_dsn, mqtt_broker, {}), an_edge(mqtt_broker) as edge:
+            await edge.send_batch(batch)
+            await edge.receipt()
+            async with asyncio.timeout(DEADLINE):
+                while not found:
+                    await asyncio.sleep(0.2)
+                    found.extend(tables(db, query)[0])
+
+    asyncio.run(scene())
+    assert [sum(row[0]) for row in found] == [sum(100 + n for n in gap)]

@@ -42,6 +42,12 @@ ASSETS = (
     "INSERT INTO assets.installation (meter, usage_point, concentrator, installed_at)"
     f" VALUES ('M-1', 'UP-1', 'C-01', '{AT}')",
 )
+THINGS = (
+    "INSERT INTO assets.usage_point (id, kind, transformer, zone)"
+    " VALUES ('UP-1', 'customer', 'T-01', 'Asia/Shanghai')",
+    "INSERT INTO assets.meter (id, model, protocol, max_w, has_relay, can_close_remotely)"
+    " VALUES ('M-1', 'x', 'dlms', 20000, false, false)",
+)
 READING = (
     "SELECT ingest.open_day(date '{at}', '{at}');"
     "INSERT INTO ingest.series (meter, channel, seconds) VALUES ('M-1', {channel}, {seconds})"
@@ -59,6 +65,22 @@ def interval(minutes: int, wh: int) -> str:
 
 def register(minutes: int, wh: int) -> str:
     return READING.format(at=AT, minutes=minutes, wh=wh, channel=1, seconds=0)
+
+
+def segment(*, since: str = AT, offset: int = 0, factor: int = 1) -> str:
+    return (
+        "INSERT INTO usage.segment (usage_point, meter, since, until, offset_wh, numerator, lone,"
+        f" known_at) VALUES ('UP-1', 'M-1', '{since}', 'infinity', {offset}, {factor}, true,"
+        f" '{AT}')"
+    )
+
+
+def newest(wh: int) -> str:
+    return (
+        "INSERT INTO usage.newest (usage_point, at_ms, cumulative_wh, questionable, moved)"
+        f" VALUES ('UP-1', (extract(epoch FROM timestamptz '{AT}') * 1000)::bigint, {wh}, false,"
+        " pg_current_xact_id())"
+    )
 
 
 def batch(seq: int, stored: int) -> str:
@@ -84,10 +106,17 @@ def coverage(slots: int) -> str:
             "R3",
             (
                 *ASSETS, interval(0, 5),
-                f"INSERT INTO usage.interval VALUES ('UP-1', '{AT}', 1800, 6, 'valid')",
+                segment(factor=2),
             ),
             "UP-1 at",
         ),
+        ("R3", (*ASSETS, segment(since="2026-03-01")), "UP-1 at 2026-03-01"),
+        (
+            "R3", (*ASSETS, *THINGS, register(0, 5), segment(offset=7), newest(12)),
+            "offset and factor 7 Wh",
+        ),
+        ("R3", (*ASSETS, *THINGS, register(0, 5), segment(), newest(6)), "newest register"),
+        ("R2", (*ASSETS, segment(), segment(since="2026-03-03")), "UP-1 at 2026-03-03"),
         (
             "R4",
             (coverage(2), interval(0, 500), interval(30, 500), register(0, 100), register(60, 300)),

@@ -30,6 +30,7 @@ from protocols.errors import RefusedError
 from protocols.identity import TransformerId, UsagePointId
 from tests.integration.billing_kit import rows
 from tests.integration.test_billing_bills_cli import installation
+from tests.integration.usage_kit import put_registers
 
 TEHRAN = ZoneInfo("Asia/Tehran")
 JAN, FEB = date(2026, 1, 1), date(2026, 2, 1)
@@ -82,11 +83,7 @@ def test_a_subscriber_by_demand_is_taken_in_under_the_portals_role_and_billed(
         assert subscribing.subscribe(portal, demand(factory(1)), actor="user:reza", now=NOW)
         assert not subscribing.subscribe(portal, demand(factory(1)), actor="user:reza", now=NOW)
     at = datetime.combine(FEB, time(0), TEHRAN) - timedelta(minutes=10)
-    with db.transaction() as conn:
-        conn.execute(
-            "INSERT INTO usage.register (usage_point, at, meter, wh, cumulative_wh, quality)"
-            " VALUES ('UP-000001', %s, 'M-1', 100000000, 100000000, 'valid')", (at,),
-        )  # fmt: skip
+    put_registers(db, "UP-000001", {at: 100_000_000})
     run = runs.open_run(db, start=JAN, end=FEB, zone=TEHRAN, actor="user:reza", now=NOW)
     moved = runs.advance(db, run.id, now=NOW)
     assert moved.waiting == "approval", "330 000 000 IRR is for two people"

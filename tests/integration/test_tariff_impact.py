@@ -12,6 +12,7 @@ from billing.tariffs import service as tariffs
 from cloud.store.db import Database
 from meterloop.cli import app
 from tests.integration.billing_kit import CODE, HOUR, ORIGIN, customer, read, street
+from tests.integration.usage_kit import put_intervals
 
 MAY = datetime(2026, 4, 30, 16, tzinfo=UTC)
 """Midnight of 1 May in Shanghai."""
@@ -131,15 +132,9 @@ def test_hours_are_told_by_intervals_and_a_gap_is_no_use(
     db: Database, database_dsn: str, tmp_path: Path
 ) -> None:
     street(db, customer(1), customer(2))
-    hours = [
-        (f"UP-00000{number}", MAY + n * HOUR, 3600, 1_000, "valid")
-        for number in (1, 2) for n in range(31 * 24) if (number, n) != (2, 77)
-    ]  # fmt: skip
-    with db.transaction() as conn, conn.cursor() as cursor:
-        cursor.executemany(
-            "INSERT INTO usage.interval (usage_point, start, seconds, wh, quality)"
-            " VALUES (%s, %s, %s, %s, %s)", hours,
-        )  # fmt: skip
+    for number in (1, 2):
+        hours = {MAY + n * HOUR: 1_000 for n in range(31 * 24) if (number, n) != (2, 77)}
+        put_intervals(db, f"UP-00000{number}", hours)
     files = gazette(tmp_path, "flat", FLAT), gazette(tmp_path, "by_hour", BY_HOUR)
     impact = json.loads(compare(database_dsn, files).stdout)["impact"]
     # 744 kWh at 0.50; 496 by day at 0.60 and 248 by night at 0.20

@@ -20,6 +20,7 @@ from billing.prepaid.rules.hours import known_energy, periods_at
 from billing.prepaid.rules.periods import OpenUse, UnfitError, Uses, pinned_use, price_uses
 from billing.prepaid.service import days, versions
 from billing.prepaid.service.days import Follow, Wanted
+from billing.prepaid.service.hours import intervals_since
 from billing.rating import service as rating
 from billing.rating.rules import kernel
 from cloud.store.db import Connection
@@ -155,7 +156,7 @@ def _advanced(conn: Connection, states: States, current: _Stretch, row: Drawdown
     if len(file.period_names) > 1:
         since = np.array([to_ms(current.row.register_at)], dtype=np.int64)
         until = np.array([to_ms(row.register_at)], dtype=np.int64)
-        found = store.intervals_since(conn, [states.usage_point[0]], since, until)
+        found = intervals_since(conn, [states.usage_point[0]], since, until)
         told = known_energy(
             found, periods_at(file, found.start_ms, found.seconds), since, len(file.period_names)
         )

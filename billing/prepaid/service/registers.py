@@ -12,6 +12,7 @@ from billing.prepaid.model import BoolArray, States
 from billing.prepaid.rules.hours import known_energy, periods_at
 from billing.prepaid.rules.periods import OpenUse, Uses
 from billing.prepaid.service import versions
+from billing.prepaid.service.hours import intervals_since
 from cloud.store.db import Connection
 from cloud.usage import service as usage
 from protocols.identity import UsagePointId
@@ -151,7 +152,7 @@ def _known(
     base = [use.opening_wh if whole else use.day_wh for _, use in some]
     until = np.full(len(some), _NEVER) if until_ms is None else until_ms[rows]
     since_ms = np.array(since, dtype=np.int64)
-    found = store.intervals_since(
+    found = intervals_since(
         conn, [states.usage_point[n] for n in rows], since_ms, np.maximum(until, since_ms)
     )
     period = periods_at(tariff, found.start_ms, found.seconds)

@@ -59,22 +59,6 @@ SELECT s.point, s.tariff_no FROM prepaid.state AS s
 WHERE s.agreement = ANY (%(agreements)s::text[])
 ORDER BY s.agreement;
 
--- intervals_since
--- Intervals of usage points, each from an instant to another, each column as one string; no locks.
-SELECT string_agg(int8send(w.n), ''), string_agg(int8send(w.start_ms), ''),
-       string_agg(int8send(w.seconds), ''), string_agg(int8send(w.wh), ''),
-       string_agg(int8send(w.doubt), '')
-FROM (
-    SELECT p.n - 1 AS n, (extract(epoch FROM i.start) * 1000)::bigint AS start_ms,
-           i.seconds::bigint AS seconds, i.wh, (i.quality = 'questionable')::integer::bigint AS doubt
-    FROM unnest(%(usage_points)s::text[], %(since_ms)s::bigint[], %(until_ms)s::bigint[])
-        WITH ORDINALITY AS p (usage_point, since_ms, until_ms, n)
-    JOIN usage.interval AS i ON i.usage_point = p.usage_point
-        AND i.start >= to_timestamp(p.since_ms / 1000.0)
-        AND i.start + i.seconds * interval '1 second' <= to_timestamp(p.until_ms / 1000.0)
-    ORDER BY p.n, i.start
-) AS w;
-
 -- drawdowns_in_order
 -- Every day drawn of an agreement, as they were written; no locks.
 SELECT d.agreement, d.account, d.day, d.segment_seq, d.from_register_wh, d.register_wh,

@@ -8,9 +8,7 @@ import numpy as np
 
 from billing.money import IntArray
 from billing.prepaid.model import Drawdown
-from billing.prepaid.rules.hours import Intervals
 from billing.prepaid.rules.periods import OpenUse
-from billing.prepaid.store.columns import octet_columns
 from billing.prepaid.store.rows import SQL, drawdown_of_row
 from cloud.store.db import Connection
 
@@ -79,23 +77,6 @@ def points_of_agreements(conn: Connection, agreements: Sequence[str]) -> tuple[I
     rows = conn.execute(SQL["points_of_agreements"], {"agreements": list(agreements)}).fetchall()
     both = np.array(rows, dtype=np.int64).reshape(len(rows), 2)
     return both[:, 0], both[:, 1]
-
-
-def intervals_since(
-    conn: Connection, usage_points: Sequence[str], since_ms: IntArray, until_ms: IntArray
-) -> Intervals:
-    """Return the whole intervals of usage points, each from an instant to another."""
-    found = octet_columns(
-        conn, SQL["intervals_since"],
-        {
-            "usage_points": list(usage_points), "since_ms": since_ms.tolist(),
-            "until_ms": until_ms.tolist(),
-        },
-    )  # fmt: skip
-    columns = found or [np.zeros(0, dtype=np.int64)] * 5
-    return Intervals(
-        row=columns[0], start_ms=columns[1], seconds=columns[2], wh=columns[3], doubt=columns[4]
-    )
 
 
 def set_drawn(conn: Connection, agreement: str, drawn_micros: int) -> None:

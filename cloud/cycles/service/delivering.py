@@ -14,6 +14,7 @@ from cloud.cycles.rules import entries
 from cloud.cycles.store import Delivery
 from cloud.ingest import service as ingest
 from cloud.ingest.model import Arrival
+from cloud.ingest.service import Derive
 from cloud.store.clock import Clock
 from cloud.store.db import Database
 from cloud.usage import service as usage
@@ -28,9 +29,11 @@ HAND_BOOT = 0
 _AT_ONCE = 200
 
 
-def deliver(db: Database, clock: Clock) -> int:
+def deliver(db: Database, clock: Clock, *, derive: Derive = usage.derive) -> int:
     """
     Bring believed figures to ingest, oldest first; return how many it got.
+
+    `derive` is what follows from them in the same transaction, as for any reading.
 
     One that ingest does not believe goes back to review with `not_stored`; its cause stands in the
     quarantine. Raises: TransientDatabaseError; what was brought is brought.
@@ -38,7 +41,7 @@ def deliver(db: Database, clock: Clock) -> int:
     with db.transaction() as conn:
         waiting = store.deliveries_waiting(conn, _AT_ONCE)
     for one in waiting:
-        outcome = ingest.store_batch(db, _arrival(one, clock), derive=usage.derive)
+        outcome = ingest.store_batch(db, _arrival(one, clock), derive=derive)
         account = outcome.account
         believed = not outcome.cause and account.stored + account.duplicates == 1
         _note(db, one, believed=believed, now=clock.now())

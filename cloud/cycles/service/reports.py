@@ -1,10 +1,11 @@
 """What people ask of cycles: how well was it read, and where did this figure come from."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from cloud.cycles import store
-from cloud.cycles.model import CycleId, Task, Work
+from cloud.cycles.model import CycleId, ReadSpan, Task, Work
 from cloud.cycles.service.planning import known_cycle, last_moment
 from cloud.cycles.store import Kept
 from cloud.store.db import Connection
@@ -42,6 +43,16 @@ class History:
 def work(conn: Connection, id_: CycleId) -> list[Work]:
     """Return what each reader did, read in time by the cycle's last day (B13)."""
     return store.work_of_cycle(conn, id_, last_moment(conn, known_cycle(conn, id_)))
+
+
+def spans_of_points(conn: Connection, points: Sequence[UsagePointId]) -> list[ReadSpan]:
+    """Return from which figure to which closed cycles read the points."""
+    return store.read_spans(conn, points, None)
+
+
+def spans_of_cycle(conn: Connection, id_: CycleId) -> list[ReadSpan]:
+    """Return from which figure to which a closed cycle read each of its points."""
+    return store.read_spans(conn, None, [id_])
 
 
 def trace(conn: Connection, point: UsagePointId) -> list[History]:

@@ -58,3 +58,14 @@ SELECT count(*)
 FROM cycles.delivery AS d
 JOIN cycles.task AS t ON t.id = d.task
 WHERE t.cycle = %(cycle)s AND d.delivered_at IS NULL;
+
+-- read_spans
+-- From one figure to the next: tasks of closed cycles with both, of the points and cycles named
+-- (NULL: any), by point and cycle.
+SELECT t.usage_point, t.cycle, t.last_at, t.read_at
+FROM cycles.task AS t
+JOIN cycles.cycle AS c ON c.id = t.cycle
+WHERE c.state = 'closed' AND t.state = 'read' AND t.last_at < t.read_at
+  AND (%(usage_points)s::text[] IS NULL OR t.usage_point = ANY (%(usage_points)s::text[]))
+  AND (%(cycles)s::bigint[] IS NULL OR t.cycle = ANY (%(cycles)s::bigint[]))
+ORDER BY t.usage_point, t.cycle;

@@ -1,5 +1,6 @@
 """An MQTT message as an arrival: octets, how they are written, which batch they say they are."""
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
@@ -34,3 +35,19 @@ def hint_of(topic: str, properties: list[tuple[str, str]]) -> BatchId | None:
     if not (-(2**63) <= boot < 2**63 and -(2**63) <= seq < 2**63):
         return None
     return BatchId(concentrator=concentrator, boot=boot, seq=seq)
+
+
+_TOLD = ("waiting", "silent", "missing_s", "clock", "full", "boot", "config_revision")
+_LONGEST = 40
+
+
+def told_beside(state: Mapping[str, Any]) -> dict[str, int | str]:
+    """Return what a concentrator tells beside its presence, as far as we know it and it is sane."""
+    found: dict[str, int | str] = {}
+    for name in _TOLD:
+        value = state.get(name)
+        if isinstance(value, str):
+            found[name] = value[:_LONGEST]
+        elif isinstance(value, int) and -(2**63) <= value < 2**63:
+            found[name] = int(value)
+    return found if "waiting" in found else {}

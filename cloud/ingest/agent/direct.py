@@ -24,7 +24,7 @@ from paho.mqtt.properties import Properties
 
 from cloud.ingest import service
 from cloud.ingest.agent.answers import Answers, Status
-from cloud.ingest.agent.arriving import arrival_of
+from cloud.ingest.agent.arriving import arrival_of, told_beside
 from cloud.ingest.agent.keeping import keep
 from cloud.ingest.model import Arrival, StoreOutcome
 from cloud.ingest.rules.retention import RetentionPolicy
@@ -228,19 +228,24 @@ class _Bridge:
     async def _note_presence(self, arrival: Arrival) -> None:
         """Keep what a concentrator tells of its presence; a retained telling comes again anyway."""
         try:
-            online = bool(json.loads(arrival.payload)["online"])
+            state = json.loads(arrival.payload)
+            online = bool(state["online"])
             concentrator = topics.concentrator_of(arrival.topic)
         except (ValueError, KeyError, TypeError, PeerError):
             self.answers.count("states_unread")
             return
         try:
-            await asyncio.to_thread(self._presence, concentrator, online, arrival.now)
+            await asyncio.to_thread(
+                self._presence, concentrator, online, arrival.now, told_beside(state)
+            )
         except TransientDatabaseError:
             self._status["database"] = "away"
 
-    def _presence(self, concentrator: ConcentratorId, online: bool, at: datetime) -> None:
+    def _presence(
+        self, concentrator: ConcentratorId, online: bool, at: datetime, told: dict[str, int | str]
+    ) -> None:
         with self._db.transaction() as conn:
-            service.note_presence(conn, concentrator, online=online, at=at)
+            service.note_presence(conn, concentrator, online=online, at=at, told=told)
 
     async def _store(self, arrivals: list[Arrival]) -> list[StoreOutcome]:
         """Store payloads; wait as long as the database is away; put poison into quarantine."""

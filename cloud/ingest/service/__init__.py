@@ -5,6 +5,7 @@ Repeats are harmless: a batch is known by (concentrator, boot, seq), a reading b
 Functions that take `db` open one transaction; those that take `conn` join the caller's.
 """
 
+from cloud.ingest.service.columns import raw_columns, registers_beside
 from cloud.ingest.service.days import (
     close_day,
     close_past_days,
@@ -73,9 +74,11 @@ __all__ = [
     "quarantine_counts",
     "quarantine_payload",
     "quarantined",
+    "raw_columns",
     "raw_intervals",
     "raw_registers",
     "redrive",
+    "registers_beside",
     "relay_changes",
     "relay_reports",
     "store_batch",

@@ -320,13 +320,13 @@ def _by_concentrator(
     owner: dict[UsagePointId, ConcentratorId] = {
         item.usage_point.id: item.concentrator for item in taken.stored.installed
     }
-    found: dict[ConcentratorId, tuple[LiveReading, ...]] = {}
+    found: dict[ConcentratorId, list[LiveReading]] = {}
     for reading in live:
         concentrator = owner[reading.usage_point]
         # a point that hangs elsewhere by now is told of by whoever told of its meter
         concentrator = concentrator if concentrator in here else entries[0].book.concentrator
-        found[concentrator] = (*found.get(concentrator, ()), reading)
-    return found
+        found.setdefault(concentrator, []).append(reading)
+    return {concentrator: tuple(readings) for concentrator, readings in found.items()}
 
 
 def _keep_whole(conn: Connection, opened: _Opened) -> StoreOutcome:

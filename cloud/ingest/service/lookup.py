@@ -1,6 +1,6 @@
 """What others ask of ingest: sums, raw series, switches, events, who was heard of."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from cloud.ingest.model import ConcentratorPresence, MeterSeen, Momentary, RawSeries, RelayRecord
@@ -95,7 +95,12 @@ def concentrator_presence(conn: Connection) -> list[ConcentratorPresence]:
 
 
 def note_presence(
-    conn: Connection, concentrator: ConcentratorId, *, online: bool, at: datetime
+    conn: Connection,
+    concentrator: ConcentratorId,
+    *,
+    online: bool,
+    at: datetime,
+    told: Mapping[str, int | str] | None = None,
 ) -> None:
-    """Keep what a concentrator, or its will, tells of its presence."""
-    reports.note_status(conn, concentrator, online=online, at=at)
+    """Keep what a concentrator, or its will, tells of its presence, and of itself beside it."""
+    reports.note_status(conn, concentrator, online=online, at=at, told=told or {})

@@ -16,16 +16,18 @@ from cloud.ingest.rules.beside import Limits
 from cloud.ingest.rules.book import Book, Roster, note_heard, note_series, note_stored, roster_of
 from cloud.ingest.rules.homes import Cells, after_midnight, cells_of, homes_of
 from cloud.ingest.rules.packing import DAY_MS, Readings, encode, encode_ragged, joined
+from cloud.ingest.rules.tally import tally_of
 from cloud.ingest.service import books as shelves
 from cloud.ingest.service.terms import Policy, to_whole_ms
 from cloud.ingest.store import books as book_store
 from cloud.ingest.store import readings as store
 from cloud.ingest.store import reports as report_store
 from cloud.ingest.store import retention as retention_store
+from cloud.ingest.store import stream as stream_store
 from cloud.ingest.store.binary import day_number
 from cloud.store.db import Connection
 from protocols.events import EndDeviceEvent
-from protocols.identity import MeterId
+from protocols.identity import ConcentratorId, MeterId
 from protocols.mqtt.uplink import DataBatch, RelayReport
 from protocols.timeline import to_ms
 
@@ -93,7 +95,8 @@ def take(conn: Connection, entries: Sequence[Entry], policy: Policy) -> Taken:
     kept = _compared(conn, sheet, roster, policy)
     if len(kept.verdict):
         now = max(entry.arrival.now for entry in entries)
-        _write(conn, kept, roster, numbers=[entry.no for entry in entries], now=now)
+        cells = _write(conn, kept, roster, numbers=[entry.no for entry in entries], now=now)
+        _count(conn, kept, cells, [entry.book.concentrator for entry in entries])
     momentary = admission.newest_momentary(sheet)
     if momentary["meter"]:
         report_store.upsert_momentary(conn, momentary)
@@ -181,7 +184,7 @@ def _write(
     *,
     numbers: Sequence[int],
     now: datetime,
-) -> None:
+) -> Cells:
     meter, channel, seconds = sheet.meter, sheet.channel, sheet.seconds
     series = roster.series[meter, channel]
     if not series.all():
@@ -204,6 +207,18 @@ def _write(
     last = np.append(cells.series[1:] != cells.series[:-1], values=True)
     ends = (cells.first + cells.size - 1)[last]
     note_stored(roster, (meter[ends], channel[ends]), readings.at_ms[ends], readings.wh[ends])
+    return cells
+
+
+def _count(conn: Connection, sheet: Sheet, cells: Cells, senders: Sequence[ConcentratorId]) -> None:
+    """Count the new interval slots of each batch's sender."""
+    names = sorted(set(senders))
+    place = np.array([names.index(name) for name in senders], dtype=np.int64)[sheet.batch]
+    counted = tally_of(
+        cells, place=place, channel=sheet.channel, at_ms=sheet.at_ms, seconds=sheet.seconds
+    )
+    if len(counted.day):
+        stream_store.add_tallies(conn, names, counted)
 
 
 def _put(conn: Connection, series: Any, readings: Readings, cells: Cells, now: datetime) -> None:

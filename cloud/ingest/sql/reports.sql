@@ -69,11 +69,13 @@ SELECT m.meter, m.channel, m.value FROM ingest.momentary AS m WHERE m.meter = AN
 SELECT s.meter, s.last_at, s.last_received FROM ingest.meter_seen AS s ORDER BY s.meter;
 
 -- note_status
--- One row per concentrator; the newest telling stays.
+-- One row per concentrator; the newest telling stays. A will tells nothing of the backlog: what was
+-- told before it stays beside it.
 INSERT INTO ingest.concentrator_status AS s (concentrator, online, told_at, detail)
 VALUES (%(concentrator)s, %(online)s, %(told_at)s, %(detail)s)
 ON CONFLICT (concentrator) DO UPDATE
-SET online = excluded.online, told_at = excluded.told_at, detail = excluded.detail
+SET online = excluded.online, told_at = excluded.told_at,
+    detail = CASE WHEN excluded.detail = '{}' THEN s.detail ELSE excluded.detail END
 WHERE s.told_at <= excluded.told_at;
 
 -- statuses

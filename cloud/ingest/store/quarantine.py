@@ -70,13 +70,13 @@ def quarantine_rows(
 def quarantine_list(conn: Connection, state: QuarantineState, limit: int) -> list[QuarantineItem]:
     """Return what is in quarantine, newest first."""
     rows = conn.execute(_SQL["quarantine_list"], {"state": state.value, "limit": limit})
-    return [_item(row) for row in rows]
+    return [item_of(row) for row in rows]
 
 
 def lock_quarantine(conn: Connection, id_: int) -> tuple[QuarantineItem, bytes, str, str] | None:
     """Return one item, its octets, content type and topic, locked until commit."""
     row = conn.execute(_SQL["lock_quarantine"], {"id": id_}).fetchone()
-    return None if row is None else (_item(row[:10]), bytes(row[10]), row[11], row[12])
+    return None if row is None else (item_of(row[:10]), bytes(row[10]), row[11], row[12])
 
 
 def settle_quarantine(
@@ -98,7 +98,8 @@ def _key(id_: BatchId) -> dict[str, Any]:
     return {"concentrator": id_.concentrator, "boot": id_.boot, "seq": id_.seq}
 
 
-def _item(row: Sequence[Any]) -> QuarantineItem:
+def item_of(row: Sequence[Any]) -> QuarantineItem:
+    """Return one line of the quarantine."""
     id_, concentrator, boot, seq, cause, detail, content, received_at, state, octets = row
     return QuarantineItem(
         id=id_, concentrator=ConcentratorId(concentrator), boot=boot, seq=seq, cause=cause,

@@ -1,5 +1,6 @@
 """SQL of what is told beside readings: switches, events, momentary values, who was heard of."""
 
+import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -104,18 +105,30 @@ def _relay(row: Sequence[Any]) -> RelayRecord:
 
 
 def note_status(
-    conn: Connection, concentrator: ConcentratorId, *, online: bool, at: datetime
+    conn: Connection,
+    concentrator: ConcentratorId,
+    *,
+    online: bool,
+    at: datetime,
+    told: Mapping[str, int | str],
 ) -> None:
-    """Keep the newest presence of a concentrator."""
+    """Keep the newest presence of a concentrator, and what it last told beside it."""
     conn.execute(
         _SQL["note_status"],
-        {"concentrator": concentrator, "online": online, "told_at": at, "detail": "{}"},
-    )
+        {
+            "concentrator": concentrator, "online": online, "told_at": at,
+            "detail": json.dumps(
+                {name: clean(one) if isinstance(one, str) else one for name, one in told.items()}
+            ),
+        },
+    )  # fmt: skip
 
 
 def statuses(conn: Connection) -> list[ConcentratorPresence]:
     """Return the presence of every concentrator that ever told of itself."""
     return [
-        ConcentratorPresence(concentrator=ConcentratorId(id_), online=online, told_at=told_at)
-        for id_, online, told_at, _ in conn.execute(_SQL["statuses"])
+        ConcentratorPresence(
+            concentrator=ConcentratorId(id_), online=online, told_at=told_at, told=told
+        )
+        for id_, online, told_at, told in conn.execute(_SQL["statuses"])
     ]

@@ -1,9 +1,9 @@
 -- coverage_of
--- How far the intervals of the meters named reach.
-SELECT c.meter, c.channel, (extract(epoch FROM c.first_start) * 1000)::bigint,
+-- How far the intervals of each (meter, channel) named reach, by place; those unknown are left out.
+SELECT k.n - 1 AS n, (extract(epoch FROM c.first_start) * 1000)::bigint,
        (extract(epoch FROM c.newest_start) * 1000)::bigint, c.seconds
-FROM vee.coverage AS c
-WHERE c.meter = ANY (%(meters)s);
+FROM unnest(%(meter)s::text[], %(channel)s::smallint[]) WITH ORDINALITY AS k (meter, channel, n)
+JOIN vee.coverage AS c ON c.meter = k.meter AND c.channel = k.channel;
 
 -- upsert_coverage
 -- One row per (meter, channel); the caller computed the union.
@@ -36,11 +36,14 @@ FROM unnest(%(kind)s::text[], %(meter)s::text[], %(usage_point)s::text[], %(chan
      AS k (kind, meter, usage_point, channel, start_ms, end_ms, detail)
 ON CONFLICT DO NOTHING;
 
--- resize_gap
--- One open gap now covers another range.
+-- resize_gaps
+-- Open gaps now cover other ranges.
 UPDATE vee.exception AS x
-SET range_start = %(range_start)s, range_end = %(range_end)s
-WHERE x.id = %(id)s;
+SET range_start = 'epoch'::timestamptz + k.start_ms * interval '1 millisecond',
+    range_end = 'epoch'::timestamptz + k.end_ms * interval '1 millisecond'
+FROM unnest(%(id)s::bigint[], %(start_ms)s::bigint[], %(end_ms)s::bigint[])
+     AS k (id, start_ms, end_ms)
+WHERE x.id = k.id;
 
 -- close_exceptions
 -- The exceptions named end.
@@ -50,7 +53,8 @@ WHERE x.id = ANY (%(ids)s) AND x.closed_at IS NULL;
 -- open_exceptions
 -- Open exceptions, oldest first; a NULL filter means any.
 SELECT x.id, x.kind, x.meter, x.usage_point, x.channel, x.range_start, x.range_end, x.detail,
-       x.opened_at, x.closed_at
+       x.opened_at, x.closed_at, x.severity, x.day, x.places, x.value, x.allowed, x.unit,
+       x.rule_set, x.parameters, x.assigned_to, x.closed_by, x.close_reason, x.reopened
 FROM vee.exception AS x
 WHERE x.closed_at IS NULL
   AND (%(kind)s::text IS NULL OR x.kind = %(kind)s::text)
@@ -60,7 +64,8 @@ ORDER BY x.id;
 -- exceptions_opened
 -- Exceptions opened in [start, end), oldest first.
 SELECT x.id, x.kind, x.meter, x.usage_point, x.channel, x.range_start, x.range_end, x.detail,
-       x.opened_at, x.closed_at
+       x.opened_at, x.closed_at, x.severity, x.day, x.places, x.value, x.allowed, x.unit,
+       x.rule_set, x.parameters, x.assigned_to, x.closed_by, x.close_reason, x.reopened
 FROM vee.exception AS x
 WHERE x.opened_at >= %(start)s AND x.opened_at < %(end)s
 ORDER BY x.id;

@@ -98,3 +98,13 @@ SELECT c.seq FROM work.cursor AS c WHERE c.name = %(name)s FOR UPDATE;
 -- move_cursor
 -- One row, locked by the caller.
 UPDATE work.cursor AS c SET seq = %(seq)s WHERE c.name = %(name)s;
+
+-- orders_of_causes
+-- The orders that were ever raised for the causes named.
+SELECT o.cause_key FROM work.order AS o WHERE o.cause_key = ANY (%(causes)s);
+
+-- open_missing_orders
+-- Orders for missing registers that nobody has reported done, in order.
+SELECT o.id, o.cause_key FROM work.order AS o
+WHERE o.kind = 'exception' AND o.state IN ('raised', 'assigned') AND o.cause_key LIKE 'missing:%%'
+ORDER BY o.id;

@@ -69,33 +69,33 @@ FROM (
 WHERE seen.previous_end > seen.start;
 
 -- r2_usage_that_overlaps
--- One text per violation, no locks: two intervals of a usage point that share time.
-SELECT seen.usage_point || ' at ' || seen.start AS example
+-- One text per violation, no locks: two segments of a usage point that share time.
+SELECT seen.usage_point || ' at ' || seen.since AS example
 FROM (
-    SELECT u.usage_point, u.start,
-           lag(u.start + make_interval(secs => u.seconds))
-               OVER (PARTITION BY u.usage_point ORDER BY u.start) AS previous_end
-    FROM usage.interval AS u
+    SELECT s.usage_point, s.since,
+           lag(s.until) OVER (PARTITION BY s.usage_point ORDER BY s.since) AS previous_end
+    FROM usage.segment AS s WHERE s.void_at IS NULL
 ) AS seen
-WHERE seen.previous_end > seen.start;
+WHERE seen.previous_end > seen.since;
 
 -- r3_usage_unlike_its_reading
--- One text per violation, no locks: usage that was not estimated or edited and is not what the
--- meter of that time said.
-SELECT u.usage_point || ' at ' || u.start AS example
-FROM usage.interval AS u
-JOIN assets.installation AS n ON n.usage_point = u.usage_point AND n.installed_at <= u.start
-    AND (n.removed_at IS NULL OR n.removed_at > u.start)
-JOIN seen_interval AS i
-    ON i.meter = n.meter AND i.channel = 3 AND i.start = u.start
-WHERE u.quality NOT IN ('estimated', 'edited') AND (u.wh, u.seconds) <> (i.wh, i.seconds);
-
--- r3_register_unlike_its_reading
--- One text per violation, no locks: a usage register that its meter never said.
-SELECT u.usage_point || ' at ' || u.at AS example
-FROM usage.register AS u
-LEFT JOIN seen_register AS r ON r.meter = u.meter AND r.channel = 1 AND r.at = u.at
-WHERE u.quality NOT IN ('estimated', 'edited') AND r.wh IS DISTINCT FROM u.wh;
+-- One text per violation, no locks: figures of a meter that did not hang there then speak for a
+-- usage point, or by a factor that nobody set.
+SELECT s.usage_point || ' at ' || s.since AS example
+FROM usage.segment AS s
+WHERE s.void_at IS NULL AND (
+    NOT EXISTS (
+        SELECT FROM assets.installation AS n
+        WHERE n.usage_point = s.usage_point AND n.meter = s.meter AND n.installed_at <= s.since
+          AND (n.removed_at IS NULL OR n.removed_at > s.since))
+    OR s.numerator::bigint * coalesce(
+        (SELECT r.denominator FROM assets.ratio AS r
+         WHERE r.usage_point = s.usage_point AND r.valid_from <= s.since
+         ORDER BY r.valid_from DESC LIMIT 1), 1)
+    <> s.denominator::bigint * coalesce(
+        (SELECT r.numerator FROM assets.ratio AS r
+         WHERE r.usage_point = s.usage_point AND r.valid_from <= s.since
+         ORDER BY r.valid_from DESC LIMIT 1), 1));
 
 -- r3_stored_registers
 -- One row per stored import register, no locks.

@@ -73,7 +73,8 @@ def test_every_pair_of_the_order(state: OrderState, event: OrderEvent) -> None:
     expected = {
         ("raised", "assign"): "assigned", ("assigned", "assign"): "assigned",
         ("assigned", "report"): "done", ("done", "verify"): "verified",
-        ("done", "reopen"): "assigned",
+        ("done", "reopen"): "assigned", ("raised", "settle"): "verified",
+        ("assigned", "settle"): "verified",
     }  # fmt: skip
     found = rules.move_order(state, event)
     assert (found.value if found else None) == expected.get((state.value, event.value))

@@ -18,7 +18,7 @@ from billing.prepaid.rules.credit import Refusal as CreditRefusal
 from billing.prepaid.rules.watching import WatchReason
 from billing.rating.rules.subscribing import SupplyKind
 from billing.tariffs.rules.parameters import FIGURES
-from cloud.ingest.model import CAUSES
+from cloud.ingest.model import CAUSES, QuarantineState
 from portal.auth.model import AccessRefusal, Role
 from portal.i18n import LANGUAGES, Words, catalogue
 from portal.i18n.catalogue import places
@@ -69,6 +69,11 @@ def test_every_code_that_reaches_a_page_has_a_text() -> None:
         "outcome": [str(int(code)) for code in work.VisitOutcome],
         "exception": [*billing.prepaid.model.ExceptionKind, *cloud.vee.model.ExceptionKind],
         "quarantine_cause": [cause for cause, _ in CAUSES.values()],
+        "quarantine_state": list(QuarantineState),
+        "clock": ["synchronised", "holdover", "untrusted"],
+        "stream_told": ["waiting", "silent", "missing_s", "clock"],
+        "stream_heat": ["0", "1", "2", "3", "4", "none"],
+        "stream_state": ["online", "offline", "unknown"],
         "watch_reason": list(WatchReason),
         "policy_level": list(Level),
         "policy": list(FIELDS),

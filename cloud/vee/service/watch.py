@@ -1,10 +1,9 @@
 """Use cases of validation: note gaps as intervals come, look for meters that fell silent."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
-from functools import cache
-from pathlib import Path
 
 import numpy as np
 
@@ -13,16 +12,16 @@ from cloud.assets.model import Installed
 from cloud.ingest import service as ingest
 from cloud.ingest.model import Stored
 from cloud.store.db import Connection, Database
-from cloud.vee import rules, store
+from cloud.vee import rules
 from cloud.vee.model import Acquisition, ExceptionKind, Statistic, VeeException, WatchPolicy
 from cloud.vee.rules import Coverage
-from cloud.vee.rules.rule_sets import RuleSet, read_rule_set
-from cloud.vee.store import NewException, OpenGap, Series
+from cloud.vee.rules.arrived import Arrived, joins, series_of
+from cloud.vee.rules.grid import Int
+from cloud.vee.service.rounds import mark_late
+from cloud.vee.store import exceptions as store
+from cloud.vee.store.exceptions import NewException, OpenGap, Series
 from protocols.identity import MeterId, UsagePointId
 from protocols.timeline import Interval, to_ms
-
-SHIPPED = Path(__file__).parent / "published"
-"""Rule sets that come with the product, each value with its source."""
 
 _DAY_MS = 86_400_000
 _NEVER = np.iinfo(np.int64).max
@@ -33,33 +32,93 @@ def note_intervals(conn: Connection, stored: Stored, now: datetime) -> None:
     Open, resize and close gap exceptions for the intervals that a transaction adds.
 
     What is missing depends on the set of intervals stored, not on the order in which they came.
+    Days before the frontier of validation that get readings are marked to be looked at again.
     """
+    mark_late(conn, stored, now)
     fresh = stored.intervals
     if not len(fresh.meter):
         return
+    series = series_of(fresh.meter, fresh.channel, fresh.start_ms, fresh.seconds)
+    meters = [stored.meters[n] for n in series.meter.tolist()]
+    channels = series.channel.tolist()
+    first, newest, step, known = store.coverage_of(conn, meters, channels)
+    gaps = store.open_gaps(conn, sorted(set(meters)))
+    torn = np.array([each in gaps for each in zip(meters, channels, strict=True)], dtype=np.bool_)
+    plain = joins(series, first, newest, step, known != 0) & ~torn
+    step = np.where(known != 0, step, series.step)
+    if not plain.all():
+        _note_gaps(
+            conn, stored, series, rows=np.flatnonzero(~plain), reach=(first, newest, step, known),
+            gaps=gaps, now=now,
+        )  # fmt: skip
+    store.upsert_coverage(
+        conn, meters, channels, step=step,
+        first=np.where(known != 0, np.minimum(first, series.low), series.low),
+        newest=np.where(known != 0, np.maximum(newest, series.high), series.high),
+    )  # fmt: skip
+
+
+def _note_gaps(
+    conn: Connection,
+    stored: Stored,
+    series: Arrived,
+    *,
+    rows: Int,
+    reach: tuple[Int, Int, Int, Int],
+    gaps: Mapping[Series, list[OpenGap]],
+    now: datetime,
+) -> None:
+    """Open, resize and close the gaps of series of which something lacks or lacked."""
     points = {item.meter.id: item.usage_point.id for item in stored.installed}
-    spans = _spans(stored)
-    meters = [stored.meters[n] for n in np.unique(fresh.meter).tolist()]
-    known, gaps = store.coverage_of(conn, meters), store.open_gaps(conn, meters)
-    reach: dict[Series, Coverage] = {}
-    for n, channel in np.unique(np.stack((fresh.meter, fresh.channel)), axis=1).T.tolist():
-        meter = stored.meters[n]
-        rows = (fresh.meter == n) & (fresh.channel == channel)
-        before = known.get((meter, channel))
+    spans, moves = _spans(stored), _Moves(closed=[], resized=[], opened=[])
+    for n in rows.tolist():
+        meter, channel = stored.meters[int(series.meter[n])], int(series.channel[n])
+        first, newest, step, known = (int(column[n]) for column in reach)
         open_before = gaps.get((meter, channel), [])
-        if before is not None:
+        before = None
+        if known:
             before = Coverage(
-                first=before.first, newest=before.newest, step=before.step,
+                first=first, newest=newest, step=step,
                 missing=tuple((gap.start, gap.end) for gap in open_before),
             )  # fmt: skip
-        step = before.step if before else int(fresh.seconds[rows][0]) * 1000
-        after = rules.extend(before, fresh.start_ms[rows], step)
-        reach[meter, channel] = after
+        after = rules.extend(before, series.starts_of(n), step)
         missing = rules.clip(after.missing, spans[meter])
-        _write_gaps(
-            conn, (meter, channel), points[meter], before=open_before, missing=missing, now=now
-        )
-    store.upsert_coverage(conn, reach)
+        moves.note((meter, channel), points[meter], open_before, missing)
+    if moves.closed:
+        store.close_exceptions(conn, moves.closed, now)
+    if moves.resized:
+        store.resize_gaps(conn, moves.resized)
+    if moves.opened:
+        store.insert_exceptions(conn, moves.opened, now)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Moves:
+    """What becomes of gaps: numbers to close, (number, start, end) to resize, new ones. In ms."""
+
+    closed: list[int]
+    resized: list[tuple[int, int, int]]
+    opened: list[NewException]
+
+    def note(
+        self, series: Series, point: UsagePointId, before: Sequence[OpenGap], missing: rules.Ranges
+    ) -> None:
+        """Note how the open gaps of one series become what is missing of it now."""
+        unused = {gap.id: gap for gap in before}
+        for start, end in missing:
+            gap = next((g for g in unused.values() if g.start < end and start < g.end), None)
+            if gap is None:
+                self.opened.append(
+                    NewException(
+                        kind=ExceptionKind.GAP, meter=series[0], usage_point=point,
+                        channel=series[1], start=start, end=end,
+                    )
+                )  # fmt: skip
+                continue
+            del unused[gap.id]
+            if (gap.start, gap.end) != (start, end):
+                self.resized.append((gap.id, start, end))
+        self.closed.extend(unused)
 
 
 def sweep(db: Database, *, policy: WatchPolicy, now: datetime) -> None:
@@ -121,14 +180,6 @@ def acquisition(conn: Connection, *, now: datetime, within: timedelta) -> Acquis
     )
 
 
-@cache
-def shipped_rule_sets() -> tuple[RuleSet, ...]:
-    """Return the rule sets that come with the product, the one that others rest on first."""
-    base = read_rule_set((SHIPPED / "household.v1.json").read_bytes())
-    others = sorted(set(SHIPPED.glob("*.json")) - {SHIPPED / "household.v1.json"})
-    return (base, *(read_rule_set(file.read_bytes(), base) for file in others))
-
-
 def _spans(stored: Stored) -> dict[MeterId, list[tuple[int, int]]]:
     spans: dict[MeterId, list[tuple[int, int]]] = {}
     for item in stored.installed:
@@ -137,38 +188,6 @@ def _spans(stored: Stored) -> dict[MeterId, list[tuple[int, int]]]:
             (to_ms(item.installation.installed_at), to_ms(removed) if removed else _NEVER)
         )
     return spans
-
-
-def _write_gaps(
-    conn: Connection,
-    series: Series,
-    usage_point: UsagePointId,
-    *,
-    before: list[OpenGap],
-    missing: rules.Ranges,
-    now: datetime,
-) -> None:
-    unused = {gap.id: gap for gap in before}
-    resized, opened = [], []
-    for start, end in missing:
-        gap = next((gap for gap in unused.values() if gap.start < end and start < gap.end), None)
-        if gap is None:
-            opened.append(
-                NewException(
-                    kind=ExceptionKind.GAP, meter=series[0], usage_point=usage_point,
-                    channel=series[1], start=start, end=end,
-                )
-            )  # fmt: skip
-            continue
-        del unused[gap.id]
-        if (gap.start, gap.end) != (start, end):
-            resized.append((gap.id, start, end))
-    if unused:
-        store.close_exceptions(conn, list(unused), now)
-    for id_, start, end in resized:
-        store.resize_gap(conn, id_, start, end)
-    if opened:
-        store.insert_exceptions(conn, opened, now)
 
 
 def _overdue(

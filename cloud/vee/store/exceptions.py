@@ -6,14 +6,16 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from cloud.store.db import Connection
 from cloud.store.sql import Queries
 from cloud.vee.model import ExceptionKind, VeeException
-from cloud.vee.rules import Coverage
+from cloud.vee.rules.grid import Int
 from protocols.identity import MeterId, UsagePointId
-from protocols.timeline import Interval, from_ms
+from protocols.timeline import Interval
 
-_SQL = Queries(Path(__file__).parent / "sql")
+_SQL = Queries(Path(__file__).parents[1] / "sql")
 
 Series = tuple[MeterId, int]
 """Meter and channel."""
@@ -41,28 +43,41 @@ class NewException:
     detail: str = ""
 
 
-def coverage_of(conn: Connection, meters: Sequence[MeterId]) -> dict[Series, Coverage]:
-    """Return how far intervals reach, without what is missing."""
-    return {
-        (MeterId(meter), channel): Coverage(first=first, newest=newest, step=seconds * 1000)
-        for meter, channel, first, newest, seconds in conn.execute(
-            _SQL["coverage_of"], {"meters": list(meters)}
-        )
-    }
+def coverage_of(
+    conn: Connection, meters: Sequence[MeterId], channels: Sequence[int]
+) -> tuple[Int, Int, Int, Int]:
+    """
+    Return how far the intervals of each (meter, channel) reach: first, newest, step and whether.
+
+    *Shape*: as long as the lists; 0 where nothing is known. *Units*: ms.
+    """
+    rows = conn.execute(
+        _SQL["coverage_of"], {"meter": list(meters), "channel": list(channels)}
+    ).fetchall()
+    table = np.zeros((4, len(meters)), dtype=np.int64)
+    if rows:
+        place, first, newest, seconds = np.array(rows, dtype=np.int64).T
+        table[:, place] = first, newest, seconds * 1000, np.ones(len(place), dtype=np.int64)
+    return table[0], table[1], table[2], table[3]
 
 
-def upsert_coverage(conn: Connection, found: dict[Series, Coverage]) -> None:
-    """Write how far intervals reach."""
+def upsert_coverage(
+    conn: Connection,
+    meters: Sequence[MeterId],
+    channels: Sequence[int],
+    *,
+    first: Int,
+    newest: Int,
+    step: Int,
+) -> None:
+    """Write how far the intervals of each (meter, channel) reach. *Units*: ms."""
     conn.execute(
         _SQL["upsert_coverage"],
         {
-            "meter": [meter for meter, _ in found],
-            "channel": [channel for _, channel in found],
-            "first_ms": [item.first for item in found.values()],
-            "newest_ms": [item.newest for item in found.values()],
-            "seconds": [item.step // 1000 for item in found.values()],
+            "meter": list(meters), "channel": list(channels), "first_ms": first.tolist(),
+            "newest_ms": newest.tolist(), "seconds": (step // 1000).tolist(),
         },
-    )
+    )  # fmt: skip
 
 
 def open_gaps(conn: Connection, meters: Sequence[MeterId]) -> dict[Series, list[OpenGap]]:
@@ -94,12 +109,15 @@ def insert_exceptions(conn: Connection, found: Sequence[NewException], now: date
     )
 
 
-def resize_gap(conn: Connection, id_: int, start: int, end: int) -> None:
-    """Let an open gap cover another range."""
+def resize_gaps(conn: Connection, gaps: Sequence[tuple[int, int, int]]) -> None:
+    """Let open gaps (number, start, end) cover other ranges. *Units*: ms."""
     conn.execute(
-        _SQL["resize_gap"],
-        {"id": id_, "range_start": from_ms(start), "range_end": from_ms(end)},
-    )
+        _SQL["resize_gaps"],
+        {
+            "id": [id_ for id_, _, _ in gaps], "start_ms": [start for _, start, _ in gaps],
+            "end_ms": [end for _, _, end in gaps],
+        },
+    )  # fmt: skip
 
 
 def close_exceptions(conn: Connection, ids: Sequence[int], now: datetime) -> None:
@@ -115,13 +133,13 @@ def open_exceptions(
         _SQL["open_exceptions"],
         {"kind": None if kind is None else kind.value, "usage_point": usage_point},
     )
-    return [_exception(row) for row in rows]
+    return [exception_of(row) for row in rows]
 
 
 def exceptions_opened(conn: Connection, span: Interval) -> list[VeeException]:
     """Return findings opened in `span`, oldest first."""
     rows = conn.execute(_SQL["exceptions_opened"], {"start": span.start, "end": span.end})
-    return [_exception(row) for row in rows]
+    return [exception_of(row) for row in rows]
 
 
 def slot_totals(conn: Connection) -> tuple[int, int]:
@@ -131,10 +149,16 @@ def slot_totals(conn: Connection) -> tuple[int, int]:
     return row[0], row[1]
 
 
-def _exception(row: Sequence[Any]) -> VeeException:
-    id_, kind, meter, usage_point, channel, start, end, detail, opened_at, closed_at = row
+def exception_of(row: Sequence[Any]) -> VeeException:
+    """Return an exception from the columns of a block that reads it whole."""
+    (id_, kind, meter, usage_point, channel, start, end, detail, opened_at, closed_at, severity,
+     day, places, value, allowed, unit, rule_set, parameters, assigned_to, closed_by, close_reason,
+     reopened) = row  # fmt: skip
     return VeeException(
         id=id_, kind=ExceptionKind(kind), meter=MeterId(meter),
         usage_point=UsagePointId(usage_point), channel=channel, range_start=start, range_end=end,
-        detail=detail, opened_at=opened_at, closed_at=closed_at,
+        detail=detail, opened_at=opened_at, closed_at=closed_at, severity=severity, day=day,
+        places=places, value=value, allowed=allowed, unit=unit, rule_set=rule_set,
+        parameters=parameters, assigned_to=assigned_to, closed_by=closed_by,
+        close_reason=close_reason, reopened=reopened,
     )  # fmt: skip

@@ -1,0 +1,1 @@
+"""Usage rolled up to days, months and reading cycles, and what late readings changed in them."""

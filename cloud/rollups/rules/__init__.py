@@ -1,0 +1,1 @@
+"""Pure rules of roll-ups: `days` from slots and registers, `periods` from days, `hours` by name."""

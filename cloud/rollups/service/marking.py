@@ -1,0 +1,90 @@
+"""What must be looked at again: noted in the transaction that changed it, by one row."""
+
+from collections.abc import Sequence
+from datetime import date, datetime
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cloud.ingest.model import Intervals, Registers, Stored
+from cloud.rollups.model import Cause, Mark, Touched
+from cloud.rollups.rules.touching import Stay, Times, touched_days
+from cloud.rollups.store import queue
+from cloud.store.db import Connection
+from cloud.usage import service as usage
+from protocols.identity import MeterId, UsagePointId
+from protocols.mqtt.live import LiveReading
+from protocols.reading import Channel
+from protocols.timeline import to_ms
+
+
+def derive(
+    conn: Connection, stored: Stored, now: datetime, wall_now: datetime
+) -> tuple[LiveReading, ...]:
+    """Derive usage from new raw rows, and note the days that had ended before they came."""
+    found = usage.derive(conn, stored, now, wall_now)
+    note(conn, stored, now)
+    return found
+
+
+def note(conn: Connection, stored: Stored, now: datetime) -> None:
+    """
+    Note which ended days new readings of import touch, in the transaction that adds them.
+
+    Days that are still open are not noted: they get their first version when they have ended.
+    """
+    registers, intervals = stored.registers, stored.intervals
+    touched = touched_days(
+        _stays(stored),
+        [
+            _times(registers, registers.at_ms, Channel.IMPORT_WH),
+            _times(intervals, intervals.start_ms, Channel.IMPORT_INTERVAL_WH),
+        ],
+        to_ms(now),
+    )
+    queue.insert_touched(conn, Mark(cause=Cause.READING, noted_at=now), touched)
+
+
+def want(
+    conn: Connection,
+    usage_points: Sequence[UsagePointId],
+    days: Sequence[date],
+    *,
+    cause: str,
+    reference: str,
+    actor: str,
+    now: datetime,
+) -> None:
+    """
+    Note that (usage point, day), pairwise, is to be looked at again.
+
+    `cause` is a `Cause` that somebody tells: validation, edit, assets or request.
+    """
+    nothing = [0] * len(usage_points)
+    queue.insert_touched(
+        conn,
+        Mark(cause=Cause(cause), reference=reference, actor=actor, noted_at=now),
+        Touched(
+            usage_points=list(usage_points), days=list(days), readings=nothing, first_ms=nothing,
+            last_ms=nothing,
+        ),
+    )  # fmt: skip
+
+
+def _times(fresh: Registers | Intervals, at_ms: NDArray[np.int64], channel: Channel) -> Times:
+    rows = fresh.channel == int(channel)
+    return Times(meter=fresh.meter[rows], at_ms=at_ms[rows], registers=channel is Channel.IMPORT_WH)
+
+
+def _stays(stored: Stored) -> list[list[Stay]]:
+    found: dict[MeterId, list[Stay]] = {meter: [] for meter in stored.meters}
+    for item in stored.installed:
+        removed = item.installation.removed_at
+        found[item.meter.id].append(
+            Stay(
+                usage_point=item.usage_point.id, zone=item.usage_point.zone,
+                since_ms=to_ms(item.installation.installed_at),
+                until_ms=None if removed is None else to_ms(removed),
+            )
+        )  # fmt: skip
+    return [found[meter] for meter in stored.meters]
