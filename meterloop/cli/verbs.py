@@ -46,8 +46,8 @@ VERBS = {
     "signout": Verb("people", "End every session that was opened here."),
     "whoami": Verb("people", "Show who acts here: the last who signed in, and what the roles "
                    "allow."),
-    "usage": Verb("usage", "Tell what a usage point used, day by day (the last seven, unless "
-                  "told), with its quality."),
+    "usage": Verb("usage", "What a usage point used (usage USAGE_POINT), its roll-ups, and why they "
+                  "changed."),
     "export": Verb("usage", "Write usage to a file: CSV, Parquet, or IEC 61968-9 MeterReadings as "
                    "XML or JSON."),
     "probe": Verb("field", "Find out who is at an address, how to read it, and why not."),
@@ -68,7 +68,7 @@ VERBS = {
     "deposit": Verb("deposit", "Deposits that customers leave."),
     "tariff": Verb("tariff", "Tariff files: prove, price, take, compare."),
     "upkeep": Verb("upkeep", "Settings, firmware and keys from afar."),
-    "vee": Verb("vee", "Check and estimate interval series in files."),
+    "vee": Verb("vee", "Check, estimate, queue, edit values."),
 }  # fmt: skip
 
 
