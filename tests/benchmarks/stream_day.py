@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -28,11 +29,12 @@ import psycopg
 
 from cloud.ingest import service as ingest
 from cloud.ingest.model import Arrival
+from cloud.ingest.rules.packing import DAY_MS
 from cloud.store.db import Database
 from cloud.store.migrate import migrate
 from cloud.vee import service as vee
 from cloud.vee.rules.checks import check_series
-from cloud.vee.rules.estimate import estimate_series, judged
+from cloud.vee.rules.estimate import Estimates, estimate_series, judged
 from cloud.vee.rules.findings import Findings
 from cloud.vee.rules.grid import State, frame_of, placed
 from cloud.vee.rules.observed import Observed, Rows, plain_facts, reads_of
@@ -43,7 +45,7 @@ from tests.benchmarks import stream_ingest as base
 from tests.benchmarks.figures import Figures
 from tests.benchmarks.stream_vee import decoded, homes
 
-DAY, DAY_MS, SLOTS, STEP_MS = base.DAY, base.DAY_MS, base.SLOTS, base.STEP_MS
+DAY, SLOTS, STEP_MS = base.DAY, base.SLOTS, base.STEP_MS
 SLICE = 5000
 """So many meters are made, stored and looked at in one go: what memory holds."""
 TAKEN = 10
@@ -84,9 +86,9 @@ def made(meters: range) -> Slice:
     wh = homes(len(meters), SLOTS, seed=meters[0] + 1)
     chance = np.random.default_rng(meters[0] + 2)
     there = np.ones(wh.shape, dtype=np.bool_)
-    for row in np.flatnonzero(chance.random(len(meters)) < METERS_WITH_GAPS).tolist():
-        slot = int(chance.integers(1, SLOTS - 16))
-        there[row, slot : slot + int(chance.integers(2, 13))] = False
+    for gapped in np.flatnonzero(chance.random(len(meters)) < METERS_WITH_GAPS).tolist():
+        first = int(chance.integers(1, SLOTS - 16))
+        there[gapped, first : first + int(chance.integers(2, 13))] = False
     intervals: list[Arrival] = []
     for first in range(0, len(meters), base.PER_PROFILE):
         some = slice(first, first + base.PER_PROFILE)
@@ -163,6 +165,11 @@ def observed(intervals: Sequence[Arrival], advances: dict[str, int]) -> Observed
     return Observed(grid=grid, facts=plain_facts(count), rows=rows, reads=reads)
 
 
+def filled_in(seen: Observed, found: Findings, rules: RuleSet) -> Estimates:
+    """Return what was made up for the slots that are missing or doubted."""
+    return estimate_series(judged(seen, found), rules)
+
+
 def validated(some: Slice, rules: RuleSet, checks: Work, estimates: Work) -> int:
     """Check a slice and fill its gaps; return how many slots were filled."""
     filled = 0
@@ -173,10 +180,8 @@ def validated(some: Slice, rules: RuleSet, checks: Work, estimates: Work) -> int
             return seen, check_series(seen, rules, now_ms=to_ms(NOW))
 
         parcel = some.intervals[first : first + TAKEN]
-        seen, found = clocked(checks, lambda p=parcel: check(p), None)
-        made_up = clocked(
-            estimates, lambda s=seen, f=found: estimate_series(judged(s, f), rules), None
-        )
+        seen, found = clocked(checks, partial(check, parcel), None)
+        made_up = clocked(estimates, partial(filled_in, seen, found, rules), None)
         filled += sum((gap.end_ms - gap.start_ms) // STEP_MS for gap in made_up.made)
     return filled
 
@@ -217,7 +222,7 @@ def day(
             base.stored(db, payloads, asked.together, base.nothing, lanes=2)
 
         both = [*some.intervals, *some.registers]
-        clocked(stored, lambda found=both: store(found), server)
+        clocked(stored, partial(store, both), server)
         filled += validated(some, rules, checks, estimates)
         stored.readings += some.readings
         checks.readings += some.readings - len(some.advance)

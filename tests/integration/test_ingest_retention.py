@@ -1,19 +1,22 @@
 """Intervals of old months are let go by policy, after somebody's word, and never silently."""
 
+import asyncio
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import psycopg
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
+import pyarrow.parquet as pq  # type: ignore[import-untyped]
 import pytest
 from typer.testing import CliRunner
 
 from cloud.ingest import service as ingest
+from cloud.ingest.agent import IngestConfig
+from cloud.ingest.agent.keeping import keep
 from cloud.ingest.model import MonthCount, Refusal
 from cloud.ingest.rules.retention import RetentionPolicy
 from cloud.ingest.service import retention
@@ -25,6 +28,7 @@ from meterloop.audit.service import evidence_of
 from meterloop.cli import app
 from meterloop.config import Installation
 from protocols.errors import RefusedError
+from protocols.mqtt.broker import BrokerAddress
 from protocols.reading import Channel
 from tests.integration.ingest_kit import (
     M1,
@@ -56,7 +60,7 @@ def filled(db: Database) -> Database:
     build_network(db)
     for seq, first in enumerate((3, 40, 95), 1):
         values = {first * A_DAY + n: 10 + n % 7 for n in range(A_DAY)}
-        read = {24 * first: 1000 * first, 24 * first + 12: 1000 * first + 400}
+        read: dict[float, int] = {24 * first: 1000 * first, 24 * first + 12: 1000 * first + 400}
         rows = [*slots(M1, values), *registers(M1, read)]
         assert send(db, a_batch(seq, rows), now=NOW).account.stored == A_DAY + 2
     rolled = registers(M2, {24: 99_000, 48: 1_000, 95 * 24: 9_000})
@@ -164,7 +168,7 @@ def test_the_database_itself_refuses_what_a_policy_must_not(filled: Database) ->
     for table in ("month_released", "month_dropped", "batch_dropped"):
         with pytest.raises(psycopg.errors.IntegrityConstraintViolation):
             with filled.transaction() as conn:
-                conn.execute(f"DELETE FROM ingest.{table}")  # type: ignore[call-overload]
+                conn.execute(f"DELETE FROM ingest.{table}")
 
 
 def test_a_clock_that_runs_ahead_lets_nothing_go(db: Database) -> None:
@@ -192,6 +196,48 @@ def test_a_day_that_is_open_keeps_its_month(db: Database) -> None:
             conn.execute("SELECT ingest.drop_month(%s, '2026-09-01', 'x', now())", (MARCH,))
     assert ingest.close_day(db, MARCH, now=NOW) == 9
     assert "export it once more" in refused(lambda: retention.retain(db, POLICY, **SAY))  # type: ignore[arg-type]
+
+
+class Night:
+    """A clock that stands at two in the night, three days after `NOW`."""
+
+    def now(self) -> datetime:
+        return NOW + timedelta(days=3, hours=2)
+
+
+def test_the_night_of_the_process_that_leads_packs_days_and_drops_months(
+    filled: Database, database_dsn: str
+) -> None:
+    released(filled, MARCH)
+    config = IngestConfig(
+        dsn=database_dsn, broker=BrokerAddress(host="h", port=1), keep_wall_seconds=0.01,
+        rows_days=1, packed_months=2, floor_months=2,
+    )  # fmt: skip
+    counted: Counter[str] = Counter()
+    led: list[bool] = []
+
+    def leads() -> bool:
+        led.append(len(led) >= 3)
+        assert led[-1] or not counted, "who does not lead does nothing"
+        return led[-1]
+
+    async def night() -> None:
+        clock: Any = Night()
+        task = asyncio.ensure_future(
+            keep(config, filled, clock, count=lambda name: counted.update([name]), leads=leads)
+        )
+        while len(led) < 6:
+            await asyncio.sleep(0.01)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    asyncio.run(asyncio.wait_for(night(), 60))
+    assert counted == {"days_packed": 2, "months_dropped": 1}, "of NOW and the day after"
+    with filled.transaction() as conn:
+        assert retention.kept_from(conn) == APRIL
+        (dropped,) = audit.history(conn, entity="readings_month", entity_id="2026-03", limit=1)
+        assert ingest.days_open(conn) == []
+    assert dropped.actor == "system:ingest"
 
 
 def cli(folder: Path, dsn: str, *words: str, fails: bool = False) -> dict[str, Any]:
@@ -222,7 +268,7 @@ def test_the_command_line_exports_releases_and_lets_go(
     assert hashlib.sha256(file.read_bytes()).hexdigest() in told["evidence"]
     table = pq.read_table(file)
     assert table.num_rows == A_DAY
-    assert pc.sum(table["wh"]).as_py() == sum(10 + n % 7 for n in range(A_DAY))
+    assert sum(table["wh"].to_pylist()) == sum(10 + n % 7 for n in range(A_DAY))
     stored = tables(filled, "SELECT start, wh, received_at FROM ingest.interval_reading ORDER BY 1")
     columns = (table[name].to_pylist() for name in ("start", "wh", "received"))
     assert list(zip(*columns, strict=True)) == stored[0][:A_DAY]

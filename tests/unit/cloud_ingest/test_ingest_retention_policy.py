@@ -56,7 +56,7 @@ def test_a_policy_below_the_floor_is_refused_with_the_key(keys: dict[str, int], 
     with pytest.raises(ValueError, match=told):
         RetentionPolicy(**keys)
     with pytest.raises(ValueError, match=told):
-        IngestConfig(dsn="x", broker=BrokerAddress(host="h", port=1), **keys)
+        IngestConfig(dsn="x", broker=BrokerAddress(host="h", port=1), **keys)  # type: ignore[arg-type]
 
 
 def test_the_hour_of_the_night_is_an_hour() -> None:
