@@ -17,6 +17,7 @@ class Refusal(StrEnum):
     UNKNOWN_POINT = "rollups.unknown_point"
     SPAN = "rollups.span"
     FRAME = "rollups.frame"
+    REASON = "rollups.reason"
 
 
 def mask_of(qualities: Iterable[Quality]) -> int:

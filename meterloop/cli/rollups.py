@@ -146,11 +146,8 @@ def recompute(
             named = [UsagePointId(point) for point in points or assets.usage_point_ids(conn)]
             for point in named if points else ():
                 _zone_of(conn, point)
-            days = [first + n * _ONE for n in range((until - first).days)]
-            rollups.want(
-                conn, [point for point in named for _ in days], days * len(named), cause="request",
-                reference=reason, actor=who_types(), now=now,
-            )  # fmt: skip
+        days = [first + n * _ONE for n in range((until - first).days)]
+        rollups.request(db, named, days, reason=reason, actor=who_types(), now=now)
         with _bar(len(named) * len(days), shown=not as_json) as moved:
             kept = rollups.keep(db, now=now, progress=moved)
         say(

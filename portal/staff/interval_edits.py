@@ -8,6 +8,7 @@ from fastapi import APIRouter, Depends, Form, Request
 from fastapi.responses import Response
 
 from cloud.rollups import service as rollups
+from cloud.usage import service as usage
 from cloud.vee import service as vee
 from portal.auth.guard import sends
 from portal.auth.model import AccessRefusal, Permission, SignedIn
@@ -61,7 +62,10 @@ def decide(
     site, start = site_of(request), instant_of(at)
     now = site.clock.now()
     if accept:
-        vee.verify_edit(site.db, number, actor=person.actor, now=now, changed=rollups.want)
+        vee.verify_edit(
+            site.db, number, actor=person.actor, now=now, changed=rollups.want,
+            refresh=usage.refresh,
+        )  # fmt: skip
     else:
         vee.refuse_edit(site.db, number, reason=reason, actor=person.actor, now=now)
     return _back(usage_point, start, flash="flash.decided")

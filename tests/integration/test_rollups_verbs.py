@@ -14,6 +14,7 @@ from cloud.org import service as org
 from cloud.org.model import Company, Unit, UnitKind
 from cloud.rollups import service as rollups
 from cloud.rollups.model import PeriodKind
+from cloud.store import audit
 from cloud.store.clock import Clock
 from cloud.store.db import Database
 from meterloop.cli import app
@@ -118,6 +119,8 @@ def test_what_cannot_be_told_is_refused(db: Database, database_dsn: str, tmp_pat
         (("why-changed", "UP-9"), "rollups.unknown_point"),
         (("recompute", "UP-9", "--from", "2026-03-01", "--to", "2026-03-02", "--reason", "x"),
          "rollups.unknown_point"),
+        (("recompute", UP1, "--from", "2026-03-01", "--to", "2026-03-02", "--reason", " "),
+         "rollups.reason"),
     ]:  # fmt: skip
         assert cli(tmp_path, database_dsn, "usage", *words, ok=False)["error"]["code"] == code
 
@@ -130,6 +133,9 @@ def test_days_are_looked_at_again_when_somebody_asks(
     first = cli(tmp_path, database_dsn, "usage", "recompute", UP1, *asked)
     # what the readings themselves touched is done by the way
     assert first["days"] >= 2
+    with db.transaction() as conn:
+        (act,) = audit.history(conn, entity="rollups", entity_id=UP1)
+    assert (act.action, act.reason) == ("rollups.request", "after a migration")
     again = cli(tmp_path, database_dsn, "usage", "recompute", *asked)
     assert (again["points"], again["days"], again["recomputes"]) == (3, 4, 0)
     assert "have a new version" in spoken(tmp_path, database_dsn, "usage", "recompute", UP1, *asked)

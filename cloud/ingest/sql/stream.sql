@@ -13,7 +13,7 @@ SELECT t.concentrator, t.day, t.slots FROM ingest.tally AS t
 WHERE t.day BETWEEN %(first)s AND %(last)s;
 
 -- minutes
--- Batches since a wall instant by wall minute, and how late they were: a scan of the last blocks.
+-- Batches since a wall instant by wall minute, and how late they were: by index.
 SELECT k.minute, count(*), sum(k.rows)::bigint, sum(k.stored)::bigint, sum(k.duplicates)::bigint,
        sum(k.refused)::bigint,
        percentile_disc(0.5) WITHIN GROUP (ORDER BY k.lag_ms),
@@ -28,7 +28,7 @@ FROM (
 GROUP BY k.minute ORDER BY k.minute;
 
 -- heard_since
--- Which concentrators sent batches since a wall instant, and the last: a scan of the last blocks.
+-- Which concentrators sent batches since a wall instant, and the last: by index.
 SELECT b.concentrator, max(b.received_wall), count(*), sum(b.stored)::bigint
 FROM ingest.batch AS b
 WHERE b.received_wall >= %(since)s

@@ -109,12 +109,15 @@ def _count(
     if not ended.any():
         return
     point, at_ms, day = point[ended], at_ms[ended], day[ended]
-    order = np.lexsort((at_ms, day, point))
-    point, at_ms, day = point[order], at_ms[order], day[order]
-    begins = np.flatnonzero(np.r_[True, (np.diff(point) != 0) | (np.diff(day) != 0)])
-    until = np.append(begins[1:], len(point))
-    touched.usage_points.extend(points[n] for n in point[begins].tolist())
-    touched.days.extend(days[n] for n in day[begins].tolist())
-    touched.readings.extend((until - begins).tolist())
-    touched.first_ms.extend(at_ms[begins].tolist())
-    touched.last_ms.extend(at_ms[until - 1].tolist())
+    # rows come in runs that are in order already, which a stable sort only merges
+    key = point * len(days) + day
+    order = np.argsort(key, kind="stable")
+    key, at_ms = key[order], at_ms[order]
+    begins = np.flatnonzero(np.append(True, np.diff(key) != 0))
+    counts = np.diff(np.append(begins, len(key)))
+    point, day = key[begins] // len(days), key[begins] % len(days)
+    touched.usage_points.extend(points[n] for n in point.tolist())
+    touched.days.extend(days[n] for n in day.tolist())
+    touched.readings.extend(counts.tolist())
+    touched.first_ms.extend(np.minimum.reduceat(at_ms, begins).tolist())
+    touched.last_ms.extend(np.maximum.reduceat(at_ms, begins).tolist())

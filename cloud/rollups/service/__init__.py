@@ -15,7 +15,7 @@ from cloud.rollups.service.asking import (
 )
 from cloud.rollups.service.hours import DayHours, hours
 from cloud.rollups.service.keeping import keep, turn
-from cloud.rollups.service.marking import derive, note, want
+from cloud.rollups.service.marking import derive, note, request, want
 from cloud.rollups.service.terms import DEFAULT_POLICY, Finder, Policy
 
 __all__ = [
@@ -32,6 +32,7 @@ __all__ = [
     "note",
     "periods",
     "recomputes_of",
+    "request",
     "turn",
     "versions_of_day",
     "waiting",

@@ -7,11 +7,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cloud.ingest.model import Intervals, Registers, Stored
-from cloud.rollups.model import Cause, Mark, Touched
+from cloud.rollups.model import Cause, Mark, Refusal, Touched
 from cloud.rollups.rules.touching import Stay, Times, touched_days
 from cloud.rollups.store import queue
-from cloud.store.db import Connection
+from cloud.store import audit
+from cloud.store.db import Connection, Database
 from cloud.usage import service as usage
+from protocols.errors import RefusedError
 from protocols.identity import MeterId, UsagePointId
 from protocols.mqtt.live import LiveReading
 from protocols.reading import Channel
@@ -69,6 +71,36 @@ def want(
             last_ms=nothing,
         ),
     )  # fmt: skip
+
+
+def request(
+    db: Database,
+    usage_points: Sequence[UsagePointId],
+    days: Sequence[date],
+    *,
+    reason: str,
+    actor: str,
+    now: datetime,
+) -> None:
+    """
+    Have every one of `days` of every one of the points looked at again, as a person asks.
+
+    Raises: RefusedError `rollups.reason` where none is given.
+    """
+    if not reason.strip():
+        raise RefusedError(
+            Refusal.REASON, "why is not said", fix="name a reason; it stands beside what changes"
+        )
+    with db.transaction() as conn:
+        want(
+            conn, [point for point in usage_points for _ in days], list(days) * len(usage_points),
+            cause=Cause.REQUEST.value, reference=reason, actor=actor, now=now,
+        )  # fmt: skip
+        audit.record(
+            conn, at=now, actor=actor, action="rollups.request", entity="rollups",
+            entity_id=usage_points[0] if len(usage_points) == 1 else f"{len(usage_points)} points",
+            after={"from": min(days).isoformat(), "to": max(days).isoformat()}, reason=reason,
+        )  # fmt: skip
 
 
 def _times(fresh: Registers | Intervals, at_ms: NDArray[np.int64], channel: Channel) -> Times:

@@ -28,9 +28,8 @@ LEFT JOIN (
 ) AS n ON n.concentrator = k.concentrator AND n.day = k.day AND n.hour = h.hour
 GROUP BY k.concentrator, k.day;
 
--- batches come in the order of the wall clock, so a summary of blocks finds the last minutes
-CREATE INDEX batch_received ON ingest.batch USING brin (received_wall)
-    WITH (pages_per_range = 16, autosummarize = on);
+-- the last minutes are looked at again and again
+CREATE INDEX batch_received ON ingest.batch (received_wall);
 
 -- what was refused of one reading of one meter
 CREATE INDEX quarantine_reading ON ingest.quarantine ((row ->> 'meter'), (row ->> 'at_ms'))
