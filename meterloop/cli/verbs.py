@@ -46,8 +46,8 @@ VERBS = {
     "signout": Verb("people", "End every session that was opened here."),
     "whoami": Verb("people", "Show who acts here: the last who signed in, and what the roles "
                    "allow."),
-    "usage": Verb("usage", "What a usage point used (usage USAGE_POINT), its roll-ups, and why they "
-                  "changed."),
+    "usage": Verb("usage", "What a usage point used (usage USAGE_POINT), its roll-ups, and why "
+                  "they changed."),
     "export": Verb("usage", "Write usage to a file: CSV, Parquet, or IEC 61968-9 MeterReadings as "
                    "XML or JSON."),
     "probe": Verb("field", "Find out who is at an address, how to read it, and why not."),
