@@ -16,6 +16,7 @@ from protocols.mqtt import envelope
 from protocols.mqtt.topics import up_data
 from protocols.mqtt.uplink import DataBatch, batch_to_plain
 from protocols.reading import Channel
+from protocols.timeline import from_ms, to_ms
 from tests.acceptance.browser_kit import check, keep, looking, needs_browser
 from tests.integration.portal_kit import API_KEY, CONCENTRATOR, Rows, Town, send, sign_in, slot_wh
 
@@ -48,7 +49,8 @@ def watched(town: Town) -> Town:
 
 def send_lately(town: Town) -> None:
     """Send a batch in each of the last minutes, each a little later than it was made."""
-    now, wall = town.clock.now(), town.clock.wall_now()
+    # batches tell whole milliseconds
+    now, wall = from_ms(to_ms(town.clock.now())), town.clock.wall_now()
     for seq in range(1, LATELY + 1):
         rows = Rows()
         at = now - timedelta(minutes=LATELY - seq, seconds=2)
