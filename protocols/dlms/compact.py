@@ -15,7 +15,7 @@ from protocols.dlms.leaf import (
     write_leaf,
     write_length,
 )
-from protocols.dlms.values import Tag, Value, as_items
+from protocols.dlms.values import NULL, Tag, Value, as_items
 from protocols.errors import PeerError
 
 _DEPTH = 8
@@ -62,6 +62,9 @@ def _read_shape(octets: bytes, offset: int, depth: int, budget: list[int]) -> tu
     return Shape(tag=tag), offset
 
 
+_NULLS = (Shape(tag=int(Tag.NULL)),)
+
+
 class _Contents:
     """The untagged octets of all elements, and how many values may still be built from them."""
 
@@ -77,16 +80,30 @@ class _Contents:
         return self.offset < len(self._octets)
 
     def read(self, shape: Shape) -> Value:
-        self.built += 1
-        if self.built > self.limit:
-            raise PeerError("dlms.too_many", f"more than {self.limit} elements")
         if shape.tag not in _LISTS:
             value, self.offset = read_leaf(self._octets, self.offset, shape.tag)
             return value
+        # counted before any is built: a description of a few octets may ask for millions
+        self.count(shape.repeat * len(shape.members))
+        if shape.members == _NULLS:
+            return Value(shape.tag, (NULL,) * shape.repeat)
         items: list[Value] = []
-        for _ in range(shape.repeat):
-            items.extend([self.read(member) for member in shape.members])
+        if any(member.tag in _LISTS for member in shape.members):
+            for _ in range(shape.repeat):
+                items.extend([self.read(member) for member in shape.members])
+        else:
+            octets, offset = self._octets, self.offset
+            for tag in [member.tag for member in shape.members] * shape.repeat:
+                value, offset = read_leaf(octets, offset, tag)
+                items.append(value)
+            self.offset = offset
         return Value(shape.tag, tuple(items))
+
+    def count(self, values: int) -> None:
+        """Count values that are about to be built. Raises: PeerError `dlms.too_many`."""
+        self.built += values
+        if self.built > self.limit:
+            raise PeerError("dlms.too_many", f"more than {self.limit} elements")
 
 
 def decode_compact(octets: bytes, offset: int, *, elements: int) -> tuple[Value, int, int]:
@@ -103,6 +120,7 @@ def decode_compact(octets: bytes, offset: int, *, elements: int) -> tuple[Value,
     items: list[Value] = []
     while contents.more():
         before = contents.offset
+        contents.count(1)
         items.append(contents.read(shape))
         if contents.offset == before:
             raise PeerError("dlms.length", "compact array elements take no octets")

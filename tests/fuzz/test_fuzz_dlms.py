@@ -220,12 +220,23 @@ def test_a_client_survives_every_answer(kind, answers):
         b"\x01\x82\xff\xf0" + b"\x00" * 65_520,
         b"\x02\x7f" + b"\x01\x82\x01\xf0" + b"\x00" * 65_000,
         b"\x13\x01\xff\xff\x01\xff\xff\x01\xff\xff\x00\x82\xff\xf0" + b"\x00" * 65_520,
+        b"\x13\x01\xff\xff\x01\xff\xff\x01\xff\xff\x11\x82\xff\xf0" + b"\x00" * 65_520,
         b"\x13" + b"\x02\x08" * 8 + b"\x11" * 200 + b"\x82\xff\x00" + b"\x00" * 65_280,
         b"\x09\x84\xff\xff\xff\xff" + b"\x00" * 65_000,
         b"\x60\x82\xff\xf0" + b"\xa1\x00" * 32_000,
         b"\x01\x82\x7f\xf0" + b"\x02\x00" * 32_752,
     ],
-    ids=["deep", "nulls", "short-list", "compact-bomb", "compact-deep", "long", "acse", "hollow"],
+    ids=[
+        "deep",
+        "nulls",
+        "short-list",
+        "compact-bomb",
+        "compact-many",
+        "compact-deep",
+        "long",
+        "acse",
+        "hollow",
+    ],
 )
 def test_the_worst_frames_are_quick(octets):
     for decoder in (axdr.decode, acse.decode_aarq, apdu.decode_response):

@@ -17,6 +17,7 @@ from meterloop.cli import app
 from tests.integration.billing_kit import ORIGIN, customer, rows, street
 from tests.integration.billing_kit import read as read_at
 from tests.integration.bills_kit import FEB, JAN, NOW, ZONE, book, household, read
+from tests.integration.people_kit import all_signed_in
 from tests.integration.test_billing_bills_run import opened
 
 
@@ -34,12 +35,13 @@ def installation(folder: Path, dsn: str) -> Path:
 
 
 def test_a_cycle_is_run_shown_corrected_printed_and_replayed_from_the_command_line(
-    db: Database, database_dsn: str, tmp_path: Path
+    db: Database, database_dsn: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     book(db, household(1), household(2))
     read(db, 1, FEB, 1_100)
     read(db, 2, FEB, 1_200)
     config = installation(tmp_path, database_dsn)
+    all_signed_in(db, config, monkeypatch, "reza", "lin")
     ran = cli(config, "run", "--start", "2026-01-01", "--end", "2026-02-01", "--close")
     assert (ran["stage"], ran["equal"], ran["states"]) == ("closed", True, {"billed": 2})
     bill = cli(config, "show", "--account", "AC-000001")["bills"][0]

@@ -25,6 +25,7 @@ from meterloop.cli import app
 from protocols.errors import RefusedError
 from tests.integration.billing_kit import rows
 from tests.integration.bills_kit import FEB, JAN, NOW, ZONE, book, household, read
+from tests.integration.people_kit import all_signed_in
 from tests.integration.test_billing_bills_cli import installation
 
 YUAN = 1_000_000
@@ -165,10 +166,11 @@ def test_members_are_the_companys_own_and_of_one_collective(db: Database) -> Non
 
 
 def test_companies_and_their_bills_from_the_command_line(
-    db: Database, database_dsn: str, tmp_path: Path
+    db: Database, database_dsn: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     firm(db)
     config = installation(tmp_path, database_dsn)
+    all_signed_in(db, config, monkeypatch, "reza", "lin")
 
     def cli(*words: str) -> dict[str, Any]:
         result = CliRunner().invoke(app, [*words, "--config", str(config), "--json"])

@@ -38,13 +38,13 @@ from tests.integration.ingest_kit import (
     SLOT,
     UP1,
     UP2,
-    USAGE,
     a_batch,
     build_network,
     registers,
     send,
     slots,
     tables,
+    usage_rows,
 )
 
 MARCH, APRIL = date(2026, 3, 1), date(2026, 4, 1)
@@ -88,7 +88,7 @@ def test_a_month_goes_only_after_the_policy_and_somebodys_word(
     assert found.reached == date(2026, 6, 1)
     assert (found.due, found.waiting) == ((MARCH,), (MARCH,))
     assert retention.retain(filled, POLICY, **SAY) == {}  # type: ignore[arg-type]
-    before = tables(filled, *READINGS, *USAGE)
+    before, used = tables(filled, *READINGS), usage_rows(filled)
     released(filled, MARCH)
     with Database(database_dsn, user="meterloop_ingest") as process:
         gone = retention.retain(process, POLICY, **SAY)  # type: ignore[arg-type]
@@ -96,10 +96,12 @@ def test_a_month_goes_only_after_the_policy_and_somebodys_word(
     count = gone.pop(MARCH)
     assert gone == {}
     assert (count.series_days, count.readings) == (1, A_DAY)
-    after = tables(filled, *READINGS, *USAGE)
+    after, still = tables(filled, *READINGS), usage_rows(filled)
     assert after[0] == before[0], "registers stay"
-    assert after[1] == [row for row in before[1] if row[2] >= datetime(2026, 4, 1, tzinfo=UTC)]
-    assert after[2:] == before[2:], "usage stays"
+    april = datetime(2026, 4, 1, tzinfo=UTC)
+    assert after[1] == [row for row in before[1] if row[2] >= april]
+    assert still[1] == [row for row in used[1] if row[1] >= april], "usage refers to intervals"
+    assert [still[0], *still[2:]] == [used[0], *used[2:]], "registers and sums stay"
     with filled.transaction() as conn:
         assert retention.kept_from(conn) == APRIL
         (dropped,) = audit.history(conn, entity="readings_month", entity_id="2026-03", limit=1)
@@ -112,15 +114,15 @@ def test_a_month_goes_only_after_the_policy_and_somebodys_word(
 def test_what_is_left_is_in_balance_and_usage_can_be_made_anew(
     filled: Database, database_dsn: str, tmp_path: Path
 ) -> None:
-    before = tables(filled, *USAGE)
     released(filled, MARCH)
     assert MARCH in retention.retain(filled, POLICY, **SAY)  # type: ignore[arg-type]
+    before = usage_rows(filled)
     with filled.transaction() as conn:
         totals = ingest.totals(conn)
         assert totals["readings"] == totals["stored"] == 3 * (A_DAY + 2) + 3
         for point in (UP1, UP2):
-            assert usage.rebuild(conn, point) > 0
-    assert tables(filled, *USAGE) == before
+            assert usage.rebuild(conn, point, now=NOW) > 0
+    assert usage_rows(filled) == before
     installation = Installation.model_validate(
         {"data": tmp_path, "database": {"dsn": database_dsn}}
     )

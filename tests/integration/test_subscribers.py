@@ -29,6 +29,7 @@ from meterloop.cli import app
 from protocols.errors import RefusedError
 from protocols.identity import TransformerId, UsagePointId
 from tests.integration.billing_kit import rows
+from tests.integration.people_kit import all_signed_in
 from tests.integration.test_billing_bills_cli import installation
 from tests.integration.usage_kit import put_registers
 
@@ -138,7 +139,7 @@ def line(number: int, **changes: str) -> str:
 
 @pytest.mark.req("G13", "G12")
 def test_a_file_takes_good_lines_in_and_tells_of_each_other_line(
-    db: Database, database_dsn: str, tmp_path: Path
+    db: Database, database_dsn: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     grid(db, *((number, "Asia/Shanghai") for number in range(1, 9)), (20, "Asia/Tehran"))
     text = "\n".join([
@@ -160,6 +161,7 @@ def test_a_file_takes_good_lines_in_and_tells_of_each_other_line(
     file = tmp_path / "people.csv"
     file.write_text(text, encoding="utf-8")
     config = installation(tmp_path, database_dsn)
+    all_signed_in(db, config, monkeypatch, "reza", "lin")
 
     def cli(*words: str) -> dict[str, Any]:
         given = ["customer", "import", str(file), "--config", str(config), "--json", *words]

@@ -26,6 +26,7 @@ from cloud.store.rim import Status, count, until_first
 from protocols.errors import PeerError
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 3.0
+_LONGEST_SEND = 20.0
 _LAST_WORDS = 3.0
 _LOG = logging.getLogger(__name__)
 
@@ -117,47 +118,46 @@ class _Log:
         self._address = address
         self._stop = stop
         self._status = status
-        self._producer: AIOKafkaProducer | None = None
+        self._open: _Open | None = None
         self._making = asyncio.Lock()
 
     async def send(self, key: bytes, value: bytes, headers: list[tuple[str, bytes]]) -> None:
         """Return when all in-sync replicas have it. Raises: MessageSizeTooLargeError."""
         pause = _FIRST_PAUSE
         while True:
-            producer = self._producer
+            opened = self._open
             try:
-                if producer is None:
-                    producer = await self._made()
-                await producer.send_and_wait(
-                    self._address.topic, value=value, key=key, headers=headers
-                )
+                if opened is None:
+                    opened = await self._made()
+                await opened.send(self._address.topic, key, value, headers)
             except MessageSizeTooLargeError:
                 raise
             except (KafkaError, OSError) as error:
                 self._note(error)
-                await self._drop(producer)
+                await self._drop(opened)
                 await rest_about(self._stop, pause)
                 pause = min(pause * 2, _LONGEST_PAUSE)
             else:
                 self._status["kafka"] = "connected"
                 return
 
-    async def _made(self) -> AIOKafkaProducer:
+    async def _made(self) -> "_Open":
         """Return a producer of a cluster that has our topic: it may have been wiped meanwhile."""
         async with self._making:
-            if self._producer is None:
+            if self._open is None:
                 await declare(self._address)
                 producer = producer_of(self._address)
                 await producer.start()
-                self._producer = producer
-            return self._producer
+                self._open = _Open(producer)
+            return self._open
 
-    async def _drop(self, producer: AIOKafkaProducer | None) -> None:
+    async def _drop(self, opened: "_Open | None") -> None:
         """Forget a producer that failed: its numbers may mean nothing to a cluster made anew."""
-        if producer is None or self._producer is not producer:
+        if opened is None or self._open is not opened:
             return
-        self._producer = None
-        await _ended(producer)
+        self._open = None
+        opened.gone.set()
+        await _ended(opened.producer)
 
     def _note(self, error: Exception) -> None:
         self._status["kafka"] = "away"
@@ -166,8 +166,40 @@ class _Log:
 
     async def close(self) -> None:
         """End the producer, with a moment for its last words."""
-        if self._producer is not None:
-            await _ended(self._producer)
+        if self._open is not None:
+            await _ended(self._open.producer)
+
+
+class _Open:
+    """A started producer, and whether somebody has given it up."""
+
+    def __init__(self, producer: AIOKafkaProducer) -> None:
+        self.producer = producer
+        self.gone = asyncio.Event()
+
+    async def send(
+        self, topic: str, key: bytes, value: bytes, headers: list[tuple[str, bytes]]
+    ) -> None:
+        """
+        Return when all in-sync replicas have a record.
+
+        A producer that ends before a record left never answers for it, so whoever waits goes with
+        the producer, and nobody waits for ever. Raises: KafkaError, TimeoutError.
+        """
+        sending = asyncio.ensure_future(
+            self.producer.send_and_wait(topic, value=value, key=key, headers=headers)
+        )
+        gone = asyncio.ensure_future(self.gone.wait())
+        try:
+            await asyncio.wait(
+                {sending, gone}, timeout=_LONGEST_SEND, return_when=asyncio.FIRST_COMPLETED
+            )
+            if not sending.done():
+                raise TimeoutError("the record was not taken by its producer")
+            sending.result()
+        finally:
+            gone.cancel()
+            sending.cancel()
 
 
 async def _ended(producer: AIOKafkaProducer) -> None:

@@ -33,6 +33,7 @@ from cloud.store.db import Database, TransientDatabaseError
 from cloud.store.rim import Status, keep_session, rest, until_first
 from protocols.errors import PeerError
 
+_TOPICS_SEEN_MS = 3_000
 _TRIES = 3
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 3.0
 _LAST_WORDS = 5.0
@@ -259,6 +260,9 @@ def _settings_of(config: WorkerConfig) -> dict[str, Any]:
         "broker_commit_interval": 1.0,
         "consumer_auto_offset_reset": "earliest",
         "consumer_max_fetch_size": MAX_RECORD_BYTES,
+        # a cluster wiped empty gets its topic back after we joined: a worker that was given nothing
+        # must see it soon, not after Kafka's five minutes
+        "consumer_metadata_max_age_ms": _TOPICS_SEEN_MS,
         "stream_buffer_maxsize": 2 * config.take,
         "stream_wait_empty": False,
         "stream_processing_timeout": 3600.0,
