@@ -11,6 +11,7 @@ from pathlib import Path
 import psycopg
 import pytest
 from _pytest.terminal import TerminalReporter
+from hypothesis import settings
 
 from cloud.store.db import Database
 from cloud.store.migrate import migrate
@@ -25,6 +26,10 @@ if _MEMORY.is_dir() and shutil.disk_usage(_MEMORY).free > _ROOM_OCTETS:
     # half the time of a meter's or an agent's test is its SQLite waiting for the disk, and no test
     # cuts the power: what a killed process had written is there in memory as on a disk
     os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(_MEMORY))
+# how long an example takes says nothing on a busy machine
+settings.register_profile("patient", parent=settings(), deadline=None)
+settings.load_profile("patient")
+
 _TEMPLATE = "migrated"
 _WORKING = Path(__file__).parents[1] / "docs" / "requirements.toml"
 _SHOWS = "shows"
