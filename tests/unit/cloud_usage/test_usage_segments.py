@@ -23,12 +23,17 @@ class Life:
     factors: tuple[Factor, ...]
 
 
+_MOST = 300
+"""What an hour counts at the most."""
+
+
 @st.composite
 def lives(draw: st.DrawFn, *, with_factors: bool = True) -> Life:
     """
     Meters that follow one another, each read at every hour but some, rolling over as they do.
 
-    The fitter writes every figure down, and so does whoever changes a factor: nothing is unseen.
+    The fitter writes every figure down, and so does whoever changes a factor: nothing is unseen. A
+    register is read before it can have turned a whole round, for that no figure would tell.
     """
     stays: list[Stay] = []
     use: list[int] = []
@@ -41,14 +46,17 @@ def lives(draw: st.DrawFn, *, with_factors: bool = True) -> Life:
     for size in hours:
         rollover = draw(st.sampled_from([0, 1000]))
         shown = draw(st.integers(0, 999))
-        initial, at_ms, wh = shown, [], []
+        initial, at_ms, wh, unseen = shown, [], [], 0
         for hour in range(begun, begun + size):
             if hour in changes:
                 noted[hour] = shown
-            if hour > begun and draw(st.booleans()):
+            whole_round = bool(rollover) and unseen + _MOST >= rollover
+            if hour > begun and (draw(st.booleans()) or whole_round):
                 at_ms.append(hour * HOUR)
                 wh.append(shown)
-            counted = draw(st.integers(0, 300))
+                unseen = 0
+            counted = draw(st.integers(0, _MOST))
+            unseen += counted
             use.append(counted)
             shown = (shown + counted) % rollover if rollover else shown + counted
         end = (begun + size) * HOUR
