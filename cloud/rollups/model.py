@@ -14,7 +14,6 @@ _BITS = {quality: 1 << place for place, quality in enumerate(Quality)}
 class Refusal(StrEnum):
     """Why a question or a request about roll-ups is refused."""
 
-    UNKNOWN_POINT = "rollups.unknown_point"
     SPAN = "rollups.span"
     FRAME = "rollups.frame"
     REASON = "rollups.reason"

@@ -27,30 +27,21 @@ from cloud.rollups.model import (
 )
 from cloud.rollups.rules.hours import read_frame
 from cloud.rollups.service.hours import DayHours
-from cloud.store.clock import Clock
-from cloud.store.db import Connection, Database
+from cloud.store.db import Connection
 from meterloop.cli.answer import (
     ConfigFile,
     JsonFlag,
     failures_told,
-    installation_from,
     say,
     who_types,
 )
-from meterloop.stack import address_of_database
+from meterloop.cli.usage_kit import DAY, From, Point, To, opened, zone_of
 from protocols.errors import RefusedError
 from protocols.identity import UsagePointId
 from protocols.reading import Quality
-from protocols.timeline import TimeScale, from_ms, local_date
+from protocols.timeline import from_ms, local_date
 
-_DAY = ["%Y-%m-%d"]
 _ONE = timedelta(days=1)
-
-Point = Annotated[str, typer.Argument(metavar="USAGE_POINT", help="Where supply is metered.")]
-From = Annotated[
-    datetime | None, typer.Option("--from", formats=_DAY, help="First day, in the point's zone.")
-]
-To = Annotated[datetime | None, typer.Option("--to", formats=_DAY, help="The day after the last.")]
 
 
 class By(StrEnum):
@@ -90,10 +81,10 @@ def tell(
     as_json: JsonFlag = False,
 ) -> None:
     """Tell a point's roll-ups: energy, slots, what is missing, what it rests on, which version."""
-    with failures_told(as_json=as_json), _opened(config) as (db, now):
+    with failures_told(as_json=as_json), opened(config) as (db, now):
         id_ = UsagePointId(point)
         with db.transaction() as conn:
-            zone = _zone_of(conn, id_)
+            zone = zone_of(conn, id_)
             first, until = _span(start, end, local_date(now, zone), by)
             rows = _rows(conn, id_, by, (first, until), as_of=as_of, frame=frame)
         say(
@@ -107,17 +98,17 @@ def why(
     point: Point,
     *,
     day: Annotated[
-        datetime | None, typer.Option(formats=_DAY, help="One day; default: the newest changes.")
+        datetime | None, typer.Option(formats=DAY, help="One day; default: the newest changes.")
     ] = None,
     limit: Annotated[int, typer.Option(min=1, max=1000, help="How many at most.")] = 20,
     config: ConfigFile = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Tell why days of a point changed after they were rolled up, and what had used them."""
-    with failures_told(as_json=as_json), _opened(config) as (db, _):
+    with failures_told(as_json=as_json), opened(config) as (db, _):
         id_ = UsagePointId(point)
         with db.transaction() as conn:
-            zone = _zone_of(conn, id_)
+            zone = zone_of(conn, id_)
             found = rollups.recomputes_of(conn, id_, day.date() if day else None, limit=limit)
         text = "\n".join(line for each in found for line in _told(each, zone))
         say(
@@ -131,21 +122,21 @@ def recompute(
         list[str] | None, typer.Argument(metavar="[USAGE_POINT]...", help="Default: all.")
     ] = None,
     *,
-    start: Annotated[datetime, typer.Option("--from", formats=_DAY, help="First day.")],
-    end: Annotated[datetime, typer.Option("--to", formats=_DAY, help="The day after the last.")],
+    start: Annotated[datetime, typer.Option("--from", formats=DAY, help="First day.")],
+    end: Annotated[datetime, typer.Option("--to", formats=DAY, help="The day after the last.")],
     reason: Annotated[str, typer.Option(help="Why; it stands beside what changes.")],
     config: ConfigFile = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Look again at days that ended; what differs gets a new version, what does not stays."""
-    with failures_told(as_json=as_json), _opened(config) as (db, now):
+    with failures_told(as_json=as_json), opened(config) as (db, now):
         first, until = start.date(), end.date()
         if until <= first:
             raise _no_day(first, until)
         with db.transaction() as conn:
             named = [UsagePointId(point) for point in points or assets.usage_point_ids(conn)]
             for point in named if points else ():
-                _zone_of(conn, point)
+                zone_of(conn, point)
         days = [first + n * _ONE for n in range((until - first).days)]
         rollups.request(db, named, days, reason=reason, actor=who_types(), now=now)
         with _bar(len(named) * len(days), shown=not as_json) as moved:
@@ -316,14 +307,6 @@ def _money(micros: int | None) -> str:
 
 
 @contextmanager
-def _opened(config: Path | None) -> Iterator[tuple[Database, datetime]]:
-    installation = installation_from(config)
-    now = Clock(scale=TimeScale.parse(installation.time.scale)).now()
-    with Database(address_of_database(installation), application="meterloop-rollups", size=1) as db:
-        yield db, now
-
-
-@contextmanager
 def _bar(total: int, *, shown: bool) -> Iterator[Callable[[Kept], None]]:
     console = Console(file=sys.stderr)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
@@ -334,16 +317,6 @@ def _bar(total: int, *, shown: bool) -> Iterator[Callable[[Kept], None]]:
             bar.update(task, completed=kept.looked_at)
 
         yield moved
-
-
-def _zone_of(conn: Connection, id_: UsagePointId) -> ZoneInfo:
-    found = assets.usage_point(conn, id_)
-    if found is None:
-        raise RefusedError(
-            Refusal.UNKNOWN_POINT, f"there is no usage point {id_!r}",
-            fix="the office page of a customer names its usage point",
-        )  # fmt: skip
-    return ZoneInfo(found.zone)
 
 
 def _span(start: datetime | None, end: datetime | None, today: date, by: By) -> tuple[date, date]:

@@ -16,34 +16,20 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from typer.core import TyperGroup
 
 from cloud.assets import service as assets
-from cloud.store.clock import Clock
-from cloud.store.db import Connection, Database
+from cloud.store.db import Connection
 from cloud.usage import service as usage
 from cloud.usage.model import DayUsage, IntervalUsage, UsageRegister
 from meterloop.cli import rollups
-from meterloop.cli.answer import ConfigFile, JsonFlag, failures_told, installation_from, say
+from meterloop.cli.answer import ConfigFile, JsonFlag, failures_told, say
+from meterloop.cli.usage_kit import From, Refusal, To, opened, zone_of
 from meterloop.exports import Format, written
-from meterloop.stack import address_of_database
 from protocols.cim.readings import Series
 from protocols.errors import RefusedError
 from protocols.identity import UsagePointId
 from protocols.reading import Channel
-from protocols.timeline import Interval, TimeScale, local_date, local_day, to_ms
+from protocols.timeline import Interval, local_date, local_day, to_ms
 
-_DAY = ["%Y-%m-%d"]
 _BAR = 40
-
-From = Annotated[
-    datetime | None, typer.Option("--from", formats=_DAY, help="First day, in the point's zone.")
-]
-To = Annotated[datetime | None, typer.Option("--to", formats=_DAY, help="The day after the last.")]
-
-
-class Refusal(StrEnum):
-    """Why a question about consumption has no answer."""
-
-    UNKNOWN_POINT = "usage.unknown_point"
-    SPAN = "usage.span"
 
 
 class By(StrEnum):
@@ -88,10 +74,10 @@ def tell(
     as_json: JsonFlag = False,
 ) -> None:
     """Tell what a usage point used, day by day (the last seven, unless told), with its quality."""
-    with failures_told(as_json=as_json), _opened(config) as (db, now):
+    with failures_told(as_json=as_json), opened(config) as (db, now):
         id_ = UsagePointId(point)
         with db.transaction() as conn:
-            zone = _zone_of(conn, id_)
+            zone = zone_of(conn, id_)
             span = _span(start, end, zone, now, days=7)
             rows = _rows(conn, id_, span, zone, by)
             average = usage.average_daily_wh(conn, id_, now)
@@ -120,7 +106,7 @@ def export(
     as_json: JsonFlag = False,
 ) -> None:
     """Write usage to a file: CSV, Parquet, or IEC 61968-9 MeterReadings as XML or JSON."""
-    with failures_told(as_json=as_json), _opened(config) as (db, now):
+    with failures_told(as_json=as_json), opened(config) as (db, now):
         if by is By.DAY:
             raise RefusedError(
                 Refusal.SPAN, "files hold intervals or registers", fix="use --by interval"
@@ -129,7 +115,7 @@ def export(
             named = [UsagePointId(id_) for id_ in point or assets.usage_point_ids(conn)]
             series = []
             for id_ in bar.track(named, description="usage points"):
-                zone = _zone_of(conn, id_)
+                zone = zone_of(conn, id_)
                 span = _span(start, end, zone, now, days=1)
                 series += _series(conn, id_, span, by)
         part = out.with_name(out.name + ".part")
@@ -143,29 +129,11 @@ def export(
 
 
 @contextmanager
-def _opened(config: Path | None) -> Iterator[tuple[Database, datetime]]:
-    installation = installation_from(config)
-    now = Clock(scale=TimeScale.parse(installation.time.scale)).now()
-    with Database(address_of_database(installation), application="meterloop-usage", size=1) as db:
-        yield db, now
-
-
-@contextmanager
 def _bar(*, shown: bool) -> Iterator[Progress]:
     console = Console(file=sys.stderr)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     with Progress(*columns, console=console, disable=not (shown and console.is_terminal)) as bar:
         yield bar
-
-
-def _zone_of(conn: Connection, id_: UsagePointId) -> ZoneInfo:
-    found = assets.usage_point(conn, id_)
-    if found is None:
-        raise RefusedError(
-            Refusal.UNKNOWN_POINT, f"there is no usage point {id_!r}",
-            fix="the office page of a customer names its usage point",
-        )  # fmt: skip
-    return ZoneInfo(found.zone)
 
 
 def _span(

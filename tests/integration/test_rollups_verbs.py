@@ -113,12 +113,12 @@ def test_roll_ups_and_why_they_changed_are_told(
 def test_what_cannot_be_told_is_refused(db: Database, database_dsn: str, tmp_path: Path) -> None:
     assert db is not None
     for words, code in [
-        (("rollup", "UP-9"), "rollups.unknown_point"),
+        (("rollup", "UP-9"), "usage.unknown_point"),
         (("rollup", UP1, "--from", "2026-03-05", "--to", "2026-03-05"), "rollups.span"),
         (("rollup", UP1, "--by", "hours"), "rollups.frame"),
-        (("why-changed", "UP-9"), "rollups.unknown_point"),
+        (("why-changed", "UP-9"), "usage.unknown_point"),
         (("recompute", "UP-9", "--from", "2026-03-01", "--to", "2026-03-02", "--reason", "x"),
-         "rollups.unknown_point"),
+         "usage.unknown_point"),
         (("recompute", UP1, "--from", "2026-03-01", "--to", "2026-03-02", "--reason", " "),
          "rollups.reason"),
     ]:  # fmt: skip
