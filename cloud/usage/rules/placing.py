@@ -188,6 +188,25 @@ def doubted(quality: Int, doubtful: Bool) -> Int:
     return np.where(doubtful, QUESTIONABLE, quality)
 
 
+def _precedence(
+    own: Int, keys: Int, kind: NDArray[np.int8]
+) -> tuple[Bool, Bool, Bool, NDArray[np.intp]]:
+    """
+    Return which raw values stay, which of those are suspect, and of what was said: edits, and rows
+    that stand.
+
+    `own` and `keys` name the places of raw values and of what was said over them. A person's word
+    comes first, then a raw value, then an estimate.
+    """
+    edits, cancels = kind == OverlayKind.EDIT, kind == OverlayKind.CANCEL
+    person = keys[edits | cancels]
+    stays = ~np.isin(own, person)
+    kept = own[stays]
+    fills = (kind == OverlayKind.ESTIMATE) & ~np.isin(keys, kept) & ~np.isin(keys, person)
+    suspect = np.isin(kept, keys[kind == OverlayKind.SUSPECT])
+    return stays, suspect, edits, np.flatnonzero(edits | fills)
+
+
 def slots_said(raw: Slots, said: OverlayColumns) -> Slots:
     """
     Return what stands of the intervals: the newest edit, else the raw value, else the estimate.
@@ -197,14 +216,8 @@ def slots_said(raw: Slots, said: OverlayColumns) -> Slots:
     if not len(said):
         return raw
     keys, own = (said.point << _SHIFT) + said.start_ms, (raw.point << _SHIFT) + raw.start_ms
-    person = (said.kind == OverlayKind.EDIT) | (said.kind == OverlayKind.CANCEL)
-    kept = raw.take(~np.isin(own, keys[person]))
-    own = (kept.point << _SHIFT) + kept.start_ms
-    suspect = np.isin(own, keys[said.kind == OverlayKind.SUSPECT])
-    edits = said.kind == OverlayKind.EDIT
-    fills = said.kind == OverlayKind.ESTIMATE
-    fills &= ~np.isin(keys, own) & ~np.isin(keys, keys[person])
-    extra = np.flatnonzero(edits | fills)
+    stays, suspect, edits, extra = _precedence(own, keys, said.kind)
+    kept = raw.take(stays)
     whole = Slots(
         point=np.concatenate((kept.point, said.point[extra])),
         start_ms=np.concatenate((kept.start_ms, said.start_ms[extra])),
@@ -222,14 +235,8 @@ def registers_said(raw: Registers, said: RegisterOverlayColumns, lines: Lines) -
     if not len(said):
         return raw
     keys, own = (said.point << _SHIFT) + said.at_ms, (raw.point << _SHIFT) + raw.at_ms
-    person = (said.kind == OverlayKind.EDIT) | (said.kind == OverlayKind.CANCEL)
-    kept = raw.take(~np.isin(own, keys[person]))
-    own = (kept.point << _SHIFT) + kept.at_ms
-    suspect = np.isin(own, keys[said.kind == OverlayKind.SUSPECT])
-    edits = said.kind == OverlayKind.EDIT
-    fills = said.kind == OverlayKind.ESTIMATE
-    fills &= ~np.isin(keys, own) & ~np.isin(keys, keys[person])
-    extra = np.flatnonzero(edits | fills)
+    stays, suspect, edits, extra = _precedence(own, keys, said.kind)
+    kept = raw.take(stays)
     line = _speaking(lines, said.point[extra], said.at_ms[extra])
     extra, line = extra[line >= 0], line[line >= 0]
     whole = Registers(

@@ -42,7 +42,8 @@ def frontier(conn: Connection) -> datetime:
     """Return up to where whole days were handed to validation."""
     row = conn.execute(_SQL["frontier"]).fetchone()
     assert row is not None
-    return row[0]  # type: ignore[no-any-return]
+    until: datetime = row[0]
+    return until
 
 
 def share_frontier(conn: Connection) -> None:
