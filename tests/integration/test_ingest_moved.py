@@ -9,7 +9,7 @@ import pytest
 from cloud.ingest import service as ingest
 from cloud.ingest.model import MeterSeen
 from cloud.store.db import Database
-from cloud.store.migrate import available, migrate
+from cloud.store.migrate import migrate
 from meterloop.embedded.postgres import EmbeddedPostgres
 from tests.integration.ingest_kit import (
     M1,
@@ -23,6 +23,7 @@ from tests.integration.ingest_kit import (
     slots,
     tables,
 )
+from tests.integration.moved_kit import database_before
 
 HOUR = timedelta(hours=1)
 
@@ -30,25 +31,8 @@ HOUR = timedelta(hours=1)
 @pytest.fixture
 def old_dsn(postgres: EmbeddedPostgres) -> Iterator[str]:
     """A database as it stood before readings had series."""
-    name = "before_series"
-    with psycopg.connect(postgres.dsn, autocommit=True) as owner:
-        owner.execute(f"CREATE DATABASE {name}")
-    dsn = postgres.cluster.dsn(database=name)
-    with psycopg.connect(dsn, autocommit=True) as conn:
-        conn.execute(
-            "CREATE TABLE public.schema_migration (number integer PRIMARY KEY, name text NOT NULL,"
-            " digest text NOT NULL, applied_at timestamptz NOT NULL DEFAULT now())"
-        )
-        for file in available():
-            if file.number < 70:
-                conn.execute(file.sql)  # type: ignore[call-overload]
-                conn.execute(
-                    "INSERT INTO public.schema_migration VALUES (%s, %s, %s)",
-                    (file.number, file.name, file.digest),
-                )
-    yield dsn
-    with psycopg.connect(postgres.dsn, autocommit=True) as owner:
-        owner.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    with database_before(postgres, 70) as dsn:
+        yield dsn
 
 
 def plant(dsn: str) -> None:

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import psycopg
 import pyarrow.parquet as pq  # type: ignore[import-untyped]
@@ -51,7 +51,16 @@ MARCH, APRIL = date(2026, 3, 1), date(2026, 4, 1)
 A_DAY = 86_400 // SLOT
 NOW = ORIGIN + timedelta(days=100)
 POLICY = RetentionPolicy(packed_months=2, floor_months=2)
-SAY = {"actor": "user:1", "now": NOW}
+
+
+class Said(TypedDict):
+    """Who lets go, and when."""
+
+    actor: str
+    now: datetime
+
+
+SAY: Said = {"actor": "user:1", "now": NOW}
 
 
 @pytest.fixture
@@ -70,7 +79,7 @@ def filled(db: Database) -> Database:
 
 def released(db: Database, month: date, *, readings: int = A_DAY, how: str = "exported") -> None:
     with db.transaction() as conn:
-        retention.release(conn, month, how=how, evidence="a file", readings=readings, **SAY)  # type: ignore[arg-type]
+        retention.release(conn, month, how=how, evidence="a file", readings=readings, **SAY)
 
 
 def refused(act: Callable[[], Any]) -> str:
@@ -87,12 +96,12 @@ def test_a_month_goes_only_after_the_policy_and_somebodys_word(
         found = retention.due(conn, POLICY)
     assert found.reached == date(2026, 6, 1)
     assert (found.due, found.waiting) == ((MARCH,), (MARCH,))
-    assert retention.retain(filled, POLICY, **SAY) == {}  # type: ignore[arg-type]
+    assert retention.retain(filled, POLICY, **SAY) == {}
     before, used = tables(filled, *READINGS), usage_rows(filled)
     released(filled, MARCH)
     with Database(database_dsn, user="meterloop_ingest") as process:
-        gone = retention.retain(process, POLICY, **SAY)  # type: ignore[arg-type]
-        assert retention.retain(process, POLICY, **SAY) == {}  # type: ignore[arg-type]
+        gone = retention.retain(process, POLICY, **SAY)
+        assert retention.retain(process, POLICY, **SAY) == {}
     count = gone.pop(MARCH)
     assert gone == {}
     assert (count.series_days, count.readings) == (1, A_DAY)
@@ -115,7 +124,7 @@ def test_what_is_left_is_in_balance_and_usage_can_be_made_anew(
     filled: Database, database_dsn: str, tmp_path: Path
 ) -> None:
     released(filled, MARCH)
-    assert MARCH in retention.retain(filled, POLICY, **SAY)  # type: ignore[arg-type]
+    assert MARCH in retention.retain(filled, POLICY, **SAY)
     before = usage_rows(filled)
     with filled.transaction() as conn:
         totals = ingest.totals(conn)
@@ -135,7 +144,7 @@ def test_what_comes_for_a_month_that_went_is_quarantined_and_registers_are_taken
     filled: Database,
 ) -> None:
     released(filled, MARCH)
-    retention.retain(filled, POLICY, **SAY)  # type: ignore[arg-type]
+    retention.retain(filled, POLICY, **SAY)
     late = [*slots(M1, {3 * A_DAY: 10, 4 * A_DAY: 5, 41 * A_DAY: 6}), *registers(M1, {80: 3200})]
     account = send(filled, a_batch(9, late), now=NOW).account
     assert (account.stored, account.quarantined, account.duplicates) == (2, 2, 0)
@@ -178,8 +187,8 @@ def test_a_clock_that_runs_ahead_lets_nothing_go(db: Database) -> None:
     whole = {3 * A_DAY + n: 5 for n in range(A_DAY)}
     send(db, a_batch(1, slots(M1, whole)), now=NOW)
     released(db, MARCH)
-    later = {"actor": "user:1", "now": NOW + timedelta(days=3650)}
-    assert retention.retain(db, POLICY, **later) == {}  # type: ignore[arg-type]
+    later: Said = {"actor": "user:1", "now": NOW + timedelta(days=3650)}
+    assert retention.retain(db, POLICY, **later) == {}
     with pytest.raises(psycopg.errors.IntegrityConstraintViolation, match="not come far"):
         with db.transaction() as conn:
             conn.execute("SELECT ingest.drop_month(%s, '2099-01-01', 'x', now())", (MARCH,))
@@ -197,7 +206,7 @@ def test_a_day_that_is_open_keeps_its_month(db: Database) -> None:
         with db.transaction() as conn:
             conn.execute("SELECT ingest.drop_month(%s, '2026-09-01', 'x', now())", (MARCH,))
     assert ingest.close_day(db, MARCH, now=NOW) == 9
-    assert "export it once more" in refused(lambda: retention.retain(db, POLICY, **SAY))  # type: ignore[arg-type]
+    assert "export it once more" in refused(lambda: retention.retain(db, POLICY, **SAY))
 
 
 class Night:
@@ -304,7 +313,7 @@ def test_an_export_during_which_readings_came_does_not_release(
     file = tmp_path / "march.parquet"
     cli(tmp_path, database_dsn, "release", "2026-03", "--export", str(file))
     send(filled, a_batch(9, slots(M1, {5 * A_DAY: 3})), now=NOW)
-    assert "export it once more" in refused(lambda: retention.retain(filled, POLICY, **SAY))  # type: ignore[arg-type]
+    assert "export it once more" in refused(lambda: retention.retain(filled, POLICY, **SAY))
     with filled.transaction() as conn:
         assert retention.count_month(conn, MARCH).readings == A_DAY + 1
         found = ingest.raw_intervals(

@@ -7,11 +7,12 @@ import psycopg
 import pytest
 
 from cloud.store.db import Database
-from cloud.store.migrate import available, migrate
+from cloud.store.migrate import migrate
 from cloud.usage import service as usage
 from meterloop.embedded.postgres import EmbeddedPostgres
 from protocols.identity import UsagePointId
 from tests.integration.ingest_kit import ORIGIN, UP1
+from tests.integration.moved_kit import database_before
 
 HOUR = timedelta(hours=1)
 
@@ -23,25 +24,8 @@ WALK = (("A", 1, 900, 900), ("A", 2, 990, 990), ("A", 3, 10, 1010), ("A", 4, 20,
 @pytest.fixture
 def old_dsn(postgres: EmbeddedPostgres) -> Iterator[str]:
     """A database as it stood before usage referred to raw readings."""
-    name = "before_segments"
-    with psycopg.connect(postgres.dsn, autocommit=True) as owner:
-        owner.execute(f"CREATE DATABASE {name}")
-    dsn = postgres.cluster.dsn(database=name)
-    with psycopg.connect(dsn, autocommit=True) as conn:
-        conn.execute(
-            "CREATE TABLE public.schema_migration (number integer PRIMARY KEY, name text NOT NULL,"
-            " digest text NOT NULL, applied_at timestamptz NOT NULL DEFAULT now())"
-        )
-        for file in available():
-            if file.number < 100:
-                conn.execute(file.sql)  # type: ignore[call-overload]
-                conn.execute(
-                    "INSERT INTO public.schema_migration VALUES (%s, %s, %s)",
-                    (file.number, file.name, file.digest),
-                )
-    yield dsn
-    with psycopg.connect(postgres.dsn, autocommit=True) as owner:
-        owner.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    with database_before(postgres, 100) as dsn:
+        yield dsn
 
 
 def plant(dsn: str) -> None:
