@@ -19,6 +19,7 @@ from edge.downlink.fetch import ImageFetcher
 from edge.downlink.obey import Obedience
 from edge.downlink.report import AckReporter
 from edge.downlink.settings import SettingsKeeper, settings_in_force
+from edge.ending import ended
 from edge.outbox import Outbox
 from edge.outbox.counters import Counters
 from edge.outbox.reserve import DiskReserve
@@ -177,9 +178,7 @@ class _Agent:
             # only when no poller adds any more is everything that was read on disk
             quiet.set()
             await asyncio.wait([keeping, talking], timeout=_GRACE)
-            for part in parts:
-                part.cancel()
-            await asyncio.gather(*parts, return_exceptions=True)
+            await ended(*parts)
         for part in [*parts, self._obedience.broken]:
             if part.done() and not part.cancelled():
                 part.result()

@@ -19,6 +19,7 @@ from paho.mqtt.properties import Properties
 
 from edge.downlink.fetch import ImageFetcher
 from edge.downlink.report import AckReporter
+from edge.ending import ended
 from edge.links.broker_tls import BrokerFault, context_of, diagnose
 from edge.outbox.acks import ReplyTo
 from edge.supervise import jitter
@@ -185,9 +186,7 @@ class EdgeSession:
         try:
             done, _ = await asyncio.wait(work, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            for task in work:
-                task.cancel()
-            await asyncio.gather(*work, return_exceptions=True)
+            await ended(*work)
         for task in done:
             task.result()
         await client.publish(self._state_topic, self._state(online=False), qos=1, retain=True)

@@ -24,6 +24,7 @@ from typing import Any, Self
 
 import psutil
 
+from cloud.store.rim import ended
 from meterloop.embedded.spawn import EmbeddedError
 
 _LOG = logging.getLogger(__name__)
@@ -146,9 +147,7 @@ class Supervisor:
         done, waiting = await asyncio.wait(starts, return_when=asyncio.FIRST_EXCEPTION)
         errors = [error for task in done if (error := task.exception()) is not None]
         if errors:
-            for task in waiting:
-                task.cancel()
-            await asyncio.gather(*waiting, return_exceptions=True)
+            await ended(*waiting)
             raise errors[0]
         for child in children:
             self._keepers[child.name] = asyncio.create_task(self._keep(child))

@@ -28,6 +28,7 @@ from billing.prepaid.service.selection import Plan
 from cloud.rollups import service as rollups
 from cloud.store.clock import Clock
 from cloud.store.db import Database, TransientDatabaseError
+from cloud.store.rim import ended
 from protocols.mqtt.broker import BrokerAddress
 from protocols.mqtt.live import LiveBalance, live_to_bytes
 from protocols.mqtt.topics import Live, live
@@ -85,10 +86,7 @@ async def run(
             await orders
             await late
         finally:
-            for task in (publisher, orders, late):
-                task.cancel()
-                with contextlib.suppress(asyncio.CancelledError):
-                    await task
+            await ended(publisher, orders, late)
 
 
 async def _loop(

@@ -18,6 +18,7 @@ from protocols.mqtt.broker import BrokerAddress
 
 FIRST_PAUSE = 0.2
 LONGEST_PAUSE = 5.0
+CANCEL_AGAIN = 7.0
 
 Status = MutableMapping[str, int | str]
 
@@ -39,11 +40,27 @@ async def until_first(*work: Coroutine[Any, Any, Any]) -> None:
     try:
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await ended(*tasks)
     for task in done:
         task.result()
+
+
+async def ended(*tasks: asyncio.Future[Any]) -> None:
+    """
+    Cancel tasks until each has ended; what they raise stays with them.
+
+    Once is not always enough: `asyncio.wait_for` of Python 3.11, under many a library's call, loses
+    a cancel that comes at the moment its wait is over, and the task goes on as if nobody had asked.
+    The second time is later than any last words.
+    """
+    going = {task for task in tasks if not task.done()}
+    while going:
+        for task in going:
+            task.cancel()
+        _, going = await asyncio.wait(going, timeout=CANCEL_AGAIN)
+    for task in tasks:
+        # looked at, so that nobody reports it as never looked at
+        _ = task.cancelled() or task.exception()
 
 
 async def keep_session(

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from cloud.control import agent as control_agent
 from cloud.store.clock import Clock
 from cloud.store.db import Database, TransientDatabaseError
-from cloud.store.rim import Status, count, rest
+from cloud.store.rim import Status, count, ended, rest
 from cloud.upkeep import agent as upkeep_agent
 from cloud.work import service
 from protocols.timeline import TimeScale
@@ -91,6 +91,4 @@ async def run_with_control(
         if stop.is_set():
             await asyncio.wait(tasks, timeout=10)
     finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await ended(*tasks)

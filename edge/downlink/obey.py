@@ -27,6 +27,7 @@ from edge.downlink.firmware import Firmware
 from edge.downlink.rekey import Rekeying
 from edge.downlink.report import AckReporter
 from edge.downlink.token import Delivery
+from edge.ending import ended
 from edge.outbox import Outbox, OutboxError
 from edge.outbox.acks import ReplyTo
 from edge.outbox.commands import StoredCommand
@@ -147,10 +148,7 @@ class Obedience:
 
     async def finish(self) -> None:
         """Stop working on commands; `resume` of the next run takes them up."""
-        tasks = list(self._tasks)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await ended(*self._tasks)
 
     def under_way(self) -> str:
         """Return how far upkeep is, in words, `order: what` by `order: what`; at most 8 of them."""

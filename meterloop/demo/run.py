@@ -21,6 +21,7 @@ from rich.live import Live
 
 from cloud.store.clock import Clock
 from cloud.store.db import Database, TransientDatabaseError
+from cloud.store.rim import ended
 from meterloop.audit.service import audit_installation
 from meterloop.demo import town as demo_town
 from meterloop.demo.cast import Cast
@@ -134,9 +135,7 @@ async def _live(run: _Run) -> int:
             await run.stop.wait()
         return 0 if ok else 1
     finally:
-        for task in (telling, stopping):
-            task.cancel()
-        await asyncio.gather(telling, stopping, return_exceptions=True)
+        await ended(telling, stopping)
         cast.close()
 
 

@@ -15,6 +15,7 @@ from typing import Any
 
 import aiomqtt
 
+from cloud.store.rim import ended
 from protocols.errors import PeerError
 from protocols.identity import ConcentratorId, MeterId, UsagePointId
 from protocols.mqtt import envelope, topics
@@ -150,9 +151,7 @@ class Hub:
             for part in done:
                 part.result()
         finally:
-            for part in parts:
-                part.cancel()
-            await asyncio.gather(*parts, return_exceptions=True)
+            await ended(*parts)
 
     async def _receive(self, client: aiomqtt.Client) -> None:
         async for arrived in client.messages:

@@ -16,6 +16,7 @@ from urllib.parse import parse_qs
 
 from cloud.store.clock import Clock
 from cloud.store.db import TransientDatabaseError
+from cloud.store.rim import ended
 from portal.fmt import Reader
 from portal.live.hub import Hub, Mailbox
 from protocols.identity import UsagePointId
@@ -126,9 +127,7 @@ class LiveStream:
             await asyncio.wait(parts, return_when=asyncio.FIRST_COMPLETED)
         finally:
             self._hub.discard(seat.usage_point, mailbox)
-            for part in parts:
-                part.cancel()
-            await asyncio.gather(*parts, return_exceptions=True)
+            await ended(*parts)
         with contextlib.suppress(OSError, RuntimeError):
             await send({"type": "http.response.body", "body": b"", "more_body": False})
 

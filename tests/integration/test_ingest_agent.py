@@ -257,10 +257,12 @@ def test_the_watch_finds_meters_that_never_spoke(
                     await asyncio.sleep(0.02)
 
     asyncio.run(story())
+    # whether missing registers were looked for too by then is another loop's hurry
     (found,) = tables(
-        db, "SELECT kind, count(*) FROM vee.exception WHERE closed_at IS NULL GROUP BY 1"
+        db,
+        "SELECT count(*) FROM vee.exception WHERE kind = 'silent' AND closed_at IS NULL",
     )
-    assert found == [("silent", 3)]
+    assert found == [(3,)]
 
 
 def test_speed_1_stop_is_soon_when_the_broker_is_away(database_dsn: str) -> None:

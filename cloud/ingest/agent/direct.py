@@ -31,6 +31,7 @@ from cloud.ingest.rules.retention import RetentionPolicy
 from cloud.ingest.service import POISONED, Derive, Policy
 from cloud.store.clock import Clock
 from cloud.store.db import Database, TransientDatabaseError
+from cloud.store.rim import ended
 from protocols.errors import PeerError
 from protocols.identity import BatchId, ConcentratorId
 from protocols.mqtt import topics
@@ -129,9 +130,7 @@ async def run(
             for task in done:
                 task.result()
         finally:
-            for task in (session, *workers):
-                task.cancel()
-            await asyncio.gather(session, *workers, return_exceptions=True)
+            await ended(session, *workers)
 
 
 class _Bridge:
@@ -199,9 +198,7 @@ class _Bridge:
             if hearing.done():
                 hearing.result()
         finally:
-            for task in (hearing, ending):
-                task.cancel()
-            await asyncio.gather(hearing, ending, return_exceptions=True)
+            await ended(hearing, ending)
 
     async def _hear(self, client: aiomqtt.Client) -> None:
         async for message in client.messages:
