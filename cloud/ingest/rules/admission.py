@@ -12,6 +12,7 @@ from cloud.ingest.model import (
     QUARANTINED_FROM,
     BatchAccount,
     Intervals,
+    Momentaries,
     Registers,
     Verdict,
 )
@@ -235,20 +236,18 @@ def new_intervals(sheet: Sheet) -> Intervals:
     )  # fmt: skip
 
 
-def newest_momentary(sheet: Sheet) -> dict[str, list[Any]]:
-    """Return the newest momentary value per meter and channel, as columns to upsert."""
+def newest_momentary(sheet: Sheet) -> Momentaries:
+    """Return the newest momentary value per meter and channel."""
     rows = np.flatnonzero(sheet.verdict == Verdict.MOMENTARY)
     order = rows[
         np.lexsort((sheet.value[rows], sheet.at_ms[rows], sheet.channel[rows], sheet.meter[rows]))
     ]
     key = sheet.meter[order] * CHANNELS + sheet.channel[order]
     last = order[np.append(np.diff(key) != 0, len(key) > 0)] if len(key) else order
-    return {
-        "meter": [sheet.meters[n] for n in sheet.meter[last].tolist()],
-        "channel": sheet.channel[last].tolist(),
-        "at_ms": sheet.at_ms[last].tolist(),
-        "value": sheet.value[last].tolist(),
-    }
+    return Momentaries(
+        meter=sheet.meter[last], channel=sheet.channel[last], at_ms=sheet.at_ms[last],
+        value=sheet.value[last],
+    )  # fmt: skip
 
 
 def heard(sheet: Sheet) -> tuple[Int, Int]:

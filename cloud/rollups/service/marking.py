@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cloud.ingest.model import Intervals, Registers, Stored
+from cloud.ingest.service import Lives
 from cloud.rollups.model import Cause, Mark, Refusal, Touched
 from cloud.rollups.rules.touching import Stay, Times, touched_days
 from cloud.rollups.store import queue
@@ -15,14 +16,11 @@ from cloud.store.db import Connection, Database
 from cloud.usage import service as usage
 from protocols.errors import RefusedError
 from protocols.identity import MeterId, UsagePointId
-from protocols.mqtt.live import LiveReading
 from protocols.reading import Channel
 from protocols.timeline import to_ms
 
 
-def derive(
-    conn: Connection, stored: Stored, now: datetime, wall_now: datetime
-) -> tuple[LiveReading, ...]:
+def derive(conn: Connection, stored: Stored, now: datetime, wall_now: datetime) -> Lives:
     """Derive usage from new raw rows, and note the days that had ended before they came."""
     found = usage.derive(conn, stored, now, wall_now)
     note(conn, stored, now)
