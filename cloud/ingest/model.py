@@ -251,6 +251,13 @@ def _told(value: np.int64) -> int | None:
     return None if value == NO_VALUE else int(value)
 
 
+_NONE = np.zeros(0, dtype=np.int64)
+NOTHING_LIVE = LiveColumns(
+    usage_points=(), wall_ms=0, quality=(), at_ms=_NONE, register_wh=_NONE, today_wh=_NONE,
+    power_w=_NONE, voltage_mv=_NONE, current_ma=_NONE,
+)  # fmt: skip
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchAccount:
     """The batch's own sum: `rows = stored + duplicates + momentary + quarantined`."""
@@ -277,7 +284,7 @@ class StoreOutcome:
     repeated: bool = False
     cause: str = ""
     account: BatchAccount = BatchAccount()
-    live: Sequence[LiveReading] = ()
+    live: LiveColumns = NOTHING_LIVE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

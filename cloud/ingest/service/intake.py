@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from cloud.ingest.model import Arrival, BatchAccount, StoreOutcome
+from cloud.ingest.model import NOTHING_LIVE, Arrival, BatchAccount, StoreOutcome
 from cloud.ingest.rules.book import Book
 from cloud.ingest.service.books import Shelf, shelf_of
 from cloud.ingest.service.days import open_days_ahead
@@ -293,7 +293,7 @@ def _take_round(
             concentrator=entry.book.concentrator,
             receipt=BatchReceipt(boot=entry.batch.id.boot, seq=entry.batch.id.seq),
             account=account,
-            live=untold.pop(entry.book.concentrator, ()),
+            live=untold.pop(entry.book.concentrator, NOTHING_LIVE),
         )
         for entry, account in zip(entries, taken.accounts, strict=True)
     ]

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import date, datetime
+from zoneinfo import ZoneInfo
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +18,10 @@ from cloud.usage import service as usage
 from protocols.errors import RefusedError
 from protocols.identity import MeterId, UsagePointId
 from protocols.reading import Channel
-from protocols.timeline import to_ms
+from protocols.timeline import local_date, local_day, to_ms
+
+_ZONES = "rollups.zones"
+"""Under which the zones of a concentrator's meters are kept beside its book."""
 
 
 def derive(conn: Connection, stored: Stored, now: datetime, wall_now: datetime) -> Lives:
@@ -34,14 +38,13 @@ def note(conn: Connection, stored: Stored, now: datetime) -> None:
     Days that are still open are not noted: they get their first version when they have ended.
     """
     registers, intervals = stored.registers, stored.intervals
-    touched = touched_days(
-        _stays(stored),
-        [
-            _times(registers, registers.at_ms, Channel.IMPORT_WH),
-            _times(intervals, intervals.start_ms, Channel.IMPORT_INTERVAL_WH),
-        ],
-        to_ms(now),
-    )
+    columns = [
+        _times(registers, registers.at_ms, Channel.IMPORT_WH),
+        _times(intervals, intervals.start_ms, Channel.IMPORT_INTERVAL_WH),
+    ]
+    if _only_today(stored, columns, now):
+        return
+    touched = touched_days(_stays(stored), columns, to_ms(now))
     queue.insert_touched(conn, Mark(cause=Cause.READING, noted_at=now), touched)
 
 
@@ -99,6 +102,23 @@ def request(
             entity_id=usage_points[0] if len(usage_points) == 1 else f"{len(usage_points)} points",
             after={"from": min(days).isoformat(), "to": max(days).isoformat()}, reason=reason,
         )  # fmt: skip
+
+
+def _only_today(stored: Stored, columns: Sequence[Times], now: datetime) -> bool:
+    """Tell whether every reading lies after the midnight before now in every zone, as most do."""
+    first = min((int(times.at_ms.min()) for times in columns if len(times.at_ms)), default=None)
+    if first is None:
+        return True
+    zones: set[str] = set()
+    for part in stored.hung:
+        if _ZONES not in part.kept:
+            part.kept[_ZONES] = frozenset(
+                item.usage_point.zone for items in part.installed for item in items
+            )
+        zones |= part.kept[_ZONES]
+    infos = [ZoneInfo(name) for name in sorted(zones)]
+    # a register at midnight itself touches the day that ended
+    return all(first > to_ms(local_day(local_date(now, zone), zone).start) for zone in infos)
 
 
 def _times(fresh: Registers | Intervals, at_ms: NDArray[np.int64], channel: Channel) -> Times:
