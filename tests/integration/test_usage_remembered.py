@@ -155,7 +155,7 @@ def _anew(db: Database) -> None:
     forget(db)
 
 
-def test_a_wave_asks_for_nothing_that_it_remembers(db: Database) -> None:
+def test_a_wave_asks_for_nothing_that_it_remembers(db: Database, database_dsn: str) -> None:
     build_network(db)
     send(db, a_batch(1, [*registers(M1, {1: 10}), (M1, Channel.POWER_W, ORIGIN + HOUR, 640)]))
     send(db, a_batch(2, registers(M1, {2: 20})))
@@ -166,7 +166,7 @@ def test_a_wave_asks_for_nothing_that_it_remembers(db: Database) -> None:
         conn.execute("UPDATE ingest.momentary SET value = 9")
     (live,) = send(db, a_batch(3, registers(M1, {3: 30}))).live
     assert (live.register_wh, live.power_w) == (30, 640)
-    with db.transaction() as conn:
+    with Database(database_dsn, user="meterloop_portal") as portal, portal.transaction() as conn:
         usage.refresh(conn, [UP1])
     # whoever changes something has everybody ask anew
     (live,) = send(db, a_batch(4, registers(M1, {4: 40}))).live

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from datetime import date, datetime
-from zoneinfo import ZoneInfo
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,7 +9,7 @@ from numpy.typing import NDArray
 from cloud.ingest.model import Intervals, Registers, Stored
 from cloud.ingest.service import Lives
 from cloud.rollups.model import Cause, Mark, Refusal, Touched
-from cloud.rollups.rules.touching import Stay, Times, touched_days
+from cloud.rollups.rules.touching import Stay, Times, only_today, touched_days
 from cloud.rollups.store import queue
 from cloud.store import audit
 from cloud.store.db import Connection, Database
@@ -18,7 +17,7 @@ from cloud.usage import service as usage
 from protocols.errors import RefusedError
 from protocols.identity import MeterId, UsagePointId
 from protocols.reading import Channel
-from protocols.timeline import local_date, local_day, to_ms
+from protocols.timeline import to_ms
 
 _ZONES = "rollups.zones"
 """Under which the zones of a concentrator's meters are kept beside its book."""
@@ -42,7 +41,7 @@ def note(conn: Connection, stored: Stored, now: datetime) -> None:
         _times(registers, registers.at_ms, Channel.IMPORT_WH),
         _times(intervals, intervals.start_ms, Channel.IMPORT_INTERVAL_WH),
     ]
-    if _only_today(stored, columns, now):
+    if only_today(columns, _zones(stored), now):
         return
     touched = touched_days(_stays(stored), columns, to_ms(now))
     queue.insert_touched(conn, Mark(cause=Cause.READING, noted_at=now), touched)
@@ -104,11 +103,8 @@ def request(
         )  # fmt: skip
 
 
-def _only_today(stored: Stored, columns: Sequence[Times], now: datetime) -> bool:
-    """Tell whether every reading lies after the midnight before now in every zone, as most do."""
-    first = min((int(times.at_ms.min()) for times in columns if len(times.at_ms)), default=None)
-    if first is None:
-        return True
+def _zones(stored: Stored) -> set[str]:
+    """Return the zones of all meters that came."""
     zones: set[str] = set()
     for part in stored.hung:
         if _ZONES not in part.kept:
@@ -116,9 +112,7 @@ def _only_today(stored: Stored, columns: Sequence[Times], now: datetime) -> bool
                 item.usage_point.zone for items in part.installed for item in items
             )
         zones |= part.kept[_ZONES]
-    infos = [ZoneInfo(name) for name in sorted(zones)]
-    # a register at midnight itself touches the day that ended
-    return all(first > to_ms(local_day(local_date(now, zone), zone).start) for zone in infos)
+    return zones
 
 
 def _times(fresh: Registers | Intervals, at_ms: NDArray[np.int64], channel: Channel) -> Times:
