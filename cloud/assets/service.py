@@ -131,6 +131,13 @@ def installations_at(conn: Connection, usage_points: Sequence[UsagePointId]) -> 
     return store.installed(conn, usage_points=usage_points)
 
 
+def concentrators_of(
+    conn: Connection, usage_points: Sequence[UsagePointId]
+) -> list[ConcentratorId]:
+    """Return the concentrators that ever had a meter of the usage points."""
+    return store.concentrators_of(conn, usage_points)
+
+
 def installed_at_concentrator(conn: Connection, concentrator: ConcentratorId) -> list[Installed]:
     """Return what a concentrator polls now."""
     return store.installed(conn, concentrator=concentrator, only_open=True)

@@ -150,6 +150,14 @@ def ever_installed_at(conn: Connection, concentrator: ConcentratorId) -> list[In
     return [_installed(row) for row in rows]
 
 
+def concentrators_of(
+    conn: Connection, usage_points: Sequence[UsagePointId]
+) -> list[ConcentratorId]:
+    """Return the concentrators that ever had a meter of the usage points."""
+    rows = conn.execute(_SQL["concentrators_of"], {"usage_points": list(usage_points)})
+    return [ConcentratorId(row[0]) for row in rows]
+
+
 def revisions(conn: Connection, concentrators: Sequence[ConcentratorId]) -> dict[str, int]:
     """Return the revision of each concentrator that has one."""
     rows = conn.execute(_SQL["revisions"], {"concentrators": list(concentrators)})

@@ -1,16 +1,16 @@
 """What ingest makes of a batch: verdicts per row, the account of the batch, quarantine."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from enum import IntEnum, StrEnum
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cloud.assets.model import Installed
-from protocols.identity import BatchId, ConcentratorId, MeterId
+from protocols.identity import BatchId, ConcentratorId, MeterId, UsagePointId
 from protocols.mqtt.live import LiveReading
 from protocols.mqtt.receipt import BatchReceipt
 
@@ -142,19 +142,120 @@ class Intervals:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Momentaries:
+    """
+    The newest momentary value that came of each (meter, channel). *Shape*: equal columns.
+
+    `meter` indexes the `meters` of the `Stored` that holds them. *Units*: ms; as the channel says.
+    """
+
+    meter: NDArray[np.int64]
+    channel: NDArray[np.int64]
+    at_ms: NDArray[np.int64]
+    value: NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hung:
+    """
+    The meters of a `Stored` that one concentrator has: from `first` on, as many as `place` says.
+
+    `installed` holds by place in the concentrator's own list every installation, past and present,
+    oldest first; `place` says which of them a meter is. `kept` is for those who derive: what they
+    put there they find again, as long as nobody else can have stored readings of the concentrator,
+    the assets say what they said, and no transaction that changed it has failed.
+    """
+
+    concentrator: ConcentratorId
+    first: int
+    place: NDArray[np.int64]
+    installed: Sequence[tuple[Installed, ...]]
+    kept: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Stored:
     """
     What a transaction added, for those who derive from it before it commits.
 
-    `installed` holds every installation of `meters`, past and present, oldest first; `heard` the
-    meters of which anything believable came.
+    `heard` tells of which of `meters` anything believable came; those after the last of `hung` are
+    known to nobody.
     """
 
     meters: tuple[MeterId, ...]
-    installed: tuple[Installed, ...]
+    hung: tuple[Hung, ...]
     registers: Registers
     intervals: Intervals
-    heard: frozenset[MeterId]
+    momentaries: Momentaries
+    heard: NDArray[np.bool_]
+
+    @property
+    def installed(self) -> tuple[Installed, ...]:
+        """Return every installation of `meters`, past and present, oldest first for each."""
+        return tuple(
+            item for part in self.hung for place in part.place.tolist()
+            for item in part.installed[place]
+        )  # fmt: skip
+
+
+NO_VALUE = np.iinfo(np.int64).min
+"""Stands in columns of live readings where a meter tells no such value."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class LiveColumns(Sequence[LiveReading]):
+    """
+    Live readings as columns: an object is made of those alone that somebody looks at.
+
+    *Shape*: equal columns. *Units*: as `LiveReading`; NO_VALUE stands for None.
+    """
+
+    usage_points: Sequence[UsagePointId]
+    wall_ms: int
+    quality: Sequence[str]
+    at_ms: NDArray[np.int64]
+    register_wh: NDArray[np.int64]
+    today_wh: NDArray[np.int64]
+    power_w: NDArray[np.int64]
+    voltage_mv: NDArray[np.int64]
+    current_ma: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        """Return how many usage points are told of."""
+        return len(self.usage_points)
+
+    @overload
+    def __getitem__(self, place: int) -> LiveReading: ...
+    @overload
+    def __getitem__(self, place: slice) -> Sequence[LiveReading]: ...
+    def __getitem__(self, place: int | slice) -> LiveReading | Sequence[LiveReading]:
+        """Return the reading at a place, or those of a slice."""
+        if isinstance(place, slice):
+            return [self._reading(n) for n in range(len(self))[place]]
+        return self._reading(range(len(self))[place])
+
+    def __iter__(self) -> Iterator[LiveReading]:
+        """Return the readings one after the other."""
+        return map(self._reading, range(len(self)))
+
+    def _reading(self, n: int) -> LiveReading:
+        return LiveReading(
+            usage_point=self.usage_points[n], at_ms=int(self.at_ms[n]), wall_ms=self.wall_ms,
+            quality=self.quality[n], register_wh=int(self.register_wh[n]),
+            today_wh=int(self.today_wh[n]), power_w=_told(self.power_w[n]),
+            voltage_mv=_told(self.voltage_mv[n]), current_ma=_told(self.current_ma[n]),
+        )  # fmt: skip
+
+
+def _told(value: np.int64) -> int | None:
+    return None if value == NO_VALUE else int(value)
+
+
+_NONE = np.zeros(0, dtype=np.int64)
+NOTHING_LIVE = LiveColumns(
+    usage_points=(), wall_ms=0, quality=(), at_ms=_NONE, register_wh=_NONE, today_wh=_NONE,
+    power_w=_NONE, voltage_mv=_NONE, current_ma=_NONE,
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -183,7 +284,7 @@ class StoreOutcome:
     repeated: bool = False
     cause: str = ""
     account: BatchAccount = BatchAccount()
-    live: tuple[LiveReading, ...] = ()
+    live: LiveColumns = NOTHING_LIVE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,13 +11,14 @@ from cloud.store.db import Connection
 from cloud.store.sql import Queries
 from cloud.usage.model import Int
 from cloud.usage.rules.placing import Row
-from protocols.identity import MeterId, UsagePointId
+from protocols.identity import ConcentratorId, MeterId, UsagePointId
 
 _SQL = Queries(Path(__file__).parent / "sql")
 
-STANDING = ("meter", "since_ms", "until_ms", "offset_wh", "numerator", "denominator", "capacity_w",
-            "flags", "at_ms", "cumulative_wh", "wh", "quality", "day_ms", "opening_wh")  # fmt: skip
-"""Columns of `standing`; flags: 1 lone, 2 the newest register is this meter's, 4 overlaid."""
+STANDING = ("meter", "segment_ms", "segment_until_ms", "offset_wh", "numerator", "denominator",
+            "segment_w", "flags", "point", "at_ms", "cumulative_wh", "wh", "quality", "day_ms",
+            "opening_wh")  # fmt: skip
+"""Columns of `standing`; flags as in `rules.moving`."""
 
 
 def segments(
@@ -52,10 +53,28 @@ def lock_points(conn: Connection, usage_points: Sequence[UsagePointId]) -> None:
     conn.execute(_SQL["lock_newest"], asked)
 
 
-def standing(conn: Connection, meters: Sequence[MeterId]) -> dict[str, Int]:
-    """Return STANDING of the newest segment of each meter that has one; `meter` by place."""
+def turns(conn: Connection, concentrators: Sequence[ConcentratorId]) -> dict[str, int]:
+    """Return the stamps of concentrators of whose points somebody changed what is remembered."""
+    rows = conn.execute(_SQL["turns"], {"concentrators": list(concentrators)})
+    return dict(rows.fetchall())
+
+
+def turn(conn: Connection, concentrators: Sequence[ConcentratorId], stamps: Sequence[int]) -> None:
+    """Have workers ask anew what they remember of concentrators; the caller holds their locks."""
+    conn.execute(_SQL["turn"], {"concentrator": list(concentrators), "stamp": list(stamps)})
+
+
+def standing(
+    conn: Connection, meters: Sequence[MeterId], usage_points: Sequence[UsagePointId]
+) -> dict[str, Int]:
+    """
+    Return STANDING of the newest segment of each meter that has one; `meter` by place.
+
+    *Shape*: `usage_points` says where each meter hangs.
+    """
+    asked = {"meters": list(meters), "points": list(usage_points)}
     with conn.cursor(binary=True) as cursor:
-        row = cursor.execute(_SQL["standing"], {"meters": list(meters)}).fetchone()
+        row = cursor.execute(_SQL["standing"], asked).fetchone()
     assert row is not None
     octets = row if row[0] is not None else (b"",) * len(STANDING)
     found = {
@@ -67,16 +86,25 @@ def standing(conn: Connection, meters: Sequence[MeterId]) -> dict[str, Int]:
     return {name: column[last] for name, column in found.items()}
 
 
-def move_newest(conn: Connection, columns: Mapping[str, list[Any]]) -> None:
-    """Write newest registers of points that have a row: columns by the names of `usage.newest`."""
-    if columns["usage_point"]:
+def move_newest(conn: Connection, columns: Mapping[str, Int]) -> None:
+    """
+    Move newest registers on that are of the same meter as before; the caller holds the points.
+
+    Columns point at_ms cumulative_wh quality wh day_ms opening_wh, no point twice.
+    """
+    if len(columns["point"]):
         conn.execute(_SQL["move_newest"], dict(columns))
+
+
+def begin_newest(conn: Connection, columns: Mapping[str, Int], meters: Sequence[MeterId]) -> None:
+    """As `move_newest`, of points that had no register; `meters` are their meters."""
+    conn.execute(_SQL["begin_newest"], {**columns, "meter": list(meters)})
 
 
 def write_newest(conn: Connection, columns: Mapping[str, list[Any]]) -> None:
     """Write newest registers of points that may have no row yet, in the order given."""
-    move_newest(conn, columns)
     if columns["usage_point"]:
+        conn.execute(_SQL["rewrite_newest"], dict(columns))
         conn.execute(_SQL["write_newest"], dict(columns))
 
 

@@ -95,8 +95,7 @@ def _inflate(payload: bytes, option: str) -> bytes:
             case "":
                 return payload
             case "zstd":
-                inflater = zstandard.ZstdDecompressor().stream_reader(payload)
-                raw = inflater.read(MAX_INFLATED + 1)
+                raw = zstandard.ZstdDecompressor().stream_reader(payload).read(_room(payload))
             case "deflate":
                 raw = zlib.decompressobj().decompress(payload, MAX_INFLATED + 1)
             case _:
@@ -128,6 +127,15 @@ def _integers(value: Any) -> "memoryview[int]":
             if view.ndim == 1 and _LONG.get(view.format, view.format) in _TAG_OF_FORM:
                 return view
     raise TypeError(f"cannot encode {type(value).__name__}")
+
+
+def _room(payload: bytes) -> int:
+    """Return how many octets to make room for: what the frame tells and one, else all let in."""
+    try:
+        told = zstandard.frame_content_size(payload)
+    except zstandard.ZstdError:
+        told = -1
+    return min(told if told >= 0 else MAX_INFLATED, MAX_INFLATED) + 1
 
 
 def _untag_array(*call: Any) -> Any:

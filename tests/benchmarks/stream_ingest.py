@@ -148,9 +148,9 @@ def stored(
                 assert outcome.account.rows == outcome.account.stored > 0, outcome
 
 
-def nothing(*_: Any) -> tuple[()]:
+def nothing(*_: Any) -> ingest.Lives:
     """Derive nothing."""
-    return ()
+    return {}
 
 
 def raw_copy(dsn: str, number: int, meters: int, each: int) -> tuple[float, float]:

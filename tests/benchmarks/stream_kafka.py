@@ -129,7 +129,7 @@ async def without_deriving(bench: Bench, db: Database, *, run: int) -> float:
     payloads = bench.payloads(run)
     stop, up = asyncio.Event(), asyncio.Event()
     task = asyncio.create_task(
-        worker.run(config, stop=stop, ready=up.set, status={}, derive=lambda *_: ())
+        worker.run(config, stop=stop, ready=up.set, status={}, derive=lambda *_: {})
     )
     await asyncio.wait_for(up.wait(), 60)
     began = time.perf_counter()

@@ -240,7 +240,7 @@ def test_a_place_moves_with_the_rows_or_not_at_all(
     for offset in (41, 7):  # a late worker that lost the partition never moves the place back
         item = replace(taken[0], offset=offset)
         seam.store_taken(
-            db, [item], log=log, now=now, derive=lambda *_: (), policy=ingest.DEFAULT_POLICY
+            db, [item], log=log, now=now, derive=lambda *_: {}, policy=ingest.DEFAULT_POLICY
         )
         assert seam.places(db, log) == {2: 42}
     assert len(stored(db)) == METERS_EACH

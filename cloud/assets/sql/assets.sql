@@ -112,6 +112,11 @@ WHERE i.meter IN (SELECT k.meter FROM assets.installation AS k
                   WHERE k.concentrator = %(concentrator)s)
 ORDER BY i.installed_at, i.id;
 
+-- concentrators_of
+-- The concentrators that ever had a meter of the usage points named; no locks.
+SELECT DISTINCT i.concentrator FROM assets.installation AS i
+WHERE i.usage_point = ANY (%(usage_points)s::text[]);
+
 -- revisions
 -- How often the assets changed what they say of each concentrator's meters.
 SELECT r.concentrator, r.no FROM assets.concentrator_revision AS r

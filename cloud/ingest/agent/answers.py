@@ -9,12 +9,13 @@ import asyncio
 import logging
 from collections.abc import MutableMapping
 from contextlib import suppress
+from itertools import repeat
 
 import aiomqtt
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
-from cloud.ingest.model import StoreOutcome
+from cloud.ingest.model import LiveColumns, StoreOutcome
 from cloud.store.clock import Clock
 from protocols.identity import UsagePointId
 from protocols.mqtt import envelope, topics
@@ -23,10 +24,16 @@ from protocols.mqtt.receipt import receipt_to_plain
 
 _LIVE_TICK = 0.1
 _LIVE_EACH = 1.0
+_LIVE_AT_ONCE = 100
+"""So many a tick at most, those first that wait for longest: a wave of a city is no cause to keep
+receipts waiting for what nearly nobody looks at."""
 
 _LOG = logging.getLogger(__name__)
 
 Status = MutableMapping[str, int | str]
+
+_Told = tuple[LiveColumns, int]
+"""Columns of live readings, and which of them."""
 
 
 class Answers:
@@ -37,7 +44,7 @@ class Answers:
         self.client: aiomqtt.Client | None = None
         self._clock = clock
         self._status = status
-        self._live: dict[UsagePointId, LiveReading] = {}
+        self._live: dict[UsagePointId, _Told] = {}
         self._shown: dict[UsagePointId, tuple[float, LiveReading]] = {}
 
     def count(self, name: str, by: int = 1) -> None:
@@ -56,10 +63,10 @@ class Answers:
         if not outcome.repeated and not outcome.cause:
             for name in ("stored", "duplicates", "momentary", "quarantined"):
                 self.count(name, getattr(outcome.account, name))
-        for reading in outcome.live:
-            shown = self._shown.get(reading.usage_point)
-            if shown is None or _differs(shown[1], reading):
-                self._live[reading.usage_point] = reading
+        live = outcome.live
+        # no object is made of a reading before its turn comes
+        places = zip(repeat(live), range(len(live)), strict=False)
+        self._live.update(zip(live.usage_points, places, strict=True))
 
     async def send_receipt(self, outcome: StoreOutcome) -> None:
         """Tell the concentrator that its batch is committed, where it can be told now."""
@@ -82,24 +89,46 @@ class Answers:
         """Publish changed live readings, at most one a second per usage point: the latest wins."""
         while True:
             await asyncio.sleep(_LIVE_TICK)
-            client, now = self.client, self._clock.monotonic()
-            if client is None:
-                continue
-            for point, reading in list(self._live.items()):
-                shown = self._shown.get(point)
-                if shown is not None and now - shown[0] < _LIVE_EACH:
-                    continue
+            if self.client is not None:
+                await self._publish_some(self.client)
+
+    async def _publish_some(self, client: aiomqtt.Client) -> None:
+        """Publish those whose turn it is."""
+        now = self._clock.monotonic()
+        for point, told, reading in self._due(now):
+            # what came since waits for its own turn
+            if self._live.get(point) is told:
                 del self._live[point]
-                try:
-                    await client.publish(
-                        topics.live(point, topics.Live.READING),
-                        live_to_bytes(reading), qos=0, retain=True,
-                    )  # fmt: skip
-                except aiomqtt.MqttError:
-                    # the newest is what counts: the next reading will do
-                    break
-                self._shown[point] = (now, reading)
-                self.count("live")
+            try:
+                await client.publish(
+                    topics.live(point, topics.Live.READING),
+                    live_to_bytes(reading), qos=0, retain=True,
+                )  # fmt: skip
+            except aiomqtt.MqttError:
+                # the newest is what counts: the next reading will do
+                return
+            self._shown[point] = (now, reading)
+            self.count("live")
+
+    def _due(self, now: float) -> list[tuple[UsagePointId, _Told, LiveReading]]:
+        """Return what to publish now; what is no news is forgotten."""
+        due: list[tuple[UsagePointId, _Told, LiveReading]] = []
+        stale: list[UsagePointId] = []
+        for point, told in self._live.items():
+            shown = self._shown.get(point)
+            if shown is not None and now - shown[0] < _LIVE_EACH:
+                continue
+            live, place = told
+            reading = live[place]
+            if shown is not None and not _differs(shown[1], reading):
+                stale.append(point)
+                continue
+            due.append((point, told, reading))
+            if len(due) == _LIVE_AT_ONCE:
+                break
+        for point in stale:
+            del self._live[point]
+        return due
 
 
 def _differs(shown: LiveReading, reading: LiveReading) -> bool:

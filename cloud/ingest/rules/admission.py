@@ -12,6 +12,7 @@ from cloud.ingest.model import (
     QUARANTINED_FROM,
     BatchAccount,
     Intervals,
+    Momentaries,
     Registers,
     Verdict,
 )
@@ -89,9 +90,7 @@ def sheet_of(
     """
     lengths = [len(batch) for batch in batches]
     columns = {
-        name: np.concatenate([np.asarray(batch.columns[name]) for batch in batches]).astype(
-            np.int64
-        )
+        name: np.concatenate([np.asarray(batch.columns[name]) for batch in batches], dtype=np.int64)
         for name in COLUMNS[1:]
     }
     columns["meter"] = np.concatenate(
@@ -101,7 +100,8 @@ def sheet_of(
     verdict, value = alone.judge(
         columns,
         roster.facts,
-        now_ms=np.repeat(np.array(now_ms, dtype=np.int64), lengths),
+        # what came together mostly came at once
+        now_ms=now_ms[0] if len(set(now_ms)) == 1 else np.repeat(np.array(now_ms), lengths),
         future_ms=future_ms,
     )
     sheet = Sheet(
@@ -235,20 +235,18 @@ def new_intervals(sheet: Sheet) -> Intervals:
     )  # fmt: skip
 
 
-def newest_momentary(sheet: Sheet) -> dict[str, list[Any]]:
-    """Return the newest momentary value per meter and channel, as columns to upsert."""
+def newest_momentary(sheet: Sheet) -> Momentaries:
+    """Return the newest momentary value per meter and channel."""
     rows = np.flatnonzero(sheet.verdict == Verdict.MOMENTARY)
     order = rows[
         np.lexsort((sheet.value[rows], sheet.at_ms[rows], sheet.channel[rows], sheet.meter[rows]))
     ]
     key = sheet.meter[order] * CHANNELS + sheet.channel[order]
     last = order[np.append(np.diff(key) != 0, len(key) > 0)] if len(key) else order
-    return {
-        "meter": [sheet.meters[n] for n in sheet.meter[last].tolist()],
-        "channel": sheet.channel[last].tolist(),
-        "at_ms": sheet.at_ms[last].tolist(),
-        "value": sheet.value[last].tolist(),
-    }
+    return Momentaries(
+        meter=sheet.meter[last], channel=sheet.channel[last], at_ms=sheet.at_ms[last],
+        value=sheet.value[last],
+    )  # fmt: skip
 
 
 def heard(sheet: Sheet) -> tuple[Int, Int]:
@@ -269,6 +267,10 @@ def heard(sheet: Sheet) -> tuple[Int, Int]:
 
 def accounts_of(sheet: Sheet, batches: int) -> list[BatchAccount]:
     """Return the sum of each batch of the round; reports are not counted here."""
+    if not sheet.verdict.any():
+        # all stored, as mostly: rows stand batch by batch, so their edges tell how many
+        edges = np.searchsorted(sheet.batch, np.arange(batches + 1))
+        return [BatchAccount(rows=n, stored=n) for n in np.diff(edges).tolist()]
     kind = np.minimum(sheet.verdict, QUARANTINED_FROM).astype(np.int64)
     width = int(QUARANTINED_FROM) + 1
     counts = np.bincount(sheet.batch * width + kind, minlength=batches * width)
@@ -304,6 +306,8 @@ def columns_of_row(row: Mapping[str, Any]) -> tuple[tuple[MeterId, ...], dict[st
 
 def _refuse_mixed_lengths(sheet: Sheet, roster: Roster) -> None:
     """Hold intervals of meters without a known profile to the length that came first."""
+    if roster.facts.step_s.all():
+        return
     loose = (sheet.verdict == Verdict.STORED) & (roster.facts.step_s[sheet.meter] == 0)
     rows = np.flatnonzero(loose & (sheet.seconds > 0))
     if not len(rows):

@@ -13,11 +13,12 @@ A roster is what several books say of the meters that one round of batches names
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, repeat
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
 from cloud.assets.model import Installed
+from cloud.ingest.model import Hung
 from cloud.ingest.rules.alone import NEVER, Bool, Int, MeterFacts, facts_of
 from protocols.identity import ConcentratorId, MeterId
 from protocols.mqtt.uplink import DataBatch
@@ -66,7 +67,6 @@ class Book:
         for item in installed:
             by_meter[self.place[item.meter.id]].append(item)
         self.installed = [tuple(items) for items in by_meter]
-        self.all_installed = tuple(item for items in by_meter for item in items)
         self.facts = facts_of(self.meters, installed, concentrator)
         self.kin = {item.concentrator for item in installed} - {concentrator}
         size = len(self.meters)
@@ -79,6 +79,8 @@ class Book:
         self.newest_wh = np.zeros((size, KEPT), dtype=np.int64)
         self.last_ms, self.received_ms = (np.full(size, NONE, dtype=np.int64) for _ in range(2))
         self.meters_written: tuple[MeterId, ...] | None = None
+        self.kept: dict[str, Any] = {}
+        """What those who derive from readings remember beside: it is good as long as the book."""
         self._named: tuple[tuple[MeterId, ...], Int] = (), np.zeros(0, dtype=np.int64)
 
     def places_of(self, meters: tuple[MeterId, ...]) -> Int:
@@ -123,17 +125,16 @@ class Roster:
     newest_ms: Int
     newest_wh: Int
 
-    def installed(self) -> tuple[Installed, ...]:
-        """Return every installation of the meters, oldest first for each meter."""
-        found: list[Installed] = []
-        for n, book in enumerate(self.books):
-            places = self.place[self.bounds[n] : self.bounds[n + 1]]
-            if len(places) == len(book.meters):
-                found += book.all_installed
-                continue
-            for place in places.tolist():
-                found += book.installed[place]
-        return tuple(found)
+    def hung(self) -> tuple[Hung, ...]:
+        """Return which meters hang on which concentrator, with the installations of each."""
+        return tuple(
+            Hung(
+                concentrator=book.concentrator, first=int(self.bounds[n]),
+                place=self.place[self.bounds[n] : self.bounds[n + 1]], installed=book.installed,
+                kept=book.kept,
+            )
+            for n, book in enumerate(self.books)
+        )  # fmt: skip
 
 
 def roster_of(

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from cloud.ingest.model import Arrival, BatchAccount, StoreOutcome
+from cloud.ingest.model import NOTHING_LIVE, Arrival, BatchAccount, StoreOutcome
 from cloud.ingest.rules.book import Book
 from cloud.ingest.service.books import Shelf, shelf_of
 from cloud.ingest.service.days import open_days_ahead
@@ -32,9 +32,8 @@ from cloud.ingest.store import quarantine
 from cloud.ingest.store.batches import KnownBatch, NewBatch
 from cloud.store.db import Connection, Database, TransientDatabaseError
 from protocols.errors import PeerError
-from protocols.identity import BatchId, ConcentratorId, UsagePointId
+from protocols.identity import BatchId, ConcentratorId
 from protocols.mqtt import envelope
-from protocols.mqtt.live import LiveReading
 from protocols.mqtt.receipt import BatchReceipt, Custody
 from protocols.mqtt.topics import concentrator_of
 from protocols.mqtt.uplink import DataBatch, batch_from_plain
@@ -288,13 +287,13 @@ def _take_round(
         max(entry.arrival.now for entry in entries),
         max(entry.arrival.wall_now for entry in entries),
     )  # fmt: skip
-    heard = _by_concentrator(entries, taken, live)
+    untold = dict(live)
     return [
         StoreOutcome(
             concentrator=entry.book.concentrator,
             receipt=BatchReceipt(boot=entry.batch.id.boot, seq=entry.batch.id.seq),
             account=account,
-            live=heard.pop(entry.book.concentrator, ()),
+            live=untold.pop(entry.book.concentrator, NOTHING_LIVE),
         )
         for entry, account in zip(entries, taken.accounts, strict=True)
     ]
@@ -309,24 +308,6 @@ def write_account(conn: Connection, entries: Sequence[Entry], taken: Taken) -> N
                 conn, entry.batch.id, digest=entry.digest, rows=refused,
                 received_at=entry.arrival.now,
             )  # fmt: skip
-
-
-def _by_concentrator(
-    entries: Sequence[Entry], taken: Taken, live: Sequence[LiveReading]
-) -> dict[ConcentratorId, tuple[LiveReading, ...]]:
-    if not live:
-        return {}
-    here = {entry.book.concentrator for entry in entries}
-    owner: dict[UsagePointId, ConcentratorId] = {
-        item.usage_point.id: item.concentrator for item in taken.stored.installed
-    }
-    found: dict[ConcentratorId, list[LiveReading]] = {}
-    for reading in live:
-        concentrator = owner[reading.usage_point]
-        # a point that hangs elsewhere by now is told of by whoever told of its meter
-        concentrator = concentrator if concentrator in here else entries[0].book.concentrator
-        found.setdefault(concentrator, []).append(reading)
-    return {concentrator: tuple(readings) for concentrator, readings in found.items()}
 
 
 def _keep_whole(conn: Connection, opened: _Opened) -> StoreOutcome:

@@ -3,7 +3,14 @@
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
-from cloud.ingest.model import ConcentratorPresence, MeterSeen, Momentary, RawSeries, RelayRecord
+from cloud.ingest.model import (
+    ConcentratorPresence,
+    MeterSeen,
+    Momentaries,
+    Momentary,
+    RawSeries,
+    RelayRecord,
+)
 from cloud.ingest.rules.book import NONE
 from cloud.ingest.store import batches, readings, reports
 from cloud.ingest.store import books as book_store
@@ -37,6 +44,16 @@ def meters_seen(conn: Connection) -> list[MeterSeen]:
 def momentary_of(conn: Connection, meters: Sequence[MeterId]) -> dict[MeterId, Momentary]:
     """Return the newest momentary values of the meters named."""
     return reports.momentary_of(conn, meters)
+
+
+def momentaries(conn: Connection, meters: Sequence[MeterId]) -> Momentaries:
+    """Return the newest momentary values of the meters named, as columns by place in the list."""
+    return reports.momentaries(conn, meters)
+
+
+def hold_concentrators(conn: Connection, concentrators: Sequence[ConcentratorId]) -> None:
+    """Wait until nobody stores readings of these concentrators; nobody does until commit."""
+    batches.lock_concentrators(conn, concentrators)
 
 
 def raw_registers(

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from itertools import compress
 from typing import Any
 
 import numpy as np
@@ -98,8 +97,8 @@ def take(conn: Connection, entries: Sequence[Entry], policy: Policy) -> Taken:
         cells = _write(conn, kept, roster, numbers=[entry.no for entry in entries], now=now)
         _count(conn, kept, cells, [entry.book.concentrator for entry in entries])
     momentary = admission.newest_momentary(sheet)
-    if momentary["meter"]:
-        report_store.upsert_momentary(conn, momentary)
+    if len(momentary.meter):
+        report_store.upsert_momentary(conn, roster.meters, momentary)
     at_ms, received_ms = admission.heard(sheet)
     note_heard(roster, at_ms, received_ms)
     reports = _note_reports(conn, entries, policy)
@@ -122,10 +121,11 @@ def take(conn: Connection, entries: Sequence[Entry], policy: Policy) -> Taken:
         refused=refused,
         stored=Stored(
             meters=roster.meters,
-            installed=roster.installed(),
+            hung=roster.hung(),
             registers=admission.new_registers(kept),
             intervals=admission.new_intervals(kept),
-            heard=frozenset(compress(roster.meters, (at_ms >= 0).tolist())),
+            momentaries=momentary,
+            heard=at_ms >= 0,
         ),
     )
 

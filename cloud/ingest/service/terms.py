@@ -1,14 +1,17 @@
 """What every use case of ingest is told: what to derive, how far clocks may be apart."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from cloud.ingest.model import Stored
+from cloud.ingest.model import LiveColumns, Stored
 from cloud.store.db import Connection
-from protocols.mqtt.live import LiveReading
+from protocols.identity import ConcentratorId
 
-Derive = Callable[[Connection, Stored, datetime, datetime], tuple[LiveReading, ...]]
+Lives = Mapping[ConcentratorId, LiveColumns]
+"""Live readings by the concentrator that told of them."""
+
+Derive = Callable[[Connection, Stored, datetime, datetime], Lives]
 """
 What is derived from new rows before they are committed, given business time and wall time.
 

@@ -64,6 +64,12 @@ ORDER BY e.at DESC LIMIT %(limit)s;
 -- The newest momentary values of the meters named.
 SELECT m.meter, m.channel, m.value FROM ingest.momentary AS m WHERE m.meter = ANY (%(meters)s);
 
+-- momentaries
+-- The newest momentary values of the meters named, by place in the list; no locks.
+SELECT k.n - 1, m.channel, (extract(epoch FROM m.at) * 1000)::bigint, m.value
+FROM unnest(%(meters)s::text[]) WITH ORDINALITY AS k (meter, n)
+JOIN ingest.momentary AS m ON m.meter = k.meter;
+
 -- meters_seen
 -- When each meter was last heard of.
 SELECT s.meter, s.last_at, s.last_received FROM ingest.meter_seen AS s ORDER BY s.meter;

@@ -6,7 +6,15 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from cloud.ingest.model import ConcentratorPresence, MeterSeen, Momentary, RelayRecord
+import numpy as np
+
+from cloud.ingest.model import (
+    ConcentratorPresence,
+    MeterSeen,
+    Momentaries,
+    Momentary,
+    RelayRecord,
+)
 from cloud.ingest.store.text import clean
 from cloud.store.db import Connection
 from cloud.store.sql import Queries
@@ -17,9 +25,17 @@ from protocols.mqtt.uplink import RelayReport
 _SQL = Queries(Path(__file__).parents[1] / "sql")
 
 
-def upsert_momentary(conn: Connection, columns: Mapping[str, list[Any]]) -> None:
-    """Keep the newest momentary values: columns meter channel at_ms value, keys unique."""
-    conn.execute(_SQL["upsert_momentary"], dict(columns))
+def upsert_momentary(conn: Connection, meters: Sequence[MeterId], found: Momentaries) -> None:
+    """Keep the newest momentary values; no key twice."""
+    conn.execute(
+        _SQL["upsert_momentary"],
+        {
+            "meter": [meters[n] for n in found.meter.tolist()],
+            "channel": found.channel.tolist(),
+            "at_ms": found.at_ms.tolist(),
+            "value": found.value.tolist(),
+        },
+    )
 
 
 def note_relays(conn: Connection, reports: Sequence[RelayReport]) -> None:
@@ -86,6 +102,13 @@ def momentary_of(conn: Connection, meters: Sequence[MeterId]) -> dict[MeterId, M
     for meter, channel, value in conn.execute(_SQL["momentary_of"], {"meters": list(meters)}):
         values.setdefault(MeterId(meter), {})[channel] = value
     return {meter: Momentary(meter=meter, values=found) for meter, found in values.items()}
+
+
+def momentaries(conn: Connection, meters: Sequence[MeterId]) -> Momentaries:
+    """Return the newest momentary values of the meters named, by place in the list."""
+    rows = conn.execute(_SQL["momentaries"], {"meters": list(meters)}).fetchall()
+    table = np.array(rows, dtype=np.int64).reshape(-1, 4)
+    return Momentaries(meter=table[:, 0], channel=table[:, 1], at_ms=table[:, 2], value=table[:, 3])
 
 
 def meters_seen(conn: Connection) -> list[MeterSeen]:

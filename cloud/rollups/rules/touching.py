@@ -1,8 +1,8 @@
 """Which ended civil days readings touch, for whole columns of readings at once."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from itertools import zip_longest
 from zoneinfo import ZoneInfo
 
@@ -37,6 +37,16 @@ class Times:
     meter: Int
     at_ms: Int
     registers: bool
+
+
+def only_today(columns: Sequence[Times], zones: Iterable[str], now: datetime) -> bool:
+    """Tell whether all was read after the last midnight in every zone, as most is."""
+    first = min((int(times.at_ms.min()) for times in columns if len(times.at_ms)), default=None)
+    if first is None:
+        return True
+    infos = [ZoneInfo(name) for name in zones]
+    # a register at midnight itself touches the day that ended
+    return all(first > to_ms(local_day(local_date(now, zone), zone).start) for zone in infos)
 
 
 def touched_days(stays: Sequence[Sequence[Stay]], columns: Sequence[Times], now_ms: int) -> Touched:

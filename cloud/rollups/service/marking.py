@@ -7,22 +7,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cloud.ingest.model import Intervals, Registers, Stored
+from cloud.ingest.service import Lives
 from cloud.rollups.model import Cause, Mark, Refusal, Touched
-from cloud.rollups.rules.touching import Stay, Times, touched_days
+from cloud.rollups.rules.touching import Stay, Times, only_today, touched_days
 from cloud.rollups.store import queue
 from cloud.store import audit
 from cloud.store.db import Connection, Database
 from cloud.usage import service as usage
 from protocols.errors import RefusedError
 from protocols.identity import MeterId, UsagePointId
-from protocols.mqtt.live import LiveReading
 from protocols.reading import Channel
 from protocols.timeline import to_ms
 
+_ZONES = "rollups.zones"
+"""Under which the zones of a concentrator's meters are kept beside its book."""
 
-def derive(
-    conn: Connection, stored: Stored, now: datetime, wall_now: datetime
-) -> tuple[LiveReading, ...]:
+
+def derive(conn: Connection, stored: Stored, now: datetime, wall_now: datetime) -> Lives:
     """Derive usage from new raw rows, and note the days that had ended before they came."""
     found = usage.derive(conn, stored, now, wall_now)
     note(conn, stored, now)
@@ -36,14 +37,13 @@ def note(conn: Connection, stored: Stored, now: datetime) -> None:
     Days that are still open are not noted: they get their first version when they have ended.
     """
     registers, intervals = stored.registers, stored.intervals
-    touched = touched_days(
-        _stays(stored),
-        [
-            _times(registers, registers.at_ms, Channel.IMPORT_WH),
-            _times(intervals, intervals.start_ms, Channel.IMPORT_INTERVAL_WH),
-        ],
-        to_ms(now),
-    )
+    columns = [
+        _times(registers, registers.at_ms, Channel.IMPORT_WH),
+        _times(intervals, intervals.start_ms, Channel.IMPORT_INTERVAL_WH),
+    ]
+    if only_today(columns, _zones(stored), now):
+        return
+    touched = touched_days(_stays(stored), columns, to_ms(now))
     queue.insert_touched(conn, Mark(cause=Cause.READING, noted_at=now), touched)
 
 
@@ -101,6 +101,18 @@ def request(
             entity_id=usage_points[0] if len(usage_points) == 1 else f"{len(usage_points)} points",
             after={"from": min(days).isoformat(), "to": max(days).isoformat()}, reason=reason,
         )  # fmt: skip
+
+
+def _zones(stored: Stored) -> set[str]:
+    """Return the zones of all meters that came."""
+    zones: set[str] = set()
+    for part in stored.hung:
+        if _ZONES not in part.kept:
+            part.kept[_ZONES] = frozenset(
+                item.usage_point.zone for items in part.installed for item in items
+            )
+        zones |= part.kept[_ZONES]
+    return zones
 
 
 def _times(fresh: Registers | Intervals, at_ms: NDArray[np.int64], channel: Channel) -> Times:

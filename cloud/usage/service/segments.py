@@ -1,9 +1,9 @@
 """Use cases of segments: make them anew from raw registers, keep the newest register right."""
 
+import secrets
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
-from zoneinfo import ZoneInfo
 
 import numpy as np
 
@@ -13,14 +13,15 @@ from cloud.ingest import service as ingest
 from cloud.store.db import Connection, Database
 from cloud.usage import store
 from cloud.usage.model import MISSING, Int, Refusal
+from cloud.usage.rules.moving import midnights
 from cloud.usage.rules.walking import FOREVER_MS, Factor, Line, Stay, lines_of
 from cloud.usage.service import reading
 from cloud.usage.service.instants import AtInstants, at_instants
 from cloud.vee import service as vee
 from protocols.errors import RefusedError
-from protocols.identity import MeterId, UsagePointId
+from protocols.identity import ConcentratorId, MeterId, UsagePointId
 from protocols.reading import Channel
-from protocols.timeline import from_ms, local_date, local_day, to_ms
+from protocols.timeline import to_ms
 
 _NEVER_MS = to_ms(reading.everything().end)
 
@@ -36,12 +37,18 @@ def rebuild(conn: Connection, usage_point: UsagePointId, *, now: datetime) -> in
     return len(reading.register_columns(conn, [usage_point], reading.everything()))
 
 
-def rebuild_many(conn: Connection, usage_points: Sequence[UsagePointId], *, now: datetime) -> None:
-    """Make the segments of usage points anew, and their newest registers."""
+def rebuild_many(
+    conn: Connection,
+    usage_points: Sequence[UsagePointId],
+    *,
+    now: datetime,
+    held: frozenset[ConcentratorId] = frozenset(),
+) -> None:
+    """Make the segments of usage points anew, and their newest registers; `held` as of `hold`."""
     points = sorted(set(usage_points))
     if not points:
         return
-    store.lock_points(conn, points)
+    hold(conn, points, held=held)
     anew = derived(conn, points)
     before: dict[int, list[tuple[Any, ...]]] = {}
     for row in store.segments(conn, points, None):
@@ -58,7 +65,7 @@ def rebuild_many(conn: Connection, usage_points: Sequence[UsagePointId], *, now:
                 columns[name].append(value)
     if changed:
         store.replace_segments(conn, changed, columns, now)
-    refresh(conn, points)
+    _refresh(conn, points)
 
 
 def derived(
@@ -82,19 +89,51 @@ def derived(
     }
 
 
-def refresh(conn: Connection, usage_points: Sequence[UsagePointId]) -> None:
+def hold(
+    conn: Connection,
+    usage_points: Sequence[UsagePointId],
+    *,
+    held: frozenset[ConcentratorId] = frozenset(),
+) -> None:
+    """
+    Keep everybody else from changing segments and newest registers of usage points until commit.
+
+    Readings of their meters wait meanwhile, and workers ask anew for what they remember of the
+    concentrators. `held` are those whose lock the caller has and whose memories it keeps right.
+    """
+    others = sorted(set(assets.concentrators_of(conn, usage_points)) - held)
+    if others:
+        ingest.hold_concentrators(conn, others)
+        # a number that nobody, and no restored database, can have seen before
+        store.turn(conn, others, [secrets.randbits(62) for _ in others])
+    store.lock_points(conn, usage_points)
+
+
+def refresh(
+    conn: Connection,
+    usage_points: Sequence[UsagePointId],
+    *,
+    held: frozenset[ConcentratorId] = frozenset(),
+) -> None:
     """
     Look up the newest register of usage points anew: after segments changed, a late reading, or
-    something said over registers.
+    something said over registers. `held` as of `hold`.
     """
     points = sorted(set(usage_points))
-    if not points:
-        return
-    store.lock_points(conn, points)
+    if points:
+        hold(conn, points, held=held)
+        _refresh(conn, points)
+
+
+def _refresh(conn: Connection, points: list[UsagePointId]) -> None:
+    """Look up the newest registers of points that are held."""
     zones = {item.id: item.zone for item in assets.usage_points(conn, points)}
     newest = at_instants(conn, points, np.full(len(points), _NEVER_MS))
     there = newest.at_ms != MISSING
-    midnight = midnights(newest.at_ms, [zones.get(point, "UTC") for point in points])
+    names = sorted(set(zones.values()) | {"UTC"})
+    place = {name: n for n, name in enumerate(names)}
+    zone = np.array([place[zones.get(point, "UTC")] for point in points], dtype=np.int64)
+    midnight = midnights(newest.at_ms, zone, names)
     opening = openings(conn, points, np.where(there, midnight, 0))
     said = vee.register_overlay(conn, points, reading.everything())
     store.write_newest(
@@ -125,26 +164,6 @@ def openings(conn: Connection, usage_points: Sequence[UsagePointId], midnight_ms
     return opening
 
 
-def midnights(at_ms: Int, zones: Sequence[str]) -> Int:
-    """Return the civil midnight at or before each instant in its zone; MISSING stays so."""
-    found = np.full(len(at_ms), MISSING, dtype=np.int64)
-    names = np.array(zones, dtype=np.str_)
-    for name in np.unique(names).tolist():
-        zone = ZoneInfo(name)
-        rows = np.flatnonzero((names == name) & (at_ms != MISSING))
-        for first in np.unique(at_ms[rows] // _HALF_DAY_MS).tolist():
-            low, high = first * _HALF_DAY_MS, (first + 1) * _HALF_DAY_MS
-            some = rows[(at_ms[rows] >= low) & (at_ms[rows] < high)]
-            # half a day holds one midnight at most
-            early = to_ms(local_day(local_date(from_ms(low), zone), zone).start)
-            late = to_ms(local_day(local_date(from_ms(high - 1), zone), zone).start)
-            found[some] = np.where(at_ms[some] >= late, late, early)
-    return found
-
-
-_HALF_DAY_MS = 43_200_000
-
-
 def change_ratio(db: Database, ratio: Ratio, *, actor: str, reason: str, now: datetime) -> None:
     """
     Let the figures of a usage point be multiplied by another factor from an instant on.
@@ -153,7 +172,7 @@ def change_ratio(db: Database, ratio: Ratio, *, actor: str, reason: str, now: da
     lie between the registers read around that instant.
     """
     with db.transaction() as conn:
-        store.lock_points(conn, [ratio.usage_point])
+        hold(conn, [ratio.usage_point])
         _fits(conn, ratio)
         assets.put_ratio(conn, ratio, actor=actor, reason=reason, now=now)
         rebuild_many(conn, [ratio.usage_point], now=now)

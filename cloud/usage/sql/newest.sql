@@ -18,6 +18,31 @@ SET at_ms = excluded.at_ms, cumulative_wh = excluded.cumulative_wh,
     opening_wh = excluded.opening_wh, overlaid = excluded.overlaid;
 
 -- move_newest
+-- The newest register of points, by the meter that it was of before. Locks their rows; the caller
+-- holds the points.
+UPDATE usage.newest AS n
+SET at_ms = k.at_ms, cumulative_wh = k.cumulative_wh, questionable = k.quality = 4,
+    moved = pg_current_xact_id(), quality = k.quality, wh = k.wh, day_ms = k.day_ms,
+    opening_wh = k.opening_wh
+FROM unnest(%(point)s::bigint[], %(at_ms)s::bigint[], %(cumulative_wh)s::bigint[],
+            %(quality)s::bigint[], %(wh)s::bigint[], %(day_ms)s::bigint[],
+            %(opening_wh)s::bigint[])
+     AS k (point, at_ms, cumulative_wh, quality, wh, day_ms, opening_wh)
+WHERE n.point = k.point;
+
+-- begin_newest
+-- The very first register of points. Locks their rows; the caller holds the points.
+UPDATE usage.newest AS n
+SET at_ms = k.at_ms, cumulative_wh = k.cumulative_wh, questionable = k.quality = 4,
+    moved = pg_current_xact_id(), quality = k.quality, wh = k.wh, day_ms = k.day_ms,
+    opening_wh = k.opening_wh, meter = k.meter
+FROM unnest(%(point)s::bigint[], %(at_ms)s::bigint[], %(cumulative_wh)s::bigint[],
+            %(quality)s::bigint[], %(wh)s::bigint[], %(day_ms)s::bigint[],
+            %(opening_wh)s::bigint[], %(meter)s::text[])
+     AS k (point, at_ms, cumulative_wh, quality, wh, day_ms, opening_wh, meter)
+WHERE n.point = k.point;
+
+-- rewrite_newest
 -- The newest register of usage points that have a row; what says the same moves nothing. Locks them.
 UPDATE usage.newest AS n
 SET at_ms = k.at_ms, cumulative_wh = k.cumulative_wh, questionable = k.quality = 4,

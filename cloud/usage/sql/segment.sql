@@ -67,8 +67,8 @@ SELECT string_agg(int8send(w.n), ''), string_agg(int8send(w.since_ms), ''),
        string_agg(int8send(w.until_ms), ''), string_agg(int8send(w.offset_wh), ''),
        string_agg(int8send(w.numerator), ''), string_agg(int8send(w.denominator), ''),
        string_agg(int8send(w.capacity_w), ''), string_agg(int8send(w.flags), ''),
-       string_agg(int8send(w.at_ms), ''), string_agg(int8send(w.cumulative_wh), ''),
-       string_agg(int8send(w.wh), ''), string_agg(int8send(w.quality), ''),
+       string_agg(int8send(w.point), ''), string_agg(int8send(w.at_ms), ''),
+       string_agg(int8send(w.cumulative_wh), ''), string_agg(int8send(w.wh), ''), string_agg(int8send(w.quality), ''),
        string_agg(int8send(w.day_ms), ''), string_agg(int8send(w.opening_wh), '')
 FROM (
     SELECT k.n - 1 AS n, (extract(epoch FROM s.since) * 1000)::bigint AS since_ms,
@@ -76,11 +76,24 @@ FROM (
                 ELSE (extract(epoch FROM s.until) * 1000)::bigint END AS until_ms,
            s.offset_wh, s.numerator::bigint AS numerator, s.denominator::bigint AS denominator,
            s.capacity_w,
-           (s.lone::integer + 2 * (e.meter = k.meter)::integer + 4 * e.overlaid::integer)::bigint
-               AS flags,
-           e.at_ms, e.cumulative_wh, e.wh, e.quality::bigint AS quality, e.day_ms, e.opening_wh
-    FROM unnest(%(meters)s::text[]) WITH ORDINALITY AS k (meter, n)
+           (s.lone::integer + 2 * (e.meter = k.meter)::integer + 4 * e.overlaid::integer
+            + 8 * (s.usage_point = k.usage_point)::integer)::bigint AS flags,
+           e.point, e.at_ms, e.cumulative_wh, e.wh, e.quality::bigint AS quality, e.day_ms, e.opening_wh
+    FROM unnest(%(meters)s::text[], %(points)s::text[]) WITH ORDINALITY AS k (meter, usage_point, n)
     JOIN usage.segment AS s ON s.meter = k.meter AND s.void_at IS NULL
     JOIN usage.newest AS e ON e.usage_point = s.usage_point
     ORDER BY k.n, s.since
 ) AS w;
+
+-- turns
+-- The stamps of the concentrators named; the caller holds their locks.
+SELECT t.concentrator, t.stamp FROM usage.turn AS t
+WHERE t.concentrator = ANY (%(concentrators)s::text[]);
+
+-- turn
+-- One row each, inserted or replaced; the caller holds the locks of the concentrators.
+INSERT INTO usage.turn AS t (concentrator, stamp)
+SELECT k.concentrator, k.stamp FROM unnest(%(concentrator)s::text[], %(stamp)s::bigint[])
+     AS k (concentrator, stamp)
+ORDER BY k.concentrator
+ON CONFLICT (concentrator) DO UPDATE SET stamp = excluded.stamp;

@@ -20,7 +20,7 @@ from cloud.rollups.model import (
 from cloud.rollups.rules import days as rules
 from cloud.rollups.rules.hours import by_window, read_frame, windows_of
 from cloud.rollups.rules.periods import fold, month_span
-from cloud.rollups.rules.touching import Stay, Times, touched_days
+from cloud.rollups.rules.touching import Stay, Times, only_today, touched_days
 from protocols.errors import RefusedError
 from protocols.identity import UsagePointId
 from protocols.reading import Quality
@@ -241,3 +241,36 @@ def test_readings_touch_the_days_that_a_plain_walk_over_them_finds(
         )
     }  # fmt: skip
     assert told == {key: (len(at), min(at), max(at)) for key, at in wanted.items()}
+
+
+@given(read_rows(), st.integers(-3, 3), st.sampled_from([-1, 0, 1, 40_000_000]))
+def test_readings_that_are_all_of_today_touch_no_day_that_ended(
+    rows: list[tuple[int, int, bool]], days: int, ms: int
+) -> None:
+    midnight = local_day(date(2026, 3, 30) + timedelta(days=days), ZoneInfo(ZONES[0])).start
+    now = midnight + timedelta(milliseconds=ms)
+    columns = [
+        Times(
+            meter=np.zeros(len(some), dtype=np.int64), at_ms=np.array(some, dtype=np.int64),
+            registers=kind,
+        )
+        for kind in (True, False)
+        for some in ([at for _, at, r in rows if r is kind],)
+    ]  # fmt: skip
+    stays = [[Stay(usage_point=POINTS[0], zone=ZONES[0], since_ms=0, until_ms=None)]]
+    begun = to_ms(local_day(local_date(now, ZoneInfo(ZONES[0])), ZoneInfo(ZONES[0])).start)
+    if only_today(columns, [ZONES[0]], now):
+        assert touched_days(stays, columns, to_ms(now)).days == []
+    else:
+        assert min(at for _, at, _ in rows) <= begun
+
+
+def test_a_register_at_midnight_is_not_of_today_alone() -> None:
+    start = local_day(date(2026, 3, 30), ZoneInfo(ZONES[0])).start
+    for ms, alone in ((0, False), (1, True)):
+        column = Times(
+            meter=np.zeros(1, dtype=np.int64), at_ms=np.array([to_ms(start) + ms]), registers=True
+        )
+        assert only_today([column], ZONES[:1], start + timedelta(hours=1)) is alone
+    # what has begun in the east may not have begun in the west
+    assert not only_today([column], ZONES, start + timedelta(hours=8))

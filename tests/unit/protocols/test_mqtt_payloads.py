@@ -348,3 +348,30 @@ def test_a_name_is_safe_in_a_topic_and_a_path(text: str) -> None:
         assert not set(text) & set("/+#\0 \n")
         assert text not in {".", ".."}
         assert 1 <= len(text) <= 64
+
+
+@given(st.binary(max_size=2000), st.integers(0, 12), st.integers(0, 255))
+def test_a_frame_that_lies_of_its_size_is_read_as_before_or_refused(
+    content: bytes, place: int, octet: int
+) -> None:
+    """What a frame tells of its size makes room, and no more: nothing else comes out of it."""
+    value = {"content": content}
+    honest = envelope.encode(value, envelope.CBOR_ZSTD)
+    assert envelope.decode(honest, envelope.CBOR_ZSTD) == value
+    lying = bytearray(honest)
+    lying[place] = octet
+    for payload in (bytes(lying), honest[:place]):
+        try:
+            found = envelope.decode(payload, envelope.CBOR_ZSTD)
+        except PeerError:
+            continue
+        raw = zstandard.ZstdDecompressor().stream_reader(payload).read(envelope.MAX_INFLATED)
+        assert found == envelope.decode(raw, envelope.CBOR)
+
+
+def test_a_frame_without_its_size_is_read() -> None:
+    value = {"content": b"x" * 5000}
+    raw = envelope.encode(value, envelope.CBOR)
+    stream = zstandard.ZstdCompressor(write_content_size=False).compress(raw)
+    assert zstandard.frame_content_size(stream) == -1
+    assert envelope.decode(stream, envelope.CBOR_ZSTD) == value
