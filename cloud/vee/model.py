@@ -19,6 +19,8 @@ class Refusal(StrEnum):
     """It is closed or decided already."""
     CLOSES_ITSELF = "vee.closes_itself"
     """It ends when what is missing comes, and not before."""
+    BLOCKS = "vee.blocks_bills"
+    """No one person lets a bill be made of what was not measured."""
     REASON_MISSING = "vee.reason_missing"
     SAME_PERSON = "vee.same_person"
     """Whoever proposed does not verify."""
@@ -328,6 +330,22 @@ class QueueCount:
     kind: ExceptionKind
     open: int
     oldest: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Block:
+    """
+    Why a usage point is not to be billed for some days: blocking findings are open on `days`.
+
+    *Units*: permille of the time in which a meter hung there, rounded up. `share_permille` of it is
+    missing, estimated or doubted; `allowed_permille` may be.
+    """
+
+    usage_point: UsagePointId
+    kinds: tuple[ExceptionKind, ...]
+    days: tuple[date, ...]
+    share_permille: int
+    allowed_permille: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
