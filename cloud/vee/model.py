@@ -224,13 +224,15 @@ class DayPolicy:
 
     A day is complete `wait_ms` after its end, once anything newer than its end was heard of. At
     most `at_once` usage points are looked at in one transaction. Findings below `queue_from` are
-    counted with the day, but stand in no queue.
+    counted with the day, but stand in no queue. Checks that need weeks look at each usage point
+    every `long_every` days.
     """
 
     wait_ms: int = 3_600_000
     at_once: int = 500
     queue_from: str = "error"
     customer_class: str = "household"
+    long_every: int = 7
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -126,6 +126,12 @@ class Findings:
         found = self.by_code.get(code)
         return no_hits() if found is None else found[2]
 
+    def with_hits(self, code: Code, severity: Severity, unit: str, hits: Hits) -> "Findings":
+        """Return these findings and some more of one check."""
+        known = self.of(code)
+        whole = joined([known, hits]) if len(known) else hits
+        return Findings(by_code={**self.by_code, code: (severity, unit, whole)})
+
     def listed(self) -> list[Finding]:
         """Return findings one by one, by series, time and code."""
         found = [

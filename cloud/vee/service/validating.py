@@ -19,9 +19,11 @@ from cloud.vee.model import DayFinding, DayPolicy, Validated
 from cloud.vee.rules import day_findings
 from cloud.vee.rules.checks import check_series
 from cloud.vee.rules.estimate import judged
+from cloud.vee.rules.findings import Findings
 from cloud.vee.rules.grid import Bool, State
 from cloud.vee.rules.rule_sets import rule_set_for
 from cloud.vee.service.estimating import DayEstimates, Terms, estimates_of
+from cloud.vee.service.history import long_findings
 from cloud.vee.service.looking import Supply, look, span_of_days
 from cloud.vee.service.published import shipped_rule_sets
 from cloud.vee.service.versions import Changed, DayLook, DaySlots, FilledSlots, write_versions
@@ -98,7 +100,7 @@ def look_at(
             rules=rule_set_for(shipped_rule_sets(), policy.customer_class, day),
             limit=complete_until(frontier, zone),
         )  # fmt: skip
-        slots, looked = _look(conn, terms, points, day)
+        slots, looked = _look(conn, terms, points, day, every=policy.long_every)
         done = write_versions(conn, terms, slots, looked, now=now, policy=policy, changed=changed)
         total = summed(total, done)
     return total
@@ -119,7 +121,7 @@ def _profiles(installed: Sequence[Installed], day: date) -> set[tuple[str, int]]
 
 
 def _look(
-    conn: Connection, terms: Terms, points: Sequence[UsagePointId], day: date
+    conn: Connection, terms: Terms, points: Sequence[UsagePointId], day: date, *, every: int
 ) -> tuple[DaySlots, list[DayLook]]:
     span = span_of_days(day - timedelta(days=1), day, terms.zone, terms.limit, terms.seconds)
     seen = look(
@@ -132,6 +134,10 @@ def _look(
         slots=len(today), step_ms=terms.seconds * 1000,
     )  # fmt: skip
     findings = check_series(seen.observed, terms.rules, now_ms=grid.frame.end_ms, light=True)
+    longer = long_findings(
+        conn, terms, points, day, every=every, since_ms=slots.start_ms, until_ms=slots.end_ms
+    )
+    findings = Findings(by_code={**findings.by_code, **longer.by_code})
     suspect = (judged(seen.observed, findings).grid.state == State.QUESTIONABLE)[:, today]
     short = np.flatnonzero(seen.lacking[:, today].any(axis=1))
     some = [points[row] for row in short.tolist()]
