@@ -82,7 +82,12 @@ class RegisterOverlayColumns:
 
 
 class ExceptionKind(StrEnum):
-    """Kind of finding."""
+    """
+    Kind of finding. The words are stable: they stand in tables and files.
+
+    Those of which a rule set tells severity and parameters are checks (`rules.checks.CHECKS`); the
+    stream finds the others by itself.
+    """
 
     GAP = "gap"
     """Intervals are missing before the newest one."""

@@ -3,12 +3,12 @@
 import zlib
 from datetime import date, timedelta
 
-from cloud.vee.rules.findings import Code
+from cloud.vee.model import ExceptionKind
 from cloud.vee.rules.parameters import HighLow, HistoricalMax
 from cloud.vee.rules.rule_sets import RuleSet
 from protocols.identity import UsagePointId
 
-LONG = (Code.HIGH_LOW, Code.HISTORICAL_MAX)
+LONG = (ExceptionKind.HIGH_LOW, ExceptionKind.HISTORICAL_MAX)
 """Checks that compare the last days with weeks before them."""
 
 
