@@ -37,6 +37,8 @@ class OverlayKind(IntEnum):
     """There is no value, whatever was said or measured before."""
     SUSPECT = 4
     """The raw value stands, but is doubted."""
+    WITHDRAWN = 5
+    """Of a register alone: the machine says nothing of it any more."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,6 +16,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 
 from cloud.assets import service as assets
+from cloud.ingest import service as ingest
 from cloud.ingest.model import Stored
 from cloud.store.db import Connection, Database
 from cloud.vee.model import DayPolicy, Validated
@@ -54,7 +55,7 @@ def advance(db: Database, *, now: datetime, policy: DayPolicy = DEFAULT_DAYS) ->
     with db.transaction() as conn:
         before = store.frontier(conn)
         zones = assets.zones(conn)
-        heard = store.newest_start(conn) if zones else None
+        heard = _heard(conn) if zones else None
         if heard is None:
             return 0
         until = min(now - timedelta(milliseconds=policy.wait_ms), heard)
@@ -130,6 +131,15 @@ def work_all(
 def waiting(conn: Connection) -> tuple[int, int]:
     """Return how many rounds are not ended and how many days wait to be looked at again."""
     return store.waiting(conn)
+
+
+def _heard(conn: Connection) -> datetime | None:
+    """Return the newest interval of any meter; where none has a profile, the newest register."""
+    newest = store.newest_start(conn)
+    if newest is not None:
+        return newest
+    meters = [item.meter.id for item in assets.installed_now(conn)]
+    return max(ingest.last_register_times(conn, meters).values(), default=None)
 
 
 def _mark_resting(
