@@ -380,6 +380,37 @@ class SaidOver:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SaidOfRegister:
+    """
+    One thing that was said over one cumulative register at some time. *Units*: Wh.
+
+    An estimate rests on so many `references`, the oldest of `rests_from`.
+    """
+
+    at: datetime
+    layer: str
+    version: int
+    created_at: datetime
+    kind: OverlayKind
+    wh: int
+    method: str
+    reason: str
+    rule_set: str
+    references: int
+    rests_from: datetime | None
+    actor: str
+    verified_by: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RegisterHistory:
+    """All that was said over registers of some days, and the looks at those days, oldest first."""
+
+    said: tuple[SaidOfRegister, ...]
+    days: tuple[CheckedDay, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SlotHistory:
     """All that was ever said over one slot, and every look at its day, oldest first."""
 

@@ -1,8 +1,11 @@
 """Bills ask validation: what was not measured is held, with its reason and three ways on."""
 
+import json
 from datetime import date, datetime, timedelta
+from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from billing.bills import store
 from billing.bills.model import Decision, Doubt, Gate, Item, ItemState, Run, Stage
@@ -15,6 +18,7 @@ from cloud.usage import service as usage
 from cloud.usage.agent import RawSupply
 from cloud.vee import service as vee
 from cloud.vee.model import ExceptionKind, Refusal
+from meterloop.cli import app
 from protocols.errors import RefusedError
 from tests.integration.bills_kit import ZONE, book, household
 from tests.integration.ingest_kit import ORIGIN, SLOT, UP1
@@ -212,6 +216,23 @@ def test_a_day_is_looked_at_again_when_somebody_asks(db: Database) -> None:
     with db.transaction() as conn:
         acts = audit.history(conn, entity="usage_point", entity_id=UP1)
     assert "vee.day.again" in [act.action for act in acts]
+
+
+def test_the_verb_says_what_is_blocked_and_what_can_be_done(
+    db: Database, database_dsn: str, tmp_path: Path
+) -> None:
+    built(db)
+    config = tmp_path / "installation.toml"
+    config.write_text(f'data = "{tmp_path}"\n[database]\ndsn = "{database_dsn}"\n')
+    words = ["bill", "run", "--start", str(FIRST), "--end", str(PAST), "--config", str(config)]
+    plain = CliRunner().invoke(app, words)
+    assert plain.exit_code == 0, plain.output
+    assert f"SA-000001 at {UP1}: billing_gate: 50 of 1000 not measured" in plain.output
+    assert "bill decide RUN AGREEMENT accept|estimate" in plain.output
+    told = json.loads(CliRunner().invoke(app, [*words, "--json"]).stdout)
+    assert [(each["agreement"], each["reasons"]) for each in told["blocked"]] == [
+        ("SA-000001", ["vee.blocked"])
+    ]
 
 
 def test_a_final_bill_of_what_is_blocked_needs_a_second_person(db: Database) -> None:

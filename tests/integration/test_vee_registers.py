@@ -133,6 +133,13 @@ def test_a_midnight_nobody_read_is_made_of_the_intervals_since_the_last(db: Data
     assert found.quality is Quality.VALID
     assert work(db, 5).changed == 0
     sound(db)
+    with db.transaction() as conn:
+        told = vee.register_history(conn, UP1, date_of(3), date_of(4)).said
+    assert [(each.at, each.version, each.kind.name) for each in told] == [
+        (end_of(3), 1, "ESTIMATE"), (end_of(3), 2, "WITHDRAWN"),
+        (end_of(4), 1, "ESTIMATE"), (end_of(4), 2, "ESTIMATE"),
+    ]  # fmt: skip
+    assert told[-1].rests_from == end_of(3)
 
 
 def test_a_register_is_never_made_of_estimates(db: Database) -> None:
@@ -144,12 +151,11 @@ def test_a_register_is_never_made_of_estimates(db: Database) -> None:
     work(db, 5)
     assert said(db) == []
     with db.transaction() as conn:
-        refused = conn.execute(
-            "SELECT d.missing, d.refused -> 0 ->> 'reason' FROM vee.day AS d"
-            " WHERE d.usage_point = %s AND d.day = %s AND d.seconds = 0"
-            " ORDER BY d.version DESC LIMIT 1", (UP1, date_of(3)),
-        ).fetchall()  # fmt: skip
-    assert refused == [(1, "interval_missing")]
+        found = vee.register_history(conn, UP1, date_of(3), date_of(3))
+    assert found.said == ()
+    assert (found.days[-1].missing, found.days[-1].refused[0]["reason"]) == (
+        1, "interval_missing"
+    )  # fmt: skip
     tell(rows(list(gap)))
     work(db, 5)
     assert [(at, kind) for at, kind, *_ in said(db)] == [(end_of(3), 1)]

@@ -16,7 +16,7 @@ from cloud.vee.service.queue import (
     queue_counts,
 )
 from cloud.vee.service.rounds import advance, mark_late, waiting, work_all, work_once
-from cloud.vee.service.telling import slot_history
+from cloud.vee.service.telling import register_history, slot_history
 from cloud.vee.service.validating import summed, validate_days
 from cloud.vee.service.versions import Changed
 from cloud.vee.service.watch import (
@@ -48,6 +48,7 @@ __all__ = [
     "queue",
     "queue_counts",
     "refuse_edit",
+    "register_history",
     "register_overlay",
     "shipped_rule_sets",
     "slot_history",

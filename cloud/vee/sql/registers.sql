@@ -7,6 +7,14 @@ FROM vee.register_overlay AS o
 WHERE o.usage_point = ANY (%(usage_points)s) AND o.at = %(at)s AND o.layer = 'machine'
 ORDER BY o.usage_point, o.version DESC;
 
+-- register_versions
+-- Everything ever said over the registers of a usage point in [start, end], by instant, oldest first.
+SELECT o.at, o.layer, o.version, o.created_at, o.kind, o.wh, o.method, o.reason, o.rule_set,
+       o.references_n, o.rests_from, o.actor, o.verified_by
+FROM vee.register_overlay AS o
+WHERE o.usage_point = %(usage_point)s AND o.at BETWEEN %(start)s AND %(end)s
+ORDER BY o.at, o.created_at, o.layer, o.version;
+
 -- insert_machine_register
 -- One version of what the machine says of a register.
 INSERT INTO vee.register_overlay (usage_point, at, layer, version, created_at, kind, wh, method,

@@ -7,7 +7,9 @@ from pathlib import Path
 
 from cloud.store.db import Connection
 from cloud.store.sql import Queries
+from cloud.vee.model import OverlayKind, SaidOfRegister
 from protocols.identity import UsagePointId
+from protocols.timeline import Interval
 
 _SQL = Queries(Path(__file__).parents[1] / "sql")
 
@@ -45,6 +47,23 @@ def newest(
     names = tuple(MachineRegister.__dataclass_fields__)
     found = [MachineRegister(**dict(zip(names, row, strict=True))) for row in rows]
     return {each.usage_point: each for each in found}
+
+
+def versions(conn: Connection, usage_point: UsagePointId, span: Interval) -> list[SaidOfRegister]:
+    """Return everything ever said over registers at instants in `span` or at its end."""
+    rows = conn.execute(
+        _SQL["register_versions"],
+        {"usage_point": usage_point, "start": span.start, "end": span.end},
+    )
+    return [
+        SaidOfRegister(
+            at=at, layer=layer, version=version, created_at=created_at, kind=OverlayKind(kind),
+            wh=wh, method=method, reason=reason, rule_set=rule_set, references=references,
+            rests_from=rests_from, actor=actor, verified_by=verified_by,
+        )
+        for at, layer, version, created_at, kind, wh, method, reason, rule_set, references,
+        rests_from, actor, verified_by in rows
+    ]  # fmt: skip
 
 
 def insert(
