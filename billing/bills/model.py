@@ -139,7 +139,7 @@ class CancelKind(StrEnum):
 
 
 class Doubt(StrEnum):
-    """What the hi-low check holds an item for (B5)."""
+    """What an item is held for: the hi-low check (B5), or the billing gate of validation."""
 
     HIGH = "hilow.high"
     LOW = "hilow.low"
@@ -147,6 +147,9 @@ class Doubt(StrEnum):
     NEGATIVE = "hilow.negative"
     ESTIMATES = "hilow.estimates"
     QUESTIONABLE = "hilow.questionable"
+    BLOCKED = "vee.blocked"
+    """Too much of the billed time was not measured, or another blocking finding is open: two people
+    let it pass."""
 
 
 class Decision(StrEnum):

@@ -10,6 +10,8 @@ import logging
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 
+import numpy as np
+
 from cloud.ingest import agent as ingest_agent
 from cloud.ingest.agent import IngestConfig
 from cloud.ingest.agent.answers import Status
@@ -51,6 +53,22 @@ class RawSupply:
             status=said[fits], read_point=reads.point, read_at_ms=reads.at_ms, read_wh=reads.wh,
             read_status=read_status,
         )  # fmt: skip
+
+    def registers(
+        self, conn: Connection, usage_points: Sequence[UsagePointId], span: Interval
+    ) -> Supplied:
+        """Return cumulative registers alone, without overlay."""
+        until = Interval(start=span.start, end=span.end + timedelta(milliseconds=1))
+        reads, status = service.raw_registers(conn, usage_points, until)
+        none = np.zeros(0, dtype=np.int64)
+        return Supplied(
+            point=none, start_ms=none, wh=none, status=none, read_point=reads.point,
+            read_at_ms=reads.at_ms, read_wh=reads.wh, read_status=status,
+        )  # fmt: skip
+
+    def refresh(self, conn: Connection, usage_points: Sequence[UsagePointId]) -> None:
+        """Look up the newest registers anew."""
+        service.refresh(conn, usage_points)
 
 
 async def run(

@@ -19,6 +19,8 @@ class Refusal(StrEnum):
     """It is closed or decided already."""
     CLOSES_ITSELF = "vee.closes_itself"
     """It ends when what is missing comes, and not before."""
+    BLOCKS = "vee.blocks_bills"
+    """No one person lets a bill be made of what was not measured."""
     REASON_MISSING = "vee.reason_missing"
     SAME_PERSON = "vee.same_person"
     """Whoever proposed does not verify."""
@@ -35,6 +37,8 @@ class OverlayKind(IntEnum):
     """There is no value, whatever was said or measured before."""
     SUSPECT = 4
     """The raw value stands, but is doubted."""
+    WITHDRAWN = 5
+    """Of a register alone: the machine says nothing of it any more."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,7 +84,12 @@ class RegisterOverlayColumns:
 
 
 class ExceptionKind(StrEnum):
-    """Kind of finding."""
+    """
+    Kind of finding. The words are stable: they stand in tables and files.
+
+    Those of which a rule set tells severity and parameters are checks (`rules.checks.CHECKS`); the
+    stream finds the others by itself.
+    """
 
     GAP = "gap"
     """Intervals are missing before the newest one."""
@@ -222,13 +231,15 @@ class DayPolicy:
 
     A day is complete `wait_ms` after its end, once anything newer than its end was heard of. At
     most `at_once` usage points are looked at in one transaction. Findings below `queue_from` are
-    counted with the day, but stand in no queue.
+    counted with the day, but stand in no queue. Checks that need weeks look at each usage point
+    every `long_every` days.
     """
 
     wait_ms: int = 3_600_000
     at_once: int = 500
     queue_from: str = "error"
     customer_class: str = "household"
+    long_every: int = 7
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -331,6 +342,22 @@ class QueueCount:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Block:
+    """
+    Why a usage point is not to be billed for some days: blocking findings are open on `days`.
+
+    *Units*: permille of the time in which a meter hung there, rounded up. `share_permille` of it is
+    missing, estimated or doubted; `allowed_permille` may be.
+    """
+
+    usage_point: UsagePointId
+    kinds: tuple[ExceptionKind, ...]
+    days: tuple[date, ...]
+    share_permille: int
+    allowed_permille: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SaidOver:
     """
     One thing that was said over one slot at some time. *Units*: Wh.
@@ -350,6 +377,37 @@ class SaidOver:
     rule_hash: str
     actor: str
     verified_by: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SaidOfRegister:
+    """
+    One thing that was said over one cumulative register at some time. *Units*: Wh.
+
+    An estimate rests on so many `references`, the oldest of `rests_from`.
+    """
+
+    at: datetime
+    layer: str
+    version: int
+    created_at: datetime
+    kind: OverlayKind
+    wh: int
+    method: str
+    reason: str
+    rule_set: str
+    references: int
+    rests_from: datetime | None
+    actor: str
+    verified_by: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RegisterHistory:
+    """All that was said over registers of some days, and the looks at those days, oldest first."""
+
+    said: tuple[SaidOfRegister, ...]
+    days: tuple[CheckedDay, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

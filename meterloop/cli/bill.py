@@ -19,6 +19,7 @@ from billing.bills.model import (
     BillKind,
     CancelKind,
     Decision,
+    Doubt,
     Item,
     Run,
     RunId,
@@ -99,8 +100,13 @@ def run(
         with db.transaction() as conn:
             after = runs.run_of(conn, found.id)
             sheet = runs.sheet_of(conn, after)
-        answer = {**_run(after), "waiting": moved.waiting, **_sheet(sheet)}
-        say(answer, as_json=as_json, text=_sheet_text(after, sheet, moved.waiting))
+            stopped = [i for i in review.queue(conn, after.id) if Doubt.BLOCKED in i.reasons]
+        answer = {
+            **_run(after), "waiting": moved.waiting, "blocked": [_item(item) for item in stopped],
+            **_sheet(sheet),
+        }  # fmt: skip
+        text = "\n".join([_sheet_text(after, sheet, moved.waiting), *_blocked_text(stopped)])
+        say(answer, as_json=as_json, text=text)
 
 
 def show(
@@ -153,7 +159,11 @@ def decide(
     config: ConfigFile = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Settle what a run holds: doubtful use, or an amount that two people must agree to."""
+    """
+    Settle what a run holds: doubtful use, or an amount that two people must agree to.
+
+    Two people also accept what validation blocks, each under a name of their own.
+    """
     with failures_told(as_json=as_json), _books(config) as (db, now):
         person = who_bills(db, actor)
         if what == "approve":
@@ -345,10 +355,26 @@ def _item(item: Item) -> dict[str, Any]:
     return {
         "agreement": item.agreement, "account": item.account, "state": item.state.value,
         "reasons": list(item.reasons), "detail": item.detail, "energy_wh": item.energy_wh,
+        "usage_point": item.usage_point,
         "total_micros": item.total_micros,
     }  # fmt: skip
 
 
 def _item_text(item: Item) -> str:
     why = ", ".join(item.reasons)
-    return f"{item.agreement}  {item.state.value}  {to_text(item.energy_wh * 1000)} kWh  {why}"
+    said = f"  ({item.detail})" if item.detail else ""
+    return (
+        f"{item.agreement}  {item.state.value}  {to_text(item.energy_wh * 1000)} kWh  {why}{said}"
+    )
+
+
+def _blocked_text(items: list[Item]) -> list[str]:
+    """Say of what validation blocks why, and what can be done."""
+    if not items:
+        return []
+    return [
+        f"{len(items)} held because too little of their use was measured:",
+        *(f"  {item.agreement} at {item.usage_point}: {item.detail}" for item in items[:20]),
+        "  look at a day again: vee run --point UP --day DAY; edit values: vee edit UP ...; or two",
+        "  people let it pass: bill decide RUN AGREEMENT accept|estimate; then run it again",
+    ]

@@ -42,6 +42,7 @@ def register(group: typer.Typer) -> None:
     for name, verb in (
         ("run", run), ("queue", queue), ("assign", assign), ("close", close), ("edit", edit),
         ("edits", edits), ("verify", verify), ("refuse", refuse), ("history", history),
+        ("registers", registers),
     ):  # fmt: skip
         group.command(name)(verb)
 
@@ -194,6 +195,28 @@ def history(
             for each in found.said
         ]
         say(asdict(found), as_json=as_json, text="\n".join(lines) or "nothing was said over it")
+
+
+def registers(
+    point: Point,
+    first: Annotated[datetime, typer.Argument(formats=["%Y-%m-%d"], help="The first civil day.")],
+    last: Annotated[datetime, typer.Argument(formats=["%Y-%m-%d"], help="The last civil day.")],
+    *,
+    config: ConfigFile = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Show what was said over the registers of some days, and why a midnight stays without one."""
+    with failures_told(as_json=as_json), _opened(config) as (db, _), db.transaction() as conn:
+        found = vee.register_history(conn, UsagePointId(point), first.date(), last.date())
+        lines = [
+            f"{each.at:%Y-%m-%d %H:%M} {each.kind.name.lower():9} {each.wh:>12} Wh "
+            f"{each.method or each.actor} {each.reason}"
+            for each in found.said
+        ]
+        lines += [
+            f"{day.day} refused: {one['reason']}" for day in found.days for one in day.refused
+        ]
+        say(asdict(found), as_json=as_json, text="\n".join(lines) or "nothing was said over them")
 
 
 def _validated(

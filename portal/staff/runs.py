@@ -13,6 +13,7 @@ from billing.bills.model import (
     MAIN_BOOK,
     STAGES,
     Decision,
+    Doubt,
     Item,
     ItemState,
     Run,
@@ -22,10 +23,12 @@ from billing.bills.model import (
     Sheet,
     Stage,
 )
-from billing.bills.service import asking, orders, review
+from billing.bills.service import asking, blocked, orders, review
 from billing.bills.service import run as runs
 from billing.customers import service as customers
 from cloud.store.db import Connection
+from cloud.vee import service as vee
+from cloud.vee.model import Block
 from portal.auth.guard import allowed, need_step_up, sends
 from portal.auth.model import AccessRefusal, Permission, SignedIn
 from portal.fmt import plain_digits
@@ -51,6 +54,10 @@ class RunPage:
     approvals: Sequence[Item]
     parked: Sequence[Item]
     names: Mapping[str, str]
+    blocks: Mapping[str, Block]
+    """What keeps held items from being billed, by agreement."""
+    accepted: Mapping[str, Mapping[str, Sequence[str]]]
+    """Who let those pass already, by agreement and decision."""
     agreed: Mapping[str, Sequence[str]]
     orders: Sequence[RunOrder]
     acts: Sequence[RunAct]
@@ -143,6 +150,21 @@ def decide(
     return go(f"/runs/{number}", flash="flash.decided")
 
 
+@router.post("/runs/{number}/look-again")
+def look_again(
+    request: Request, person: Reviewer, number: int, agreement: Annotated[str, Form()]
+) -> Response:
+    """Have the days that keep an item from being billed validated again."""
+    site = site_of(request)
+    with site.db.transaction() as conn:
+        block = review.block_of(conn, RunId(number), agreement)
+    if block is not None:
+        vee.look_again(
+            site.db, block.usage_point, block.days, actor=person.actor, now=site.clock.now()
+        )
+    return go(f"/runs/{number}", flash="flash.looked_at_again")
+
+
 @router.post("/runs/{number}/approve")
 def approve(
     request: Request, person: Reviewer, number: int, agreement: Annotated[str, Form()]
@@ -162,10 +184,24 @@ def _page(conn: Connection, number: int) -> RunPage:
     parked = review.parked(conn, number, limit=_SHOWN)
     accounts = sorted({item.account for item in (*waiting, *parked)})
     cards = customers.cards_of(conn, accounts)
+    held = [item for item in waiting if item.state is ItemState.HELD]
+    stopped = [item for item in held if Doubt.BLOCKED in item.reasons]
+    blocks = blocked.blocks_of(conn, stopped)
     approvals = [item for item in waiting if item.state is ItemState.APPROVAL]
     return RunPage(
         run=run, sheet=runs.sheet_of(conn, run),
-        held=[item for item in waiting if item.state is ItemState.HELD], approvals=approvals,
+        held=held, approvals=approvals,
+        blocks={
+            item.agreement: block
+            for item, block in zip(stopped, blocks, strict=True) if block is not None
+        },
+        accepted={
+            item.agreement: {
+                one.value: asking.approvers_of(conn, item, one.value)
+                for one in (Decision.ACCEPT, Decision.ESTIMATE)
+            }
+            for item in stopped
+        },
         parked=parked, names={account: card.name for account, card in cards.items()},
         agreed={item.agreement: asking.approvers_of(conn, item) for item in approvals},
         orders=orders.orders_of(conn, run.id), acts=_acts(run.stage),

@@ -20,10 +20,10 @@ import numpy as np
 
 from cloud.ingest.rules import alone
 from cloud.vee import service as vee
+from cloud.vee.model import ExceptionKind
 from cloud.vee.rules import spike
 from cloud.vee.rules.checks import CHECKS, check_series
 from cloud.vee.rules.estimate import estimate_series, judged
-from cloud.vee.rules.findings import Code
 from cloud.vee.rules.grid import Grid, State, frame_of, placed
 from cloud.vee.rules.observed import Observed, Rows, plain_facts, reads_of
 from cloud.vee.rules.rule_sets import RuleSet, rule_set_for
@@ -105,8 +105,9 @@ def observed(octets: list[bytes]) -> Observed:
 
 
 ELSEWHERE = {
-    Code.SUM_CHECK, Code.TOU_SUM, Code.HIGH_LOW, Code.DELTA_PERCENT, Code.HISTORICAL_MAX,
-    Code.CLOCK_TOLERANCE, Code.REPLACEMENT, Code.REGISTER_STEP,
+    ExceptionKind.SUM_CHECK, ExceptionKind.TOU_SUM, ExceptionKind.HIGH_LOW,
+    ExceptionKind.DELTA_PERCENT, ExceptionKind.HISTORICAL_MAX,
+    ExceptionKind.CLOCK_TOLERANCE, ExceptionKind.REPLACEMENT, ExceptionKind.REGISTER_STEP,
 }  # fmt: skip
 """Checks that find nothing to look at in one day without registers: no figure of their own."""
 
@@ -183,7 +184,7 @@ def main() -> None:
         if code in ELSEWHERE:
             continue
         kernel: Any = CHECKS[code].kernel
-        work = partial(kernel, p=told.parameters) if code is not Code.FUTURE else partial(
+        work = partial(kernel, p=told.parameters) if code is not ExceptionKind.FUTURE else partial(
             kernel, p=told.parameters, now_ms=NOW_MS)  # fmt: skip
         cpu, _ = timed(lambda work=work: [work(each) for each in seen])
         figures.add(f"check {code}", readings / max(cpu, 1e-6) / 1e6, "M readings/s of one core")

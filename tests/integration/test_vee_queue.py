@@ -60,8 +60,9 @@ def test_findings_wait_gravest_first_with_what_was_found_and_allowed(
     assert open_kinds(db, opened_before=NOW) == ["billing_gate", "billing_gate", "capacity"]
     assert open_kinds(db, opened_before=end_of(4)) == []
     with db.transaction() as conn:
-        assert vee.blocked_points(conn, [UP1], date_of(4), date_of(4)) == {UP1}
-        assert vee.blocked_points(conn, [UP1], date_of(1), date_of(2)) == set()
+        blocks = vee.blocked_points(conn, [(UP1, date_of(4), date_of(4))])
+        assert [(each.usage_point, each.days) for each in blocks if each] == [(UP1, (date_of(4),))]
+        assert vee.blocked_points(conn, [(UP1, date_of(1), date_of(2))]) == [None]
 
 
 def test_one_is_assigned_and_settled_with_a_reason(db: Database, tell: Sender) -> None:

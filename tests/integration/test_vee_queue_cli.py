@@ -74,3 +74,10 @@ def test_values_by_hand_take_two_people(cli: Any) -> None:
     assert sum(each["wh"] for each in left) == sum(truth(n) for n in GAP) - 150
     bad = cli("edit", UP1, "--value", "yesterday=1", "--reason", "x", ok=False)
     assert bad["error"]["code"] == "config.unusable"
+
+
+def test_registers_of_days_are_told(cli: Any) -> None:
+    cli("run")
+    found = cli("registers", UP1, str(date_of(1)), str(date_of(3)))
+    # every midnight was read
+    assert (found["said"], found["days"]) == ([], [])

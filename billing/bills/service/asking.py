@@ -69,6 +69,6 @@ def has_document(conn: Connection, bill: int) -> bool:
     return store.document_of(conn, bill) is not None
 
 
-def approvers_of(conn: Connection, item: Item) -> list[str]:
-    """Return who agreed to an item's amount, of this very input."""
-    return store.approvers(conn, item)
+def approvers_of(conn: Connection, item: Item, matter: str = "amount") -> list[str]:
+    """Return who agreed to an item's amount, or to another matter, of this very input."""
+    return store.approvers(conn, item, matter)

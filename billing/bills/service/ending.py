@@ -17,7 +17,15 @@ from billing.bills.rules.ending import EndEvent, EndRefusal, EndState
 from billing.bills.rules.inputs import ParkedError
 from billing.bills.rules.pinned import price_pinned
 from billing.bills.rules.plans import OPEN, PlanEvent
-from billing.bills.service import corrections, deposits, documents, inputs, plan_turns, posting
+from billing.bills.service import (
+    blocked,
+    corrections,
+    deposits,
+    documents,
+    inputs,
+    plan_turns,
+    posting,
+)
 from billing.bills.service.accounts import card_of, zone_of
 from billing.bills.service.corrections import Order
 from billing.bills.store import ending as store
@@ -286,9 +294,11 @@ def _frozen(
         energy_wh=item.energy_wh, start=item.period_start, end=end, quality=item.quality,
         history=standing, gate=limits,
     )  # fmt: skip
-    if doubts and not order.approver:
+    (block,) = blocked.blocks_of(conn, [item])
+    why = [each.value for each in doubts] + ([blocked.told(block)] if block else [])
+    if why and not order.approver:
         raise RefusedError(
-            Refusal.ITEM_STATE, f"{known.agreement}: {doubts[0].value}",
+            Refusal.ITEM_STATE, f"{known.agreement}: {why[0]}",
             fix="check the register; a doubt may be approved by a second person",
         )  # fmt: skip
     return item, drawn, run

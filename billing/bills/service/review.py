@@ -7,16 +7,18 @@ from billing.bills import store
 from billing.bills.model import (
     STAGES,
     Decision,
+    Doubt,
     Item,
     ItemState,
     Refusal,
     RunId,
     Stage,
 )
-from billing.bills.service import inputs
+from billing.bills.service import blocked, inputs
 from billing.bills.service.run import run_of
 from cloud.store import audit
 from cloud.store.db import Connection, Database
+from cloud.vee.model import Block
 from protocols.errors import RefusedError
 
 PEOPLE = 2
@@ -33,6 +35,12 @@ def parked(conn: Connection, run: int, *, limit: int = 200) -> list[Item]:
     return store.items_in_state(conn, run, ItemState.PARKED, after="", limit=limit)
 
 
+def block_of(conn: Connection, run: RunId, agreement: str) -> Block | None:
+    """Return what keeps a held item from being billed, or None. Raises: `bills.item_state`."""
+    item = _waiting(conn, run, agreement, ItemState.HELD)
+    return blocked.blocks_of(conn, [item])[0]
+
+
 def decide(
     db: Database, run: RunId, agreement: str, decision: Decision, *, actor: str, reason: str,
     now: datetime,
@@ -40,27 +48,34 @@ def decide(
     """
     Settle a held item: bill it as it is, bill an estimate in its place, or leave it out.
 
-    Raises: RefusedError `bills.item_state`, `bills.reason_missing`.
+    What validation blocks takes two people to be billed, one way or the other; after the first it
+    waits on. Raises: RefusedError `bills.item_state`, `bills.reason_missing`, `bills.same_person`.
     """
     if not reason.strip():
         raise RefusedError(Refusal.REASON, "a decision needs a reason", fix="say why")
     with db.transaction() as conn:
         found = run_of(conn, run)
         item = _waiting(conn, run, agreement, ItemState.HELD)
+        who = actor
+        if Doubt.BLOCKED in item.reasons and decision is not Decision.PARK:
+            people = blocked.agree(conn, item, decision, actor=actor, reason=reason, now=now)
+            if len(people) < blocked.PEOPLE:
+                return item
+            who = ", ".join(people)
         match decision:
             case Decision.ACCEPT:
                 change = (agreement, ItemState.READY, item.reasons, reason)
-                store.set_states(conn, run, [change], accepted_by=actor)
+                store.set_states(conn, run, [change], accepted_by=who)
             case Decision.PARK:
                 change = (agreement, ItemState.PARKED, item.reasons, reason)
-                store.set_states(conn, run, [change], accepted_by=actor)
+                store.set_states(conn, run, [change], accepted_by=who)
             case Decision.ESTIMATE:
                 known = store.agreements_named(conn, [agreement])
                 fresh = inputs.freeze(conn, found, known, estimated=True)[0]
                 state = fresh.state if fresh.state is ItemState.PARKED else ItemState.READY
                 store.insert_items(conn, run, [replace(fresh, state=state)])
                 kept = (agreement, state, fresh.reasons, fresh.detail or reason)
-                store.set_states(conn, run, [kept], accepted_by=actor)
+                store.set_states(conn, run, [kept], accepted_by=who)
         audit.record(
             conn, at=now, actor=actor, action=f"bills.{decision}", entity="bill_item",
             entity_id=f"{run}:{agreement}", before={"reasons": list(item.reasons)}, reason=reason,

@@ -19,6 +19,7 @@ from billing.bills.model import (
     STAGES,
     Advanced,
     CancelKind,
+    Doubt,
     Gate,
     Item,
     ItemState,
@@ -32,7 +33,7 @@ from billing.bills.model import (
 from billing.bills.rules import gate as hilow
 from billing.bills.rules import legs
 from billing.bills.rules.pinned import Priced, price_many
-from billing.bills.service import documents, inputs, posting
+from billing.bills.service import blocked, documents, inputs, posting
 from billing.money import to_text
 from cloud.store import audit
 from cloud.store.db import Connection, Database
@@ -158,13 +159,16 @@ def _validate(turn: _Turn) -> bool:
             conn, [item.agreement for item in items], run.period_start - inputs.HISTORY
         )
         changes = []
-        for item in items:
+        for item, block in zip(items, blocked.blocks_of(conn, items), strict=True):
             found = hilow.doubts(
                 energy_wh=item.energy_wh, start=item.period_start, end=item.period_end,
                 quality=item.quality, history=history.get(item.agreement, []), gate=run.gate,
             )  # fmt: skip
+            if block is not None:
+                found.append(Doubt.BLOCKED)
             state = ItemState.HELD if found else ItemState.READY
-            changes.append((item.agreement, state, found, item.detail))
+            detail = item.detail if block is None else blocked.told(block)
+            changes.append((item.agreement, state, found, detail))
         store.set_states(conn, run.id, changes)
 
     return _each_chunk(turn, ItemState.FROZEN, doubtful, "validate")
@@ -207,7 +211,11 @@ def _with_price(run: Run, item: Item, priced: Priced | RefusedError) -> Item:
 
 
 def _approve(turn: _Turn) -> bool:
-    """Price what people let pass since; the stage is over when nothing waits for them."""
+    """Price what was let pass since; the stage is over when nothing waits for people."""
+    with turn.db.transaction() as conn:
+        store.lock_run(conn, turn.run.id)
+        blocked.freeze_again(conn, turn.run)
+    _validate(turn)
     _price(turn)
     with turn.db.transaction() as conn:
         states = store.count_states(conn, turn.run.id)
@@ -229,6 +237,16 @@ def _post(turn: _Turn) -> bool:
             ],
         )  # fmt: skip
         agreed = [item for item, kept in zip(items, same, strict=True) if kept]
+        barred = blocked.blocks_of(conn, agreed)
+        store.set_states(
+            conn, run.id,
+            [
+                (item.agreement, ItemState.PARKED, [Doubt.BLOCKED.value], blocked.told(block))
+                for item, block in zip(agreed, barred, strict=True)
+                if block is not None
+            ],
+        )  # fmt: skip
+        agreed = [item for item, block in zip(agreed, barred, strict=True) if block is None]
         credited = [bill for item in agreed for bill in item.credits]
         for bill in store.bills_by_id(conn, credited) if credited else ():
             posting.withdraw(

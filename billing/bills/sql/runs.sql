@@ -160,15 +160,16 @@ WHERE i.run = %(run)s AND i.agreement = u.agreement AND i.state = 'priced';
 SELECT i.state, count(*) FROM bills.item AS i WHERE i.run = %(run)s GROUP BY i.state;
 
 -- insert_approval
--- One row, or none when that person agreed to this input before.
-INSERT INTO bills.approval (run, agreement, input_hash, actor, at)
-VALUES (%(run)s, %(agreement)s, %(input_hash)s, %(actor)s, %(now)s)
+-- One row, or none when that person agreed to this input in this matter before.
+INSERT INTO bills.approval (run, agreement, input_hash, matter, actor, at)
+VALUES (%(run)s, %(agreement)s, %(input_hash)s, %(matter)s, %(actor)s, %(now)s)
 ON CONFLICT DO NOTHING;
 
 -- approvers
--- Who agreed to an item's present input; no locks.
+-- Who agreed to an item's present input in one matter; no locks.
 SELECT a.actor FROM bills.approval AS a
 WHERE a.run = %(run)s AND a.agreement = %(agreement)s AND a.input_hash = %(input_hash)s
+  AND a.matter = %(matter)s
 ORDER BY a.at, a.actor;
 
 -- class_daily

@@ -217,23 +217,28 @@ def count_states(conn: Connection, run: int) -> dict[str, int]:
     return {row[0]: row[1] for row in conn.execute(_SQL["count_states"], {"run": run})}
 
 
-def insert_approval(conn: Connection, item: Item, actor: str, now: datetime) -> None:
-    """Note that somebody agrees to an item's present input."""
+def insert_approval(
+    conn: Connection, item: Item, actor: str, now: datetime, *, matter: str = "amount"
+) -> None:
+    """Note that somebody agrees to an item's present input: its amount, or that it is billed so."""
     conn.execute(
         _SQL["insert_approval"],
         {
             "run": item.run, "agreement": item.agreement, "input_hash": item.input_hash,
-            "actor": actor, "now": now,
+            "matter": matter, "actor": actor, "now": now,
         },
     )  # fmt: skip
 
 
-def approvers(conn: Connection, item: Item) -> list[str]:
-    """Return who agreed to an item's present input."""
+def approvers(conn: Connection, item: Item, matter: str = "amount") -> list[str]:
+    """Return who agreed to an item's present input in some matter, the earliest first."""
     rows = conn.execute(
         _SQL["approvers"],
-        {"run": item.run, "agreement": item.agreement, "input_hash": item.input_hash},
-    )
+        {
+            "run": item.run, "agreement": item.agreement, "input_hash": item.input_hash,
+            "matter": matter,
+        },
+    )  # fmt: skip
     return [row[0] for row in rows]
 
 

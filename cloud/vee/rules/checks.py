@@ -10,8 +10,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
+from cloud.vee.model import ExceptionKind
 from cloud.vee.rules import interval_checks, register_checks, row_checks, spike
-from cloud.vee.rules.findings import Code, Findings, Hits, Severity
+from cloud.vee.rules.findings import Findings, Hits, Severity
 from cloud.vee.rules.observed import Observed
 from cloud.vee.rules.rule_sets import RuleSet
 
@@ -27,36 +28,40 @@ class Check:
     high/low above 20 % of a load, spike and interpolation below 5 %."""
 
 
-CHECKS: dict[Code, Check] = {
-    Code.REGISTER_STEP: Check(kernel=register_checks.register_step, unit="Wh"),
-    Code.TOU_SUM: Check(kernel=register_checks.tou_sum, unit="Wh"),
-    Code.DELTA_PERCENT: Check(kernel=register_checks.delta_percent, unit="permille"),
-    Code.FUTURE: Check(kernel=row_checks.future, unit="ms"),
-    Code.DUPLICATE: Check(kernel=row_checks.duplicate, unit="Wh"),
-    Code.INTERVAL_SIZE: Check(kernel=row_checks.interval_size, unit="s"),
-    Code.UNIT: Check(kernel=row_checks.unit, unit="code"),
-    Code.MULTIPLIER: Check(kernel=row_checks.multiplier, unit="factor"),
-    Code.REPLACEMENT: Check(kernel=row_checks.replacement, unit="Wh"),
-    Code.CLOCK_TOLERANCE: Check(kernel=row_checks.clock_tolerance, unit="ms"),
-    Code.GAP: Check(kernel=interval_checks.gap, unit="slots"),
-    Code.NEGATIVE: Check(kernel=interval_checks.negative, unit="Wh"),
-    Code.CAPACITY: Check(kernel=interval_checks.capacity, unit="Wh"),
-    Code.DEVICE_FLAGS: Check(kernel=interval_checks.device_flags, unit="bits"),
-    Code.DEVICE_INACTIVE: Check(kernel=interval_checks.device_inactive, unit="Wh"),
-    Code.SIBLING_MISSING: Check(kernel=interval_checks.sibling_missing, unit="slots"),
-    Code.REACTIVE_WITHOUT_ACTIVE: Check(
+CHECKS: dict[ExceptionKind, Check] = {
+    ExceptionKind.REGISTER_STEP: Check(kernel=register_checks.register_step, unit="Wh"),
+    ExceptionKind.TOU_SUM: Check(kernel=register_checks.tou_sum, unit="Wh"),
+    ExceptionKind.DELTA_PERCENT: Check(kernel=register_checks.delta_percent, unit="permille"),
+    ExceptionKind.FUTURE: Check(kernel=row_checks.future, unit="ms"),
+    ExceptionKind.DUPLICATE: Check(kernel=row_checks.duplicate, unit="Wh"),
+    ExceptionKind.INTERVAL_SIZE: Check(kernel=row_checks.interval_size, unit="s"),
+    ExceptionKind.UNIT: Check(kernel=row_checks.unit, unit="code"),
+    ExceptionKind.MULTIPLIER: Check(kernel=row_checks.multiplier, unit="factor"),
+    ExceptionKind.REPLACEMENT: Check(kernel=row_checks.replacement, unit="Wh"),
+    ExceptionKind.CLOCK_TOLERANCE: Check(kernel=row_checks.clock_tolerance, unit="ms"),
+    ExceptionKind.GAP: Check(kernel=interval_checks.gap, unit="slots"),
+    ExceptionKind.NEGATIVE: Check(kernel=interval_checks.negative, unit="Wh"),
+    ExceptionKind.CAPACITY: Check(kernel=interval_checks.capacity, unit="Wh"),
+    ExceptionKind.DEVICE_FLAGS: Check(kernel=interval_checks.device_flags, unit="bits"),
+    ExceptionKind.DEVICE_INACTIVE: Check(kernel=interval_checks.device_inactive, unit="Wh"),
+    ExceptionKind.SIBLING_MISSING: Check(kernel=interval_checks.sibling_missing, unit="slots"),
+    ExceptionKind.REACTIVE_WITHOUT_ACTIVE: Check(
         kernel=interval_checks.reactive_without_active, unit="varh"
     ),
-    Code.ZERO_RUN: Check(kernel=interval_checks.zero_run, unit="slots"),
-    Code.STALE_RUN: Check(kernel=interval_checks.stale_run, unit="slots"),
-    Code.SPIKE_DAILY: Check(kernel=interval_checks.spike_daily, unit="permille"),
-    Code.SPIKE_ROBUST: Check(kernel=spike.spike_robust, unit="Wh"),
-    Code.DEMAND_STEP: Check(kernel=interval_checks.demand_step, unit="permille"),
-    Code.ESTIMATED_TOO_LONG: Check(kernel=interval_checks.estimated_too_long, unit="slots"),
-    Code.SUM_CHECK: Check(kernel=register_checks.sum_check, unit="Wh"),
-    Code.HISTORICAL_MAX: Check(kernel=interval_checks.historical_max, unit="permille", heavy=True),
-    Code.HIGH_LOW: Check(kernel=register_checks.high_low, unit="permille", heavy=True),
-    Code.BILLING_GATE: Check(kernel=register_checks.billing_gate, unit="permille"),
+    ExceptionKind.ZERO_RUN: Check(kernel=interval_checks.zero_run, unit="slots"),
+    ExceptionKind.STALE_RUN: Check(kernel=interval_checks.stale_run, unit="slots"),
+    ExceptionKind.SPIKE_DAILY: Check(kernel=interval_checks.spike_daily, unit="permille"),
+    ExceptionKind.SPIKE_ROBUST: Check(kernel=spike.spike_robust, unit="Wh"),
+    ExceptionKind.DEMAND_STEP: Check(kernel=interval_checks.demand_step, unit="permille"),
+    ExceptionKind.ESTIMATED_TOO_LONG: Check(
+        kernel=interval_checks.estimated_too_long, unit="slots"
+    ),
+    ExceptionKind.SUM_CHECK: Check(kernel=register_checks.sum_check, unit="Wh"),
+    ExceptionKind.HISTORICAL_MAX: Check(
+        kernel=interval_checks.historical_max, unit="permille", heavy=True
+    ),
+    ExceptionKind.HIGH_LOW: Check(kernel=register_checks.high_low, unit="permille", heavy=True),
+    ExceptionKind.BILLING_GATE: Check(kernel=register_checks.billing_gate, unit="permille"),
 }
 
 
@@ -66,7 +71,7 @@ def check_series(
     *,
     now_ms: int,
     light: bool = False,
-    after: Callable[[Code], None] = lambda _: None,
+    after: Callable[[ExceptionKind], None] = lambda _: None,
 ) -> Findings:
     """
     Return what the checks of a rule set find; `light` leaves the costly ones to another time.
@@ -74,11 +79,15 @@ def check_series(
     *Shape*: `seen.grid` is (series, slots). The same input gives the same findings, whatever else
     is looked at beside it. `after` hears of each check that has looked.
     """
-    found: dict[Code, tuple[Severity, str, Hits]] = {}
+    found: dict[ExceptionKind, tuple[Severity, str, Hits]] = {}
     for code, check in CHECKS.items():
         told = rules.checks.get(code)
         if told is not None and not (light and check.heavy):
-            kernel = partial(check.kernel, now_ms=now_ms) if code is Code.FUTURE else check.kernel
+            kernel = (
+                partial(check.kernel, now_ms=now_ms)
+                if code is ExceptionKind.FUTURE
+                else check.kernel
+            )
             found[code] = (told.severity, check.unit, kernel(seen, told.parameters))
         after(code)
     return Findings(by_code=found)

@@ -8,7 +8,7 @@ import numpy as np
 
 from cloud.vee.model import DayFinding, ExceptionKind
 from cloud.vee.rules.estimate import Estimate
-from cloud.vee.rules.findings import Code, Findings, Hits, no_hits
+from cloud.vee.rules.findings import Findings, Hits, no_hits
 from cloud.vee.rules.grid import Bool, Grid, Int, frame_of
 from cloud.vee.rules.observed import Observed, plain_facts
 from cloud.vee.rules.parameters import BillingGate
@@ -19,7 +19,7 @@ from protocols.identity import UsagePointId
 RANK = {"warning": 0, "error": 1, "blocking": 2}
 """Severities, the gravest last."""
 
-_ELSEWHERE = frozenset({Code.GAP, Code.BILLING_GATE})
+_ELSEWHERE = frozenset({ExceptionKind.GAP, ExceptionKind.BILLING_GATE})
 """Gaps stand in the queue by the stream's own account; the gate looks after estimates are made."""
 
 
@@ -31,7 +31,7 @@ def gate(grid: Grid, today: Int, state: "np.ndarray[tuple[int, int], np.dtype[np
     *Shape*: `today` names the day's slots in the grid; `state`, with estimates and doubts in place,
     and `expected` have one column for each.
     """
-    told = rules.checks.get(Code.BILLING_GATE)
+    told = rules.checks.get(ExceptionKind.BILLING_GATE)
     if told is None or not isinstance(told.parameters, BillingGate):
         return no_hits()
     step = grid.frame.step_s * 1000
@@ -62,7 +62,7 @@ def of_day(
     found: list[list[DayFinding]] = [[] for _ in points]
     every = [(code, hits) for code, (_, _, hits) in findings.by_code.items()]
     units = {code: unit for code, (_, unit, _) in findings.by_code.items()}
-    for code, hits in [*every, (Code.BILLING_GATE, gated)]:
+    for code, hits in [*every, (ExceptionKind.BILLING_GATE, gated)]:
         if code in _ELSEWHERE and hits is not gated:
             continue
         told = rules.checks.get(code)

@@ -16,10 +16,11 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
+from cloud.vee.model import ExceptionKind
 from cloud.vee.rules import shapes
 from cloud.vee.rules.analogue import Candidates, at_quantile, band, candidates, scaled
 from cloud.vee.rules.anchors import Anchor, anchors_of
-from cloud.vee.rules.findings import Code, Findings, Severity
+from cloud.vee.rules.findings import Findings, Severity
 from cloud.vee.rules.grid import Bool, Grid, Int, State, runs
 from cloud.vee.rules.interval_checks import installed
 from cloud.vee.rules.observed import NO_SERIES, Observed
@@ -27,8 +28,14 @@ from cloud.vee.rules.parameters import EstimateParameters, RegisterStep
 from cloud.vee.rules.register_checks import register_step, sums
 from cloud.vee.rules.rule_sets import Method, RuleSet
 
-_DOUBT = (Code.NEGATIVE, Code.CAPACITY, Code.DEVICE_FLAGS, Code.DEVICE_INACTIVE, Code.SPIKE_ROBUST)
-_VOUCHED = (Code.SPIKE_ROBUST, Code.CAPACITY)
+_DOUBT = (
+    ExceptionKind.NEGATIVE,
+    ExceptionKind.CAPACITY,
+    ExceptionKind.DEVICE_FLAGS,
+    ExceptionKind.DEVICE_INACTIVE,
+    ExceptionKind.SPIKE_ROBUST,
+)
+_VOUCHED = (ExceptionKind.SPIKE_ROBUST, ExceptionKind.CAPACITY)
 """Findings that a register puts right when the intervals add up to its advance."""
 
 
@@ -158,7 +165,7 @@ def estimate_series(
 
 
 def _too_fast(seen: Observed, rules: RuleSet) -> Bool | None:
-    told = rules.checks.get(Code.REGISTER_STEP)
+    told = rules.checks.get(ExceptionKind.REGISTER_STEP)
     if told is None or not isinstance(told.parameters, RegisterStep):
         return None
     hits = register_step(seen, told.parameters)

@@ -7,6 +7,8 @@ from enum import StrEnum
 import numpy as np
 from numpy.typing import NDArray
 
+from cloud.vee.model import ExceptionKind
+
 Int = NDArray[np.int64]
 
 
@@ -16,38 +18,6 @@ class Severity(StrEnum):
     WARNING = "warning"
     ERROR = "error"
     BLOCKING = "blocking"
-
-
-class Code(StrEnum):
-    """Name of each check. The words are stable: they stand in tables and files."""
-
-    SPIKE_DAILY = "spike_daily"
-    SPIKE_ROBUST = "spike_robust"
-    SUM_CHECK = "sum_check"
-    TOU_SUM = "tou_sum"
-    HIGH_LOW = "high_low"
-    DELTA_PERCENT = "delta_percent"
-    HISTORICAL_MAX = "historical_max"
-    DEMAND_STEP = "demand_step"
-    GAP = "gap"
-    ZERO_RUN = "zero_run"
-    STALE_RUN = "stale_run"
-    NEGATIVE = "negative"
-    FUTURE = "future"
-    DUPLICATE = "duplicate"
-    INTERVAL_SIZE = "interval_size"
-    UNIT = "unit"
-    MULTIPLIER = "multiplier"
-    DEVICE_INACTIVE = "device_inactive"
-    SIBLING_MISSING = "sibling_missing"
-    ESTIMATED_TOO_LONG = "estimated_too_long"
-    CAPACITY = "capacity"
-    REACTIVE_WITHOUT_ACTIVE = "reactive_without_active"
-    DEVICE_FLAGS = "device_flags"
-    CLOCK_TOLERANCE = "clock_tolerance"
-    REPLACEMENT = "replacement"
-    REGISTER_STEP = "register_step"
-    BILLING_GATE = "billing_gate"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,7 +71,7 @@ def joined(parts: Sequence[Hits]) -> Hits:
 class Finding:
     """One finding for people. *Units*: ms; `value` and `limit` in `unit`."""
 
-    code: Code
+    code: ExceptionKind
     severity: Severity
     series: int
     start_ms: int
@@ -115,16 +85,24 @@ class Finding:
 class Findings:
     """All findings of a call: the hits of each check that looked, with its severity."""
 
-    by_code: dict[Code, tuple[Severity, str, Hits]]
+    by_code: dict[ExceptionKind, tuple[Severity, str, Hits]]
 
     def __len__(self) -> int:
         """Return how many findings there are."""
         return sum(len(hits) for _, _, hits in self.by_code.values())
 
-    def of(self, code: Code) -> Hits:
+    def of(self, code: ExceptionKind) -> Hits:
         """Return the hits of one check; none when it did not look."""
         found = self.by_code.get(code)
         return no_hits() if found is None else found[2]
+
+    def with_hits(
+        self, code: ExceptionKind, severity: Severity, unit: str, hits: Hits
+    ) -> "Findings":
+        """Return these findings and some more of one check."""
+        known = self.of(code)
+        whole = joined([known, hits]) if len(known) else hits
+        return Findings(by_code={**self.by_code, code: (severity, unit, whole)})
 
     def listed(self) -> list[Finding]:
         """Return findings one by one, by series, time and code."""

@@ -7,7 +7,7 @@ is a share in thousandths (1800 = 180 %).
 
 from dataclasses import dataclass
 
-from cloud.vee.rules.findings import Code
+from cloud.vee.model import ExceptionKind
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -222,34 +222,34 @@ Parameters = (
     | BillingGate
 )  # fmt: skip
 
-PARAMETERS: dict[Code, type[Parameters]] = {
-    Code.SPIKE_DAILY: SpikeDaily,
-    Code.SPIKE_ROBUST: SpikeRobust,
-    Code.SUM_CHECK: SumCheck,
-    Code.TOU_SUM: TouSum,
-    Code.HIGH_LOW: HighLow,
-    Code.DELTA_PERCENT: DeltaPercent,
-    Code.HISTORICAL_MAX: HistoricalMax,
-    Code.DEMAND_STEP: DemandStep,
-    Code.GAP: Gap,
-    Code.ZERO_RUN: ZeroRun,
-    Code.STALE_RUN: StaleRun,
-    Code.NEGATIVE: Negative,
-    Code.FUTURE: Future,
-    Code.DUPLICATE: Duplicate,
-    Code.INTERVAL_SIZE: IntervalSize,
-    Code.UNIT: Unit,
-    Code.MULTIPLIER: Multiplier,
-    Code.DEVICE_INACTIVE: DeviceInactive,
-    Code.SIBLING_MISSING: SiblingMissing,
-    Code.ESTIMATED_TOO_LONG: EstimatedTooLong,
-    Code.CAPACITY: Capacity,
-    Code.REACTIVE_WITHOUT_ACTIVE: ReactiveWithoutActive,
-    Code.DEVICE_FLAGS: DeviceFlags,
-    Code.CLOCK_TOLERANCE: ClockTolerance,
-    Code.REPLACEMENT: Replacement,
-    Code.REGISTER_STEP: RegisterStep,
-    Code.BILLING_GATE: BillingGate,
+PARAMETERS: dict[ExceptionKind, type[Parameters]] = {
+    ExceptionKind.SPIKE_DAILY: SpikeDaily,
+    ExceptionKind.SPIKE_ROBUST: SpikeRobust,
+    ExceptionKind.SUM_CHECK: SumCheck,
+    ExceptionKind.TOU_SUM: TouSum,
+    ExceptionKind.HIGH_LOW: HighLow,
+    ExceptionKind.DELTA_PERCENT: DeltaPercent,
+    ExceptionKind.HISTORICAL_MAX: HistoricalMax,
+    ExceptionKind.DEMAND_STEP: DemandStep,
+    ExceptionKind.GAP: Gap,
+    ExceptionKind.ZERO_RUN: ZeroRun,
+    ExceptionKind.STALE_RUN: StaleRun,
+    ExceptionKind.NEGATIVE: Negative,
+    ExceptionKind.FUTURE: Future,
+    ExceptionKind.DUPLICATE: Duplicate,
+    ExceptionKind.INTERVAL_SIZE: IntervalSize,
+    ExceptionKind.UNIT: Unit,
+    ExceptionKind.MULTIPLIER: Multiplier,
+    ExceptionKind.DEVICE_INACTIVE: DeviceInactive,
+    ExceptionKind.SIBLING_MISSING: SiblingMissing,
+    ExceptionKind.ESTIMATED_TOO_LONG: EstimatedTooLong,
+    ExceptionKind.CAPACITY: Capacity,
+    ExceptionKind.REACTIVE_WITHOUT_ACTIVE: ReactiveWithoutActive,
+    ExceptionKind.DEVICE_FLAGS: DeviceFlags,
+    ExceptionKind.CLOCK_TOLERANCE: ClockTolerance,
+    ExceptionKind.REPLACEMENT: Replacement,
+    ExceptionKind.REGISTER_STEP: RegisterStep,
+    ExceptionKind.BILLING_GATE: BillingGate,
 }
 """What each check is told."""
 

@@ -14,7 +14,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from cloud.vee.rules.findings import Code, Severity
+from cloud.vee.model import ExceptionKind
+from cloud.vee.rules.findings import Severity
 from cloud.vee.rules.parameters import PARAMETERS, EstimateParameters, Parameters
 from protocols.errors import RefusedError
 
@@ -58,7 +59,7 @@ class RuleSet:
     version: int
     customer_class: str
     valid_from: date
-    checks: dict[Code, Told]
+    checks: dict[ExceptionKind, Told]
     estimate: EstimateParameters
 
 
@@ -99,7 +100,7 @@ class _File(_Strict):
     customer_class: str = Field(min_length=1, max_length=64)
     valid_from: date = Field(strict=False)
     rests_on: str = ""
-    checks: dict[Code, _Check | None] = Field(strict=False, default_factory=dict)
+    checks: dict[ExceptionKind, _Check | None] = Field(strict=False, default_factory=dict)
     estimate: _Estimate | None = None
 
 
@@ -120,6 +121,8 @@ def read_rule_set(octets: bytes, base: RuleSet | None = None) -> RuleSet:
         raise _refused(f"rests_on: the set {told.rests_on or 'that it rests on'} is not given")
     checks = dict(base.checks) if base else {}
     for code, check in told.checks.items():
+        if code not in PARAMETERS:
+            raise _refused(f"checks.{code}: the stream finds that itself, no rule set tells it how")
         if check is None:
             checks.pop(code, None)
         else:
@@ -149,7 +152,7 @@ def rule_set_for(sets: Sequence[RuleSet], customer_class: str, day: date) -> Rul
     )  # fmt: skip
 
 
-def _told(code: Code, check: _Check) -> Told:
+def _told(code: ExceptionKind, check: _Check) -> Told:
     values = _named(PARAMETERS[code], check.parameters, f"checks.{code}")
     return Told(
         severity=check.severity, parameters=PARAMETERS[code](**values),

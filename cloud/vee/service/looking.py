@@ -13,7 +13,7 @@ from cloud.store.db import Connection
 from cloud.vee.model import OverlayKind, Supplied
 from cloud.vee.rules import DOUBTFUL
 from cloud.vee.rules.grid import Bool, Frame, Int, State, frame_of, placed
-from cloud.vee.rules.observed import Observed, Reads, plain_facts, reads_of
+from cloud.vee.rules.observed import Facts, Observed, Reads, plain_facts, reads_of
 from cloud.vee.service.overlays import overlay, register_overlay
 from protocols.identity import UsagePointId
 from protocols.timeline import Interval, from_ms, local_day, to_ms
@@ -28,6 +28,16 @@ class Supply(Protocol):
         self, conn: Connection, usage_points: Sequence[UsagePointId], span: Interval, seconds: int
     ) -> Supplied:
         """Return intervals of `seconds` that start in `span`, and registers read in it or at its end."""  # noqa: E501
+        ...
+
+    def registers(
+        self, conn: Connection, usage_points: Sequence[UsagePointId], span: Interval
+    ) -> Supplied:
+        """Return registers alone, read in `span` or at its end."""
+        ...
+
+    def refresh(self, conn: Connection, usage_points: Sequence[UsagePointId]) -> None:
+        """Take note that something else is said over their registers."""
         ...
 
 
@@ -126,9 +136,8 @@ def look(
             grid.status[said.point[mine], slot[mine]] = 0
     grid.state[edited] = State.EDITED
     grid.state[cancelled], grid.wh[cancelled] = State.MISSING, 0
-    capacity = [_capacity(installed.get(point, ())) for point in usage_points]
-    facts = replace(plain_facts(len(usage_points)), capacity_w=np.array(capacity, dtype=np.int64))
-    reads = _reads(conn, raw, usage_points, span)
+    facts = facts_of(usage_points, installed)
+    reads = reads_said(conn, raw, usage_points, span)
     return Seen(
         observed=Observed(grid=grid, facts=facts, reads=reads),
         expected=_expected(frame, usage_points, installed, seconds),
@@ -147,7 +156,15 @@ def borders_of(seen: Seen) -> list[list[int]]:
     return found
 
 
-def _reads(
+def facts_of(
+    usage_points: Sequence[UsagePointId], installed: Mapping[UsagePointId, Sequence[Installed]]
+) -> Facts:
+    """Return what is known of the usage points beforehand: what each may draw."""
+    capacity = [_capacity(installed.get(point, ())) for point in usage_points]
+    return replace(plain_facts(len(usage_points)), capacity_w=np.array(capacity, dtype=np.int64))
+
+
+def reads_said(
     conn: Connection, raw: Supplied, usage_points: Sequence[UsagePointId], span: Interval
 ) -> Reads:
     """Return the registers that nobody doubts, those that people said in place of the others."""

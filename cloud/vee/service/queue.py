@@ -1,12 +1,13 @@
 """The exception queue: what waits for a person, who takes it, how it ends."""
 
 from collections.abc import Sequence
-from datetime import date, datetime
+from datetime import datetime
 
 from cloud.assets import service as assets
 from cloud.store import audit
 from cloud.store.db import Connection, Database
 from cloud.vee.model import WATCHED, ExceptionKind, QueueCount, Refusal, VeeException
+from cloud.vee.rules.findings import Severity
 from cloud.vee.store import queue as store
 from protocols.errors import RefusedError
 from protocols.identity import UsagePointId
@@ -67,8 +68,9 @@ def close_exception(db: Database, id_: int, *, reason: str, actor: str, now: dat
     """
     Settle an open finding with a reason. It stays closed while the same is found (B12).
 
-    Raises: RefusedError `vee.unknown`, `vee.settled`, `vee.reason_missing`, or
-    `vee.closes_itself` where values are missing: those end when values come.
+    Raises: RefusedError `vee.unknown`, `vee.settled`, `vee.reason_missing`,
+    `vee.closes_itself` where values are missing: those end when values come, or `vee.blocks_bills`
+    where it keeps a bill from being made: two people accept that.
     """
     with db.transaction() as conn:
         found = _locked(conn, id_)
@@ -76,6 +78,12 @@ def close_exception(db: Database, id_: int, *, reason: str, actor: str, now: dat
             raise RefusedError(
                 Refusal.CLOSES_ITSELF, f"exception {id_} ({found.kind}) ends when readings come",
                 fix="assign it, or edit the values and have them verified",
+            )  # fmt: skip
+        if found.severity == Severity.BLOCKING:
+            raise RefusedError(
+                Refusal.BLOCKS, f"exception {id_} ({found.kind}) keeps a bill from being made",
+                fix="edit the values, look at the day again, or let two people accept it where "
+                "the bill waits: bill decide",
             )  # fmt: skip
         if not reason.strip():
             raise RefusedError(Refusal.REASON_MISSING, "a closed exception says why")
@@ -85,13 +93,6 @@ def close_exception(db: Database, id_: int, *, reason: str, actor: str, now: dat
             entity_id=str(id_), before={"kind": found.kind.value, "severity": found.severity},
             reason=reason.strip(),
         )  # fmt: skip
-
-
-def blocked_points(
-    conn: Connection, usage_points: Sequence[UsagePointId], first: date, last: date
-) -> set[UsagePointId]:
-    """Return usage points that are not to be billed: a blocking finding is open on such a day."""
-    return store.blocked(conn, usage_points, first, last)
 
 
 def _locked(conn: Connection, id_: int) -> VeeException:

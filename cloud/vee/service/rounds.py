@@ -16,9 +16,11 @@ from zoneinfo import ZoneInfo
 import numpy as np
 
 from cloud.assets import service as assets
+from cloud.ingest import service as ingest
 from cloud.ingest.model import Stored
 from cloud.store.db import Connection, Database
 from cloud.vee.model import DayPolicy, Validated
+from cloud.vee.rules import turns
 from cloud.vee.rules.grid import Int
 from cloud.vee.rules.rule_sets import rule_set_for
 from cloud.vee.service.looking import Supply
@@ -53,7 +55,7 @@ def advance(db: Database, *, now: datetime, policy: DayPolicy = DEFAULT_DAYS) ->
     with db.transaction() as conn:
         before = store.frontier(conn)
         zones = assets.zones(conn)
-        heard = store.newest_start(conn) if zones else None
+        heard = _heard(conn) if zones else None
         if heard is None:
             return 0
         until = min(now - timedelta(milliseconds=policy.wait_ms), heard)
@@ -85,7 +87,8 @@ def work_once(
         store.lock_validation(conn)
         dirty = store.dirty_days(conn, policy.at_once)
         if dirty:
-            _mark_resting(conn, [(p, day) for p, day, cause, _ in dirty if cause != "again"], now)
+            changes = [(p, day) for p, day, cause, _ in dirty if cause != "again"]
+            _mark_resting(conn, changes, now, policy)
             days = [(point, day) for point, day, _, _ in dirty]
             done = look_at(conn, supply, days, now=now, policy=policy, changed=changed)
             store.clear_dirty(conn, [(point, day, marks) for point, day, _, marks in dirty])
@@ -130,10 +133,33 @@ def waiting(conn: Connection) -> tuple[int, int]:
     return store.waiting(conn)
 
 
-def _mark_resting(conn: Connection, days: Sequence[PointDay], now: datetime) -> None:
-    """Have looked at again what rests on changed days: the day after each, and estimates."""
+def _heard(conn: Connection) -> datetime | None:
+    """Return the newest interval of any meter; where none has a profile, the newest register."""
+    newest = store.newest_start(conn)
+    if newest is not None:
+        return newest
+    meters = [item.meter.id for item in assets.installed_now(conn)]
+    return max(ingest.last_register_times(conn, meters).values(), default=None)
+
+
+def _mark_resting(
+    conn: Connection, days: Sequence[PointDay], now: datetime, policy: DayPolicy
+) -> None:
+    """
+    Have looked at again what rests on changed days: the day after each, estimates, and the turns of
+    long checks.
+    """
     if days:
         after = {(point, day + timedelta(days=1)) for point, day in days}
+        last = local_date(store.frontier(conn), ZoneInfo("UTC"))
+        for point, day in days:
+            rules = rule_set_for(shipped_rule_sets(), policy.customer_class, day)
+            after |= {
+                (point, turn)
+                for turn in turns.turns_after(
+                    point, day, last, every=policy.long_every, back=turns.days_back(rules)
+                )
+            }  # fmt: skip
         # those that are looked at now see one another's values as they stand
         _again(conn, sorted((after | set(store.resting_days(conn, days))) - set(days)), now)
 

@@ -1,13 +1,15 @@
 """All that was ever said over one slot, for people who ask why a value is what it is."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 
 from cloud.store.db import Connection
-from cloud.vee.model import OverlayKind, SaidOver, SlotHistory
+from cloud.vee.model import OverlayKind, RegisterHistory, SaidOver, SlotHistory
+from cloud.vee.service.register_days import REGISTERS
 from cloud.vee.store import days as day_store
 from cloud.vee.store import edits as store
+from cloud.vee.store import registers as register_store
 from protocols.identity import UsagePointId
-from protocols.timeline import to_ms
+from protocols.timeline import Interval, to_ms
 
 
 def slot_history(conn: Connection, usage_point: UsagePointId, start: datetime) -> SlotHistory:
@@ -37,6 +39,21 @@ def slot_history(conn: Connection, usage_point: UsagePointId, start: datetime) -
         )  # fmt: skip
     days = [
         day for day in day_store.days_of_point(conn, usage_point, near, far)
-        if day.since <= start < day.until
+        if day.seconds and day.since <= start < day.until
     ]  # fmt: skip
     return SlotHistory(said=tuple(said), days=tuple(days))
+
+
+def register_history(
+    conn: Connection, usage_point: UsagePointId, first: date, last: date
+) -> RegisterHistory:
+    """Return what was said over the registers of civil days, and why a midnight stays without."""
+    looks = day_store.days_of_point(conn, usage_point, first, last)
+    begin = datetime.combine(first, time(0), UTC) - timedelta(days=1)
+    until = datetime.combine(last, time(0), UTC) + timedelta(days=2)
+    return RegisterHistory(
+        said=tuple(
+            register_store.versions(conn, usage_point, Interval(start=begin, end=until))
+        ),
+        days=tuple(day for day in looks if day.seconds == REGISTERS),
+    )  # fmt: skip

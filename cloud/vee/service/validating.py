@@ -19,16 +19,19 @@ from cloud.vee.model import DayFinding, DayPolicy, Validated
 from cloud.vee.rules import day_findings
 from cloud.vee.rules.checks import check_series
 from cloud.vee.rules.estimate import judged
+from cloud.vee.rules.findings import Findings
 from cloud.vee.rules.grid import Bool, State
 from cloud.vee.rules.rule_sets import rule_set_for
 from cloud.vee.service.estimating import DayEstimates, Terms, estimates_of
+from cloud.vee.service.history import long_findings
 from cloud.vee.service.looking import Supply, look, span_of_days
 from cloud.vee.service.published import shipped_rule_sets
+from cloud.vee.service.register_days import REGISTERS, look_at_registers
 from cloud.vee.service.versions import Changed, DayLook, DaySlots, FilledSlots, write_versions
 from cloud.vee.store import days as store
 from cloud.vee.store.days import PointDay
 from protocols.identity import UsagePointId
-from protocols.timeline import local_date, local_day
+from protocols.timeline import local_date, local_day, to_ms
 
 DEFAULT_DAYS = DayPolicy()
 
@@ -87,25 +90,50 @@ def look_at(
         installed.setdefault(item.usage_point.id, []).append(item)
     frontier, total = store.frontier(conn), Validated()
     groups: dict[tuple[date, str, int], list[UsagePointId]] = {}
+    registers: dict[tuple[date, str], dict[UsagePointId, int]] = {}
     for point, day in days:
         for name, seconds in _profiles(installed.get(point, ()), day):
             if local_day(day, ZoneInfo(name)).end <= frontier:
                 groups.setdefault((day, name, seconds), []).append(point)
     for (day, name, seconds), points in sorted(groups.items()):
-        zone = ZoneInfo(name)
-        terms = Terms(
-            supply=supply, installed=installed, seconds=seconds, zone=zone,
-            rules=rule_set_for(shipped_rule_sets(), policy.customer_class, day),
-            limit=complete_until(frontier, zone),
-        )  # fmt: skip
-        slots, looked = _look(conn, terms, points, day)
+        terms = _terms(supply, installed, policy, frontier, day=day, name=name, seconds=seconds)
+        of_day = registers.setdefault((day, name), {})
+        if not seconds:
+            of_day.update(dict.fromkeys(points, 0))
+            continue
+        slots, looked, unread = _look(conn, terms, points, day, every=policy.long_every)
+        said_before = store.newest_days(conn, points, day, REGISTERS)
+        of_day.update(dict.fromkeys({*unread, *said_before}, seconds))
         done = write_versions(conn, terms, slots, looked, now=now, policy=policy, changed=changed)
         total = summed(total, done)
+    for (day, name), profile in sorted(registers.items()):
+        if profile:
+            terms = _terms(supply, installed, policy, frontier, day=day, name=name, seconds=0)
+            done = look_at_registers(
+                conn, terms, profile, day, now=now, policy=policy, changed=changed
+            )
+            total = summed(total, done)
     return total
 
 
+def _terms(
+    supply: Supply, installed: dict[UsagePointId, list[Installed]], policy: DayPolicy,
+    frontier: datetime, *, day: date, name: str, seconds: int,
+) -> Terms:  # fmt: skip
+    zone = ZoneInfo(name)
+    return Terms(
+        supply=supply, installed=installed, seconds=seconds, zone=zone,
+        rules=rule_set_for(shipped_rule_sets(), policy.customer_class, day),
+        limit=complete_until(frontier, zone),
+    )  # fmt: skip
+
+
 def _profiles(installed: Sequence[Installed], day: date) -> set[tuple[str, int]]:
-    """Return zone and interval length of the meters that hung there on a civil day."""
+    """
+    Return zone and interval length of the meters that hung there on a civil day.
+
+    Length 0 is a meter without a profile, named where no other hung there that day.
+    """
     found = set()
     for item in installed:
         zone, seconds = item.usage_point.zone, item.meter.interval_seconds
@@ -113,14 +141,16 @@ def _profiles(installed: Sequence[Installed], day: date) -> set[tuple[str, int]]
         inside = item.installation.installed_at < span.end and (
             removed is None or removed > span.start
         )
-        if seconds and inside:
-            found.add((zone, seconds))
-    return found
+        if inside:
+            found.add((zone, seconds or 0))
+    profiles = {(zone, seconds) for zone, seconds in found if seconds}
+    return profiles or found
 
 
 def _look(
-    conn: Connection, terms: Terms, points: Sequence[UsagePointId], day: date
-) -> tuple[DaySlots, list[DayLook]]:
+    conn: Connection, terms: Terms, points: Sequence[UsagePointId], day: date, *, every: int
+) -> tuple[DaySlots, list[DayLook], set[UsagePointId]]:
+    """Return the day, what each usage point's look came to, and which have no register of it."""
     span = span_of_days(day - timedelta(days=1), day, terms.zone, terms.limit, terms.seconds)
     seen = look(
         conn, terms.supply, points, terms.installed, span, seconds=terms.seconds, zone=terms.zone
@@ -132,6 +162,10 @@ def _look(
         slots=len(today), step_ms=terms.seconds * 1000,
     )  # fmt: skip
     findings = check_series(seen.observed, terms.rules, now_ms=grid.frame.end_ms, light=True)
+    longer = long_findings(
+        conn, terms, points, day, every=every, since_ms=slots.start_ms, until_ms=slots.end_ms
+    )
+    findings = Findings(by_code={**findings.by_code, **longer.by_code})
     suspect = (judged(seen.observed, findings).grid.state == State.QUESTIONABLE)[:, today]
     short = np.flatnonzero(seen.lacking[:, today].any(axis=1))
     some = [points[row] for row in short.tolist()]
@@ -148,7 +182,7 @@ def _look(
         terms.rules, points=points, since_ms=slots.start_ms, until_ms=slots.end_ms,
         meters=[_meter_of(terms.installed.get(point, ())) for point in points],
     )  # fmt: skip
-    return slots, [
+    looks = [
         DayLook(
             point=point, expected=seen.expected[row, today], edited=seen.edited[row, today],
             cancelled=seen.cancelled[row, today], suspect=suspect[row],
@@ -158,6 +192,10 @@ def _look(
         )
         for row, point in enumerate(points)
     ]  # fmt: skip
+    reads, whole = seen.observed.reads, local_day(day, terms.zone)
+    inside = (reads.at_ms > to_ms(whole.start)) & (reads.at_ms <= to_ms(whole.end))
+    read = set(np.unique(reads.series[inside]).tolist())
+    return slots, looks, {point for row, point in enumerate(points) if row not in read}
 
 
 def _filled(day: DaySlots, estimates: DayEstimates | None, cancelled: Bool) -> FilledSlots:

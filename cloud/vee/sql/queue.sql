@@ -37,9 +37,34 @@ SELECT x.severity, x.kind, count(*) AS n, min(x.opened_at) AS oldest
 FROM vee.exception AS x WHERE x.closed_at IS NULL
 GROUP BY x.severity, x.kind ORDER BY x.severity, x.kind;
 
--- blocked_points
--- Usage points named of which a blocking finding is open on a day between two.
-SELECT DISTINCT x.usage_point
-FROM vee.exception AS x
-WHERE x.usage_point = ANY (%(usage_points)s) AND x.day BETWEEN %(first)s AND %(last)s
-  AND x.severity = 'blocking' AND x.closed_at IS NULL;
+-- blocking_findings
+-- Blocking findings that are open on days between two, by place of what is asked. No locks.
+SELECT k.n - 1 AS place, x.kind, x.day, coalesce(x.allowed, 0) AS allowed
+FROM unnest(%(usage_points)s::text[], %(firsts)s::date[], %(lasts)s::date[])
+     WITH ORDINALITY AS k (usage_point, first, last, n)
+JOIN vee.exception AS x
+  ON x.usage_point = k.usage_point AND x.day BETWEEN k.first AND k.last
+WHERE x.severity = 'blocking' AND x.closed_at IS NULL
+ORDER BY k.n, x.day, x.kind;
+
+-- unsound_time
+-- Milliseconds between two days that are missing, estimated or doubted, by place of what is asked;
+-- but days of which two people have accepted that. No locks.
+SELECT k.n - 1 AS place,
+       sum((d.missing + d.estimated + d.suspect)::bigint * d.seconds * 1000)::bigint AS unsound_ms
+FROM unnest(%(usage_points)s::text[], %(firsts)s::date[], %(lasts)s::date[])
+     WITH ORDINALITY AS k (usage_point, first, last, n)
+JOIN vee.day AS d ON d.usage_point = k.usage_point AND d.day BETWEEN k.first AND k.last
+WHERE NOT EXISTS (SELECT FROM vee.day AS y WHERE y.usage_point = d.usage_point AND y.day = d.day
+                  AND y.seconds = d.seconds AND y.version > d.version)
+  AND NOT EXISTS (SELECT FROM vee.exception AS x WHERE x.usage_point = d.usage_point
+                  AND x.day = d.day AND x.kind = 'billing_gate' AND x.closed_at IS NOT NULL
+                  AND x.closed_by NOT LIKE 'system:%%')
+GROUP BY k.n;
+
+-- lock_blocking
+-- Blocking findings of one usage point that are open on days between two, with their row locks.
+SELECT x.id, x.kind, x.day FROM vee.exception AS x
+WHERE x.usage_point = %(usage_point)s AND x.day BETWEEN %(first)s AND %(last)s
+  AND x.severity = 'blocking' AND x.closed_at IS NULL
+ORDER BY x.id FOR UPDATE;

@@ -62,12 +62,34 @@ def counts(conn: Connection) -> list[QueueCount]:
     ]
 
 
-def blocked(
-    conn: Connection, usage_points: Sequence[UsagePointId], first: date, last: date
-) -> set[UsagePointId]:
-    """Return usage points of which a blocking finding is open between two days."""
+def blocking_findings(
+    conn: Connection, spans: Sequence[tuple[UsagePointId, date, date]]
+) -> list[tuple[int, ExceptionKind, date, int]]:
+    """Return place, kind, day and what was allowed of blocking findings open in the spans."""
+    rows = conn.execute(_SQL["blocking_findings"], _columns(spans))
+    return [(place, ExceptionKind(kind), day, allowed) for place, kind, day, allowed in rows]
+
+
+def unsound_time(
+    conn: Connection, spans: Sequence[tuple[UsagePointId, date, date]]
+) -> dict[int, int]:
+    """Return by place how much of a span is missing, estimated or doubted. *Units*: ms."""
+    rows = conn.execute(_SQL["unsound_time"], _columns(spans))
+    return {int(place): int(ms) for place, ms in rows}
+
+
+def lock_blocking(
+    conn: Connection, usage_point: UsagePointId, first: date, last: date
+) -> list[tuple[int, ExceptionKind, date]]:
+    """Return number, kind and day of blocking findings open between two days, and lock them."""
     rows = conn.execute(
-        _SQL["blocked_points"],
-        {"usage_points": list(usage_points), "first": first, "last": last},
+        _SQL["lock_blocking"], {"usage_point": usage_point, "first": first, "last": last}
     )
-    return {UsagePointId(row[0]) for row in rows}
+    return [(id_, ExceptionKind(kind), day) for id_, kind, day in rows]
+
+
+def _columns(spans: Sequence[tuple[UsagePointId, date, date]]) -> dict[str, list[object]]:
+    return {
+        "usage_points": [point for point, _, _ in spans],
+        "firsts": [first for _, first, _ in spans], "lasts": [last for _, _, last in spans],
+    }  # fmt: skip

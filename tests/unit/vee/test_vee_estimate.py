@@ -8,11 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cloud.vee import service
+from cloud.vee.model import ExceptionKind
 from cloud.vee.rules import analogue, shapes
 from cloud.vee.rules.anchors import anchors_of, estimate_registers
 from cloud.vee.rules.checks import check_series
 from cloud.vee.rules.estimate import Reason, estimate_series, judged
-from cloud.vee.rules.findings import Code
 from cloud.vee.rules.grid import State, frame_of
 from cloud.vee.rules.observed import Reads, reads_of
 from cloud.vee.rules.rule_sets import Method, RuleSet, rule_set_for
@@ -230,14 +230,14 @@ def test_a_doubted_value_is_estimated_unless_the_register_vouches_for_it() -> No
     bare = seen_of(grid)
     large = rule_set_for(service.shipped_rule_sets(), "large", date(2026, 3, 2))
     found = check_series(bare, large, now_ms=grid.frame.end_ms)
-    assert found.of(Code.SPIKE_ROBUST).start_ms.tolist() == [START_MS + 60 * MS]
+    assert found.of(ExceptionKind.SPIKE_ROBUST).start_ms.tolist() == [START_MS + 60 * MS]
     doubted = judged(bare, found)
     assert doubted.grid.state[0, 60] == State.QUESTIONABLE
     done = estimate_series(doubted, large)
     assert done.grid.wh[0, 60] < 110
     assert done.made[0].reason == Reason.QUESTIONABLE
     at_home = check_series(bare, rules(), now_ms=grid.frame.end_ms)
-    assert at_home.of(Code.SPIKE_ROBUST).start_ms.tolist() == [START_MS + 60 * MS]
+    assert at_home.of(ExceptionKind.SPIKE_ROBUST).start_ms.tolist() == [START_MS + 60 * MS]
     kept = judged(bare, at_home)
     assert kept.grid.state[0, 60] == State.VALID, "in a home a peak is told, not taken away"
     whole = total_reads((0, 0), (120, sum(value or 0 for value in row)))

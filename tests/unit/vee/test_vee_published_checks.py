@@ -7,10 +7,10 @@ hand it says so.
 
 import pytest
 
+from cloud.vee.model import ExceptionKind
 from cloud.vee.rules import interval_checks, register_checks, row_checks, spike
 from cloud.vee.rules import parameters as told
 from cloud.vee.rules.checks import CHECKS
-from cloud.vee.rules.findings import Code
 from cloud.vee.rules.grid import State
 from cloud.vee.rules.observed import Changes, Clocks, Rows, reads_of
 from tests.unit.vee.vee_kit import (
@@ -330,6 +330,6 @@ def test_billing_gate() -> None:
 
 def test_every_check_has_its_worked_example() -> None:
     here = {name.removeprefix("test_") for name in globals() if name.startswith("test_")}
-    assert {code.value for code in Code} <= here
-    assert set(CHECKS) == set(Code)
-    assert len(Code) >= 24
+    assert {code.value for code in CHECKS} <= here
+    assert set(CHECKS) < set(ExceptionKind)
+    assert len(CHECKS) >= 24

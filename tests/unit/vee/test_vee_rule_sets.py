@@ -7,8 +7,10 @@ from typing import Any
 import pytest
 
 from cloud.vee import service
+from cloud.vee.model import ExceptionKind
 from cloud.vee.rules.checks import CHECKS, check_series
-from cloud.vee.rules.findings import Code, Severity
+from cloud.vee.rules.findings import Severity
+from cloud.vee.rules.parameters import PARAMETERS
 from cloud.vee.rules.rule_sets import read_rule_set, rule_set_for
 from protocols.errors import RefusedError
 from tests.unit.vee.vee_kit import grid_of, seen_of
@@ -32,19 +34,19 @@ def test_the_shipped_sets_use_every_check_and_name_a_source_for_every_value() ->
     sets = service.shipped_rule_sets()
     assert len(sets) == len(FILES)
     used = {code for each in sets for code in each.checks}
-    assert used == set(Code) == set(CHECKS)
+    assert used == set(PARAMETERS) == set(CHECKS)
     for each in sets:
         assert all(told.sources and all(told.sources) for told in each.checks.values())
-        assert set(each.checks) >= set(Code) - {Code.DEMAND_STEP}
+        assert set(each.checks) >= set(CHECKS) - {ExceptionKind.DEMAND_STEP}
 
 
 def test_a_class_has_its_own_values_and_rests_on_the_common_ones() -> None:
     sets = service.shipped_rule_sets()
     home = rule_set_for(sets, "household", date(2026, 1, 1))
     large = rule_set_for(sets, "large", date(2026, 1, 1))
-    assert Code.DEMAND_STEP not in home.checks
-    assert large.checks[Code.DEMAND_STEP].severity is Severity.WARNING
-    assert large.checks[Code.GAP] == home.checks[Code.GAP]
+    assert ExceptionKind.DEMAND_STEP not in home.checks
+    assert large.checks[ExceptionKind.DEMAND_STEP].severity is Severity.WARNING
+    assert large.checks[ExceptionKind.GAP] == home.checks[ExceptionKind.GAP]
     assert large.estimate == home.estimate
 
 
@@ -59,7 +61,7 @@ def test_the_set_of_the_day_is_the_newest_that_is_valid_then() -> None:
         day: len(
             check_series(
                 seen_of(grid), rule_set_for(sets, "any", day), now_ms=grid.frame.end_ms
-            ).of(Code.GAP)
+            ).of(ExceptionKind.GAP)
         )
         for day in (date(2026, 3, 31), date(2026, 4, 1))
     }
@@ -76,6 +78,8 @@ def test_the_set_of_the_day_is_the_newest_that_is_valid_then() -> None:
         ({"valid_from": "soon"}, "valid_from"),
         ({"rests_on": "nobody"}, "rests_on"),
         ({"checks": {"no_such_check": None}}, "no_such_check"),
+        ({"checks": {"silent": None}}, "checks.silent"),
+        ({"checks": {"silent": {"severity": "error", "parameters": {}}}}, "checks.silent"),
         ({"checks": {"gap": {"severity": "mild", "parameters": {}}}}, "severity"),
         ({"checks": {"gap": {"severity": "error", "parameters": {}}}}, "allowed_slots"),
         ({"checks": {"gap": {"severity": "error", "parameters": {
@@ -100,6 +104,6 @@ def test_a_check_that_is_null_does_not_look_and_costly_ones_wait_for_the_night()
     rules = read_rule_set(json.dumps(plain).encode())
     grid = grid_of([[1, None, 3]])
     found = check_series(seen_of(grid), rules, now_ms=grid.frame.end_ms, light=True)
-    assert Code.GAP not in found.by_code
-    assert Code.HIGH_LOW not in found.by_code
-    assert Code.CAPACITY in found.by_code
+    assert ExceptionKind.GAP not in found.by_code
+    assert ExceptionKind.HIGH_LOW not in found.by_code
+    assert ExceptionKind.CAPACITY in found.by_code
