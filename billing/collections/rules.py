@@ -75,7 +75,7 @@ def event_of_refusal(refusal: str) -> CaseEvent | None:
 def event_of_debt(event: str) -> CaseEvent | None:
     """Return what happened to a plan, or to an agreement, means for the case; None: nothing."""
     match event:
-        case "plan_signed":
+        case "plan_signed" | "plan_reopened":
             return CaseEvent.PLANNED
         case "plan_broken" | "plan_cancelled":
             return CaseEvent.PLAN_LOST

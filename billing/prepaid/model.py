@@ -318,6 +318,8 @@ class Columns:
     below_zero: BoolArray
     below_cut: BoolArray
     quality: IntArray
+    open_day: IntArray
+    """Its ordinal: the first of January of the year 1 is 1."""
     newest: IntArray
     newest_ms: IntArray
     doubt: IntArray

@@ -126,7 +126,7 @@ def figures(accounts: int, repeats: int, threads: int) -> dict[str, object]:
     slow = quickest(lambda: bare(use.energy_wh), repeats)
     bandwidth = memory_bandwidth(octets, repeats)
     return {
-        "accounts": accounts, "threads": threads, "numba": fused.numba is not None,
+        "accounts": accounts, "threads": threads, "numba": fused.INSTALLED,
         "kernel_accounts_per_s_one_thread": round(accounts / one),
         "kernel_accounts_per_s": round(accounts / many),
         "bare_numpy_accounts_per_s": round(accounts / slow),

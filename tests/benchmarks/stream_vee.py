@@ -170,7 +170,7 @@ def main() -> None:
     cpu, _ = timed(lambda: [decoded(each) for each in octets])
     figures.add("decode and scale", readings / cpu, "readings/s of one core")
     cpu, wall = timed(lambda: day_path(octets, rules))
-    how = "numba" if spike.numba is not None else "numpy"
+    how = "numba" if spike.INSTALLED else "numpy"
     figures.add(
         "payload bytes to findings", readings / cpu, "readings/s of one core",
         f"{len(rules.checks)} checks, spikes by {how}, wall {readings / wall:,.0f}", beside=1e6,

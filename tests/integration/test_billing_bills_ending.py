@@ -230,12 +230,42 @@ def test_a_correction_of_an_earlier_bill_runs_through_the_final_one(home: Databa
     sound(home)
 
 
+@pytest.mark.req("K10")
+@pytest.mark.parametrize("wh", [None, 1_100 * KWH])
+def test_an_end_on_the_day_its_bill_ended_takes_that_bill_as_the_last(
+    home: Database, wh: int | None
+) -> None:
+    january = rows(home, "SELECT id FROM bills.bill WHERE agreement = %s", [SA])[0][0]
+    done = ended(home, end=FEB, wh=wh)
+    assert (done.bill, done.register_wh, done.ended_on) == (january, 1_100 * KWH, FEB)
+    assert (done.state, done.left_micros) == (EndState.DEMANDED, -62_150_000)
+    assert rows(home, "SELECT count(*) FROM bills.bill WHERE agreement = %s", [SA]) == [(1,)]
+    refused("customers.agreement_unknown", lambda: ended(home, end=FEB))
+    fixed = ending.correct(home, SA, register_wh=1_110 * KWH, order=ORDER, now=noon(2, 13))
+    assert fixed.left_micros < done.left_micros
+    sound(home)
+
+
+def test_an_end_on_that_day_at_another_register_corrects_the_bill(home: Database) -> None:
+    refused("bills.amount_bad", lambda: ended(home, end=FEB, wh=999 * KWH,
+            order=replace(ORDER, approver="user:wang")))  # fmt: skip
+    assert rows(home, "SELECT count(*) FROM bills.ending") == [(0,)]
+    done = ended(home, end=FEB, wh=1_110 * KWH)
+    made = rows(home, "SELECT b.id, b.kind, b.end_wh, b.total_micros, c.kind FROM bills.bill AS b"
+                " JOIN bills.cancellation AS c ON c.bill = b.corrects"
+                " WHERE b.agreement = %s", [SA])  # fmt: skip
+    # 110 kWh at 0.52, a month's 3.00, 13 %
+    assert made == [(done.bill, "corrective_reading", 1_110 * KWH, 68_030_000, "corrective")]
+    assert done.left_micros == -68_030_000
+    sound(home)
+
+
 def test_an_end_that_nothing_tells_the_register_of_is_refused(home: Database) -> None:
     said = refused("bills.item_state", lambda: ended(home))
     assert "bills.register_missing" in said
     refused("ending.day_bad", lambda: ended(home, end=date(2026, 3, 1)))
     refused("ending.day_bad", lambda: ended(home, end=date(2026, 1, 1)))
-    refused("bills.period_overlaps", lambda: ended(home, end=FEB, wh=1_100 * KWH))
+    refused("bills.period_overlaps", lambda: ended(home, end=date(2026, 1, 20), wh=1_100 * KWH))
     refused("bills.item_state", lambda: ended(home, wh=1_099 * KWH))
     refused("bills.reason_missing", lambda: ended(home, order=Order(reason="", actor="user:li")))
     said = refused("bills.item_state", lambda: ended(home, wh=9_000 * KWH))

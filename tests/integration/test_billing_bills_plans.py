@@ -74,6 +74,11 @@ def pay(db: Database, yuan: float, at: datetime, number: int = 2) -> None:
     payments.pay(db, replace(order(number, f"t{at:%m%d}", yuan), peer_time=at), now=at)
 
 
+def state_of(db: Database) -> PlanState:
+    with db.transaction() as conn:
+        return plans.pages_of(conn, FIRM)[0].plan.state
+
+
 def sound(db: Database) -> None:
     ledger.seal(db, now=NOW)
     assert ledger.audit_book(db).violations == 0
@@ -119,6 +124,43 @@ def test_a_plan_that_is_kept_bears_no_penalty_and_ends_paid(
     assert happened == ["plan_paid", "plan_signed", "plan_proposed"]
     noted = rows(late, "SELECT action FROM audit.event WHERE action LIKE 'plan.%%' ORDER BY id")
     assert [row[0] for row in noted] == ["plan.proposed", "plan.signed", "plan.paid"]
+    sound(late)
+
+
+@pytest.mark.req("G11")
+@pytest.mark.parametrize("again", [True, False])
+def test_a_plan_whose_last_payment_is_voided_goes_on(
+    late: Database, database_dsn: str, *, again: bool
+) -> None:
+    signed(late, noon(2, 21))
+    pay(late, 80, noon(2, 21))
+    with Database(database_dsn, user="meterloop_billing") as own:
+        for month, share in ((3, 103.28), (4, 103.28), (5, 103.29)):
+            plan_turns.step(own, now=noon(month, 11))
+            pay(late, share, noon(month, 20))
+        plan_turns.step(own, now=noon(5, 20))
+        assert state_of(late) is PlanState.PAID
+        payments.void(
+            late, "bank", "t0520", reason="mistake", actor="peer:bank",
+            now=noon(5, 20) + timedelta(minutes=1),
+        )  # fmt: skip
+        assert standing(late) == {"ar_instalment": 103_290_000}
+        # another plan of the account would take the same receivable for its own
+        other = plans.propose(late, wish(HOME, first=20, count=1), now=noon(5, 20))
+        assert other.state is PlanState.APPROVED
+        plan_turns.step(own, now=noon(5, 20) + timedelta(minutes=2))
+        assert state_of(late) is PlanState.ACTIVE
+        noted = rows(late, "SELECT action FROM audit.event WHERE action = 'plan.reopened'")
+        assert noted == [("plan.reopened",)]
+        if again:
+            pay(late, 103.29, noon(5, 21))
+            plan_turns.step(own, now=noon(5, 21))
+            assert (state_of(late), standing(late)) == (PlanState.PAID, {})
+        else:
+            plan_turns.step(own, now=noon(6, 21))
+            assert state_of(late) is PlanState.BROKEN
+            assert standing(late) == {"ar_energy": 103_290_000}
+        assert plan_turns.step(own, now=noon(6, 22)) == 0
     sound(late)
 
 

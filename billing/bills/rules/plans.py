@@ -1,15 +1,16 @@
 r"""
 A debt in instalments: how it is shared, what becomes of it, what goes back when it is not kept.
 
-    proposed --approve--> approved --sign--> active --complete--> paid
+    proposed --approve--> approved --sign--> active --complete--> paid --reopen--> active
        |  \--refuse--> refused   |             |--miss--> broken
        +--withdraw--> withdrawn <-+             +--end--> cancelled
 
-| state / event | approve  | refuse  | withdraw  | sign   | complete | miss   | end       |
-|---------------|----------|---------|-----------|--------|----------|--------|-----------|
-| proposed      | approved | refused | withdrawn |        |          |        | withdrawn |
-| approved      |          |         | withdrawn | active |          |        | withdrawn |
-| active        |          |         |           |        | paid     | broken | cancelled |
+| state / event | approve  | refuse  | withdraw  | sign   | complete | miss   | end       | reopen |
+|---------------|----------|---------|-----------|--------|----------|--------|-----------|--------|
+| proposed      | approved | refused | withdrawn |        |          |        | withdrawn |        |
+| approved      |          |         | withdrawn | active |          |        | withdrawn |        |
+| active        |          |         |           |        | paid     | broken | cancelled |        |
+| paid          |          |         |           |        |          |        |           | active |
 
 A pair that is not in the table is refused. A plan bears no fee and no interest. While it is kept
 its debt bears no penalty; broken or cancelled, what is unpaid is due again. A plan up to a sum is
@@ -66,6 +67,8 @@ class PlanEvent(StrEnum):
     MISS = "miss"
     END = "end"
     """Its debt is taken back by decision, or its agreement ends."""
+    REOPEN = "reopen"
+    """Money that had paid it was taken back: what is unpaid of it is asked for again."""
 
 
 _S, _E = PlanState, PlanEvent
@@ -80,6 +83,7 @@ MOVES: Mapping[tuple[PlanState, PlanEvent], PlanState] = {
     (_S.ACTIVE, _E.COMPLETE): _S.PAID,
     (_S.ACTIVE, _E.MISS): _S.BROKEN,
     (_S.ACTIVE, _E.END): _S.CANCELLED,
+    (_S.PAID, _E.REOPEN): _S.ACTIVE,
 }
 OPEN = frozenset({PlanState.PROPOSED, PlanState.APPROVED, PlanState.ACTIVE})
 

@@ -6,6 +6,7 @@ prepayment drew is taken off, the balance is swept no more, an open plan is take
 with its interest pays what is owed. A register that turns out otherwise later corrects the bill.
 """
 
+from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
@@ -79,10 +80,10 @@ def close(
                 EndRefusal.DAY, f"{agreement} cannot end on {end}",
                 fix="name a day after it began, tomorrow at the latest",
             )  # fmt: skip
-        item, drawn, run = _frozen(
-            conn, known, end, zone=zone, limits=limits, register_wh=register_wh, order=order
-        )
-        bill = _issue(conn, item, run, drawn=drawn, order=order, now=now)
+        final = _final(
+            conn, known, end, zone=zone, limits=limits, register_wh=register_wh, order=order,
+            now=now,
+        )  # fmt: skip
         customers.end_agreement(conn, agreement, at=datetime.combine(end, time(0), zone))
         closing.forget(conn, agreement)
         for plan in plan_store.plans_of(conn, known.account):
@@ -93,19 +94,19 @@ def close(
                     reason="the agreement ended",
                 )  # fmt: skip
         held, bore = deposits.apply_at_end(conn, known.account, actor=order.actor, now=now)
-        assert item.end_wh is not None
         store.insert(
             conn,
             NewEnding(
                 agreement=agreement, account=known.account, usage_point=known.usage_point,
-                currency=known.currency, zone=zone.key, bill=bill, ended_on=end,
-                register_wh=item.end_wh, drawn=drawn, deposit_micros=held, interest_micros=bore,
+                currency=known.currency, zone=zone.key, bill=final.bill, ended_on=end,
+                register_wh=final.register_wh, drawn=final.drawn,
+                deposit_micros=held, interest_micros=bore,
                 reason=order.reason, ended_by=order.actor, ended_at=now,
             ),
         )  # fmt: skip
         plan_store.insert_event(
             conn, plan=None, account=known.account, agreement=agreement, event="agreement_ended",
-            actor=order.actor, reason=order.reason, figures={"bill": bill}, now=now,
+            actor=order.actor, reason=order.reason, figures={"bill": final.bill}, now=now,
         )  # fmt: skip
         ending = _locked(conn, agreement)
         _note(conn, ending, "closed", actor=order.actor, reason=order.reason, now=now,
@@ -265,17 +266,91 @@ def _zone(conn: Connection, known: Agreement) -> ZoneInfo:
     return ZoneInfo(zone_of(conn, card_of(conn, known.account)))
 
 
-def _frozen(
+@dataclass(frozen=True, slots=True)
+class _Final:
+    """The bill an agreement ends with."""
+
+    bill: BillId
+    register_wh: int
+    drawn: bool
+
+
+def _final(
     conn: Connection, known: Agreement, end: date, *, zone: ZoneInfo, limits: Gate,
-    register_wh: int | None, order: Order,
-) -> tuple[Item, bool, Run]:  # fmt: skip
+    register_wh: int | None, order: Order, now: datetime,
+) -> _Final:  # fmt: skip
+    """Issue the final bill; one that ended on that very day already is the last itself."""
     history = bills.metered_bills(conn, [known.agreement], end - inputs.HISTORY)
     standing: list[Bill] = history.get(known.agreement, [])
     if standing and standing[-1].period_end >= end:
+        return _as_billed(
+            conn, standing, end, limits=limits, register_wh=register_wh, order=order, now=now
+        )
+    item, drawn, run = _frozen(
+        conn, known, end, standing, zone=zone, limits=limits, register_wh=register_wh, order=order
+    )
+    bill = _issue(conn, item, run, drawn=drawn, order=order, now=now)
+    assert item.end_wh is not None
+    return _Final(bill, item.end_wh, drawn)
+
+
+def _as_billed(
+    conn: Connection, standing: list[Bill], end: date, *, limits: Gate, register_wh: int | None,
+    order: Order, now: datetime,
+) -> _Final:  # fmt: skip
+    """
+    Return the bill that ended on the day, corrected if the register handed over is another.
+
+    Not one that was estimated, nor where prepayment drew days after it: its days are billed anew.
+    """
+    last = standing[-1]
+    drawn = bills.drawn_days(conn, [last.agreement], end, date.max).get(last.agreement)
+    after = drawn is not None and bool(drawn[1])
+    if last.period_end != end or last.quality == hilow.ESTIMATED or last.end_wh is None or after:
         raise RefusedError(
-            Refusal.OVERLAP, f"bill {standing[-1].id} covers days up to {standing[-1].period_end}",
+            Refusal.OVERLAP, f"bill {last.id} covers days up to {last.period_end}",
             fix="cancel that bill first: the final bill takes its days in",
         )  # fmt: skip
+    if register_wh is None or register_wh == last.end_wh:
+        return _Final(last.id, last.end_wh, drawn is not None)
+    assert last.start_wh is not None
+    _check_use(
+        last.agreement, register_wh - last.start_wh, (last.period_start, end), "actual",
+        standing[:-1], limits=limits, order=order,
+    )  # fmt: skip
+    made = corrections.correct_in(
+        conn, last.id, kind=BillKind.CORRECTIVE_READING, wh=register_wh, order=order, now=now,
+        drawn=drawn is not None,
+    )  # fmt: skip
+    return _Final(made[0], register_wh, drawn is not None)
+
+
+def _check_use(
+    agreement: str, energy_wh: int, days: tuple[date, date], quality: str, history: list[Bill], *,
+    limits: Gate, order: Order,
+) -> None:  # fmt: skip
+    """Raises: RefusedError `bills.item_state` for a doubtful use that nobody else approved."""
+    doubts = hilow.doubts(
+        energy_wh=energy_wh, start=days[0], end=days[1], quality=quality, history=history,
+        gate=limits,
+    )  # fmt: skip
+    if doubts:
+        _needs_approver(agreement, doubts[0].value, order)
+
+
+def _needs_approver(agreement: str, doubt: str, order: Order) -> None:
+    if not order.approver:
+        raise RefusedError(
+            Refusal.ITEM_STATE,
+            f"{agreement}: {doubt}",
+            fix="check the register; a doubt may be approved by a second person",
+        )
+
+
+def _frozen(
+    conn: Connection, known: Agreement, end: date, standing: list[Bill], *, zone: ZoneInfo,
+    limits: Gate, register_wh: int | None, order: Order,
+) -> tuple[Item, bool, Run]:  # fmt: skip
     joined = known.started_at.astimezone(zone).date()
     run = Run(
         id=corrections.NO_RUN, book="", seq=0, zone=zone, stage=Stage.OPENED, gate=limits,
@@ -290,17 +365,13 @@ def _frozen(
             f"{known.agreement}: {error}",
             fix="mend the cause, or state the register as handed over",
         ) from error
-    doubts = hilow.doubts(
-        energy_wh=item.energy_wh, start=item.period_start, end=end, quality=item.quality,
-        history=standing, gate=limits,
+    _check_use(
+        known.agreement, item.energy_wh, (item.period_start, end), item.quality, standing,
+        limits=limits, order=order,
     )  # fmt: skip
     (block,) = blocked.blocks_of(conn, [item])
-    why = [each.value for each in doubts] + ([blocked.told(block)] if block else [])
-    if why and not order.approver:
-        raise RefusedError(
-            Refusal.ITEM_STATE, f"{known.agreement}: {why[0]}",
-            fix="check the register; a doubt may be approved by a second person",
-        )  # fmt: skip
+    if block is not None:
+        _needs_approver(known.agreement, blocked.told(block), order)
     return item, drawn, run
 
 

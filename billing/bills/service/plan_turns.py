@@ -32,6 +32,11 @@ _SYSTEM = "system:billing"
 
 def step(db: Database, *, now: datetime) -> int:
     """Ask for shares whose time has come, end plans that are paid or missed; return how many."""
+    with db.transaction() as conn:
+        unpaid = store.plans_to_reopen(conn, PAGE)
+    for number in unpaid:
+        with db.transaction() as conn:
+            _reopen(conn, plan_of(conn, number), now=now)
     looked = 0
     while True:
         with db.transaction() as conn:
@@ -98,6 +103,19 @@ def look(conn: Connection, plan: Plan, *, now: datetime) -> None:
             shares, asked=len(asked), paid_micros=found.paid_micros, terms=plan.terms
         )
         store.look_again(conn, plan.id, _midnight(day, plan.zone))
+
+
+def _reopen(conn: Connection, plan: Plan, *, now: datetime) -> None:
+    """Let a locked plan go on whose payment was voided; it may be missed at once."""
+    owed = ledger.owed(conn, plan.account, lock=True).get(AccountKind.AR_INSTALMENT, 0)
+    if plan.state is not PlanState.PAID or not owed:
+        return
+    rules.moved(plan.state, PlanEvent.REOPEN, plan.id)
+    store.reopen(conn, plan.id, now)
+    note(
+        conn, plan, "reopened", actor=_SYSTEM, now=now, reason="a payment of it was taken back",
+        figures={"unpaid_micros": owed},
+    )  # fmt: skip
 
 
 def note(

@@ -46,6 +46,25 @@ WHERE p.state = 'active'
       SELECT 1 FROM bills.instalment AS i WHERE i.plan = p.id AND i.entry_id IS NULL)
 ORDER BY id LIMIT %(limit)s::int;
 
+-- plans_to_reopen
+-- Paid plans with a share that is owed again, of agreements that go on and without a plan after
+-- them that is open; no locks.
+SELECT p.id
+FROM bills.plan AS p
+JOIN ledger.receivable AS r
+    ON r.account = 'ar_instalment:' || p.account AND r.currency = p.currency AND r.owed > 0
+WHERE p.state = 'paid'
+  AND NOT EXISTS (
+      SELECT 1 FROM bills.plan AS n WHERE n.account = p.account AND (
+          n.state IN ('proposed', 'approved', 'active') OR n.state = 'paid' AND n.id > p.id))
+  AND NOT EXISTS (SELECT 1 FROM bills.ending AS e WHERE e.agreement = p.agreement)
+ORDER BY p.id LIMIT %(limit)s::int;
+
+-- reopen_plan
+-- One plan, locked by the caller, goes on and is looked at now.
+UPDATE bills.plan SET state = 'active', ended_by = '', ended_at = NULL, look_at = %(now)s
+WHERE id = %(plan)s;
+
 -- decide_plan
 -- One plan, locked by the caller, moves on.
 UPDATE bills.plan

@@ -118,6 +118,16 @@ def plans_to_look_at(conn: Connection, now: datetime, limit: int) -> list[int]:
     return [row[0] for row in rows]
 
 
+def plans_to_reopen(conn: Connection, limit: int) -> list[int]:
+    """Return paid plans of which something is owed again, as a voided payment leaves them."""
+    return [row[0] for row in conn.execute(_SQL["plans_to_reopen"], {"limit": limit})]
+
+
+def reopen(conn: Connection, plan: int, now: datetime) -> None:
+    """Let a locked plan that was paid go on."""
+    conn.execute(_SQL["reopen_plan"], {"plan": plan, "now": now})
+
+
 def decide(conn: Connection, plan: int, state: PlanState, *, actor: str, now: datetime) -> None:
     """Write who decided on a locked plan."""
     conn.execute(

@@ -9,7 +9,7 @@ from billing.prepaid.rules.days import (
     next_day,
     quality_of,
 )
-from billing.prepaid.rules.figures import corrected, figures, screened
+from billing.prepaid.rules.figures import corrected, figures, newest, rows_of, said, screened
 from billing.prepaid.rules.lines import available, lines_passed, steps_reached
 
 __all__ = [
@@ -22,8 +22,11 @@ __all__ = [
     "ladder_year",
     "largest_plausible_wh",
     "lines_passed",
+    "newest",
     "next_day",
     "quality_of",
+    "rows_of",
+    "said",
     "screened",
     "steps_reached",
 ]

@@ -6,7 +6,7 @@ the ledger has not taken yet. Nothing here knows a clock or a database.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from datetime import datetime
 
 import numpy as np
@@ -74,15 +74,38 @@ def screened(
 
     A register older than the one the state was written at does not count. *Shape*: as `columns`.
     """
-    take = columns.newest_ms >= columns.register_ms
-    register = np.where(take, columns.newest, columns.register)
-    register_ms = np.where(take, columns.newest_ms, columns.register_ms)
+    register, register_ms, estimated = newest(columns)
     numbers = np.flatnonzero(np.bincount(columns.tariff_no)).tolist()
     groups = [(tariffs[number], columns.tariff_no == number) for number in numbers]
     found = _figures(groups, columns, register)
+    return said(
+        columns, found, register=register, register_ms=register_ms, heard_ms=register_ms,
+        estimated=estimated, reminder=reminder, cut=cut, now=now,
+    )  # fmt: skip
+
+
+def newest(columns: Columns) -> tuple[IntArray, IntArray, BoolArray]:
+    """Return register, its time and its doubt of each row: the newest, or what the state has."""
+    take = columns.newest_ms >= columns.register_ms
+    return (
+        np.where(take, columns.newest, columns.register),
+        np.where(take, columns.newest_ms, columns.register_ms),
+        np.where(take, columns.doubt == 1, columns.quality == 1),
+    )
+
+
+def said(
+    columns: Columns, found: Figures, *, register: IntArray, register_ms: IntArray,
+    heard_ms: IntArray, estimated: BoolArray, reminder: IntArray, cut: IntArray, now: datetime,
+) -> Screened:  # fmt: skip
+    """
+    Return what figures at a register mean, as `screened` does.
+
+    `heard_ms` is when the meter was last read at all, which hours may be behind.
+    """
     left = available(columns, found.fee)
-    missing = register_ms < to_ms(now - MISSING_AFTER)
-    estimated = np.where(take, columns.doubt == 1, columns.quality == 1)
+    stale = to_ms(now - MISSING_AFTER)
+    missing = register_ms < stale
     quality = np.where(missing, 2, estimated.astype(np.int64))
     crossed = (
         ((left < reminder) != columns.below_reminder)
@@ -97,14 +120,20 @@ def screened(
         | (register != columns.register)
         | (left != columns.available)
     )
+    unheard = heard_ms < stale
     return Screened(
         rows=len(register), fees=FeeBlock(
             point=columns.point, register_wh=register, register_ms=register_ms,
             fee_micros=found.fee, tariff_no=columns.tariff_no,
         ),
-        crossed=crossed, moved=moved, missing=missing, beyond=found.beyond,
-        below_opening=found.below_opening, no_hours=np.zeros(len(register), dtype=np.bool_),
+        crossed=crossed, moved=moved, missing=unheard, beyond=found.beyond,
+        below_opening=found.below_opening, no_hours=missing & ~unheard,
     )  # fmt: skip
+
+
+def rows_of(columns: Columns, rows: IntArray | BoolArray) -> Columns:
+    """Return some rows of columns."""
+    return Columns(**{each.name: getattr(columns, each.name)[rows] for each in fields(Columns)})
 
 
 def _figures(

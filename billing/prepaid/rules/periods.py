@@ -142,7 +142,7 @@ def check_fit(tariff: Tariff, compiled: CompiledTariff, shape: str) -> None:
             raise UnfitError(f"line {line.id} prices what registers of energy do not tell")
     try:
         attribute_columns(compiled, [shape])
-        sizes = _sizes(compiled.limits, shape)
+        sizes = sizes_of(compiled.limits, shape)
     except RefusedError as error:
         raise UnfitError(error.message) from error
     except ValueError as error:
@@ -199,7 +199,7 @@ def columns_of(tariff: CompiledTariff, uses: Uses) -> UseColumns:
     days, months, end_month = (
         np.array([shares[span][n] for span in spans], dtype=np.int64) for n in range(3)
     )
-    sizes = {shape: _sizes(tariff.limits, shape) for shape in set(shapes)}
+    sizes = {shape: sizes_of(tariff.limits, shape) for shape in set(shapes)}
     plain = {
         name: np.array([sizes[shape][name] for shape in shapes], dtype=np.int64) for name in _USUAL
     }
@@ -216,7 +216,7 @@ def columns_of(tariff: CompiledTariff, uses: Uses) -> UseColumns:
     )  # fmt: skip
 
 
-def _sizes(limits: Limits, shape: str) -> dict[str, int]:
+def sizes_of(limits: Limits, shape: str) -> dict[str, int]:
     """Return the sizes a version prices; one it has no limit for, it does not look at."""
     told = json.loads(shape)
     return {
@@ -235,7 +235,7 @@ def period_use(tariff: CompiledTariff | Tariff, uses: Uses, number: int) -> Peri
     use, energy, upto = uses.open[number], uses.energy[number], uses.upto[number]
     days, months = days_between(use.start, upto), months_between(use.start, upto)
     limits = tariff.bounds if isinstance(tariff, Tariff) else tariff.limits
-    told, sizes = json.loads(use.shape), _sizes(limits, use.shape)
+    told, sizes = json.loads(use.shape), sizes_of(limits, use.shape)
     return PeriodUse(
         start=use.start, end=upto, days=days, months=months, whole_days=days, whole_months=months,
         energy_wh=tuple(energy), quality="actual", closing=False, before_wh=use.before,
@@ -251,20 +251,39 @@ def period_use(tariff: CompiledTariff | Tariff, uses: Uses, number: int) -> Peri
 
 def price_uses(tariff: CompiledTariff, uses: Uses) -> PeriodFigures:
     """Return what uses under one version cost so far, and how far they climbed."""
-    every = columns_of(tariff, uses)
+    return price_columns(tariff, columns_of(tariff, uses))
+
+
+def price_columns(tariff: CompiledTariff, every: UseColumns) -> PeriodFigures:
+    """Return what `price_uses` does of uses that are columns already."""
     beyond = _beyond(tariff, every)
     fee = np.zeros(every.accounts, dtype=np.int64)
     tier = np.ones(every.accounts, dtype=np.int64)
     inside = np.flatnonzero(~beyond)
     if inside.size:
-        columns = every if inside.size == len(beyond) else columns_of(
-            tariff, uses.rows(inside.tolist())
-        )  # fmt: skip
+        columns = every if inside.size == len(beyond) else _rows(every, inside)
         fee[inside] = kernel.price_open(tariff, columns).total
         told = told_ladder(tariff)
         chunk = Chunk(columns, 0, columns.accounts, wide=False)
         tier[inside] = lines.step_reached(chunk, told)
     return PeriodFigures(fee=fee, tier=tier, beyond=beyond)
+
+
+def _rows(every: UseColumns, rows: IntArray) -> UseColumns:
+    """Return some accounts of columns as they are made here."""
+    plain = {
+        name: None if column is None else column[rows]
+        for name in ("days", "months", "whole_days", "whole_months", "end_month", *_USUAL)
+        for column in (getattr(every, name),)
+    }
+    return UseColumns(
+        energy_wh=np.ascontiguousarray(every.energy_wh[:, rows]), **plain,
+        before_wh={
+            reset: np.ascontiguousarray(counter[:, rows])
+            for reset, counter in every.before_wh.items()
+        },
+        attributes={name: column[rows] for name, column in every.attributes.items()},
+    )  # fmt: skip
 
 
 def _beyond(tariff: CompiledTariff, use: UseColumns) -> IntArray:
@@ -371,7 +390,7 @@ def _single(tariff: Tariff, reset: str, wh: int) -> tuple[int, ...]:
 def use_file(tariff: Tariff, use: OpenUse, energy: Sequence[int], upto: date) -> dict[str, Any]:
     """Return a stretch as the usage file that its bill is priced from; demand is not in it."""
     told, names = json.loads(use.shape), tariff.period_names
-    sizes = _sizes(tariff.bounds, use.shape)
+    sizes = sizes_of(tariff.bounds, use.shape)
     return {
         "period": {"start": use.start.isoformat(), "end": upto.isoformat()},
         "kwh": {name: _kwh(wh) for name, wh in zip(names, energy, strict=True)},

@@ -9,7 +9,7 @@ next sweep sees what this one could not.
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TypeVar
 
@@ -128,20 +128,16 @@ def screen(
         else:
             look = _every if since is None else _moved
             parts = look(pool, readers, question, progress)
-    if question.periods.any():
-        parts += by_period(
-            conn, compiled, since=since if chosen is None else None, now=now, chosen=chosen
-        )
-    return _joined(parts, question)
+    return _joined([found for part in parts for found in part], question)
 
 
-def _chosen(conn: Connection, chosen: IntArray, question: _Question) -> list[Screened]:
+def _chosen(conn: Connection, chosen: IntArray, question: _Question) -> list[list[Screened]]:
     """Price the points named."""
     parts = (
         store.read_moved(conn, each)
         for each in store.in_order(store.registers_of_points(conn, chosen))
     )
-    return [_kept(columns, question) for columns in parts if columns is not None]
+    return [_kept(conn, columns, question) for columns in parts if columns is not None]
 
 
 def _moved(
@@ -149,20 +145,22 @@ def _moved(
     readers: list[Connection],
     question: _Question,
     progress: Progress | None,
-) -> list[Screened]:
+) -> list[list[Screened]]:
     """Take what moved, then ask for the states and the money at those points alone."""
     since = question.since or "0"
     moved = store.moves_since(readers[0], since, most=question.largest_point // 2)
 
-    def priced(conn: Connection, moved: store.Registers) -> Screened | None:
+    def priced(conn: Connection, moved: store.Registers) -> list[Screened] | None:
         columns = store.read_moved(conn, moved)
-        return None if columns is None else _kept(columns, question)
+        return None if columns is None else _kept(conn, columns, question)
 
     if moved is None:
         moved = _shared(
             pool, readers, question.register_pages,
             lambda conn, pages: store.moved_registers(conn, since, *pages), None,
         )  # fmt: skip
+    if question.periods.any():
+        moved = [*moved, *store.awaited_hours(readers[0])]
     return _shared(pool, readers, store.in_order(moved), priced, progress)
 
 
@@ -171,13 +169,13 @@ def _every(
     readers: list[Connection],
     question: _Question,
     progress: Progress | None,
-) -> list[Screened]:
+) -> list[list[Screened]]:
     """Share pages among the readers; first registers and money by number, then the states."""
     wh = np.zeros(question.largest_point + 1, dtype=np.int64)
     times = np.full_like(wh, -2)
     posted = np.zeros(question.largest_account + 1, dtype=np.int64)
 
-    def priced(conn: Connection, pages: store.Pages) -> Screened | None:
+    def priced(conn: Connection, pages: store.Pages) -> list[Screened] | None:
         columns = store.read_states(conn, *pages)
         if columns is None:
             return None
@@ -186,7 +184,7 @@ def _every(
             columns, newest=store.at_places(wh, columns.point), newest_ms=newest_ms, doubt=doubt,
             posted=store.at_places(posted, columns.ledger_account_id),
         )  # fmt: skip
-        return _kept(full, question)
+        return _kept(conn, full, question)
 
     _shared(
         pool, readers, question.register_pages,
@@ -222,15 +220,28 @@ def _shared(
     return [found for kept in pool.map(one, range(len(readers))) for found in kept]
 
 
-def _kept(columns: Columns, question: _Question) -> Screened:
+def _kept(conn: Connection, columns: Columns, question: _Question) -> list[Screened]:
     """Price a range and keep the rows that say something; all the rest is forgotten at once."""
-    if question.periods.any():
-        columns = only(columns, ~question.periods[columns.tariff_no])
     reminder, cut = question.marks.of(columns)
-    found = rules.screened(columns, question.tariffs, reminder=reminder, cut=cut, now=question.now)
-    if question.since is not None:
-        return found
-    rows = found.moved | found.missing | found.beyond | found.below_opening
+    found = []
+    ladders = ~question.periods[columns.tariff_no]
+    if not ladders.all():
+        stretched = ~ladders
+        found += by_period(
+            conn, rules.rows_of(columns, stretched), question.tariffs, reminder=reminder[stretched],
+            cut=cut[stretched], now=question.now,
+        )  # fmt: skip
+        columns, reminder, cut = rules.rows_of(columns, ladders), reminder[ladders], cut[ladders]
+    found.append(
+        rules.screened(
+            columns, question.tariffs, reminder=reminder, cut=cut, now=question.now
+        )
+    )  # fmt: skip
+    return found if question.since is not None else [_saying(part) for part in found]
+
+
+def _saying(found: Screened) -> Screened:
+    rows = found.moved | found.missing | found.beyond | found.below_opening | found.no_hours
     return Screened(
         rows=found.rows, fees=_rows(found.fees, rows), crossed=found.crossed[rows],
         moved=found.moved[rows], missing=found.missing[rows], beyond=found.beyond[rows],
@@ -242,13 +253,6 @@ def _of_periods(tariffs: Mapping[int, CompiledTariff]) -> BoolArray:
     found = np.zeros(max(tariffs, default=0) + 1, dtype=np.bool_)
     found[[number for number, tariff in tariffs.items() if tariff.basis == "period"]] = True
     return found
-
-
-def only(columns: Columns, rows: BoolArray) -> Columns:
-    """Return some rows of columns."""
-    if rows.all():
-        return columns
-    return Columns(**{each.name: getattr(columns, each.name)[rows] for each in fields(Columns)})
 
 
 def _joined(parts: list[Screened], question: _Question) -> Seen:

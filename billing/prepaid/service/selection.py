@@ -213,7 +213,7 @@ def _next_of(
     looks = np.full_like(left, to_ms(now) + int(cycle.total_seconds() * 1000))
     for number in np.unique(columns.tariff_no).tolist():
         tariff, mine = tariffs[number], columns.tariff_no == number
-        part = screen.only(columns, mine)
+        part = rules.rows_of(columns, mine)
         if tariff.basis == "ladder_year":
             priced = rules.screened(
                 part, tariffs, reminder=reminder[mine], cut=cut[mine], now=now

@@ -75,6 +75,29 @@ SELECT string_agg(n.octets, '') FROM usage.newest AS n
 WHERE n.ctid >= %(first)s::text::tid AND n.ctid < %(end)s::text::tid AND n.at_ms >= 0
   AND n.moved >= %(since)s::text::xid8;
 
+-- awaited_hours
+-- As register_columns, of those priced by hours whose register is ahead of them: a late hour raises
+-- no mark; no locks.
+SELECT string_agg(n.octets, '')
+FROM prepaid.hot_stretch AS h
+JOIN usage.newest AS n ON n.point = h.point
+JOIN prepaid.state AS s ON s.point = h.point
+WHERE h.hourly AND n.at_ms > (extract(epoch FROM s.register_at) * 1000)::bigint;
+
+-- stretch_columns
+-- The octets of open stretches at the points named, those as long as each other together; no locks.
+SELECT h.hourly, h.periods, string_agg(h.octets, '') FROM prepaid.hot_stretch AS h
+WHERE h.point = ANY (%(points)s::bigint[])
+GROUP BY h.hourly, h.periods;
+
+-- shapes_numbered
+-- The shapes that have these numbers; no locks.
+SELECT k.shape_no, k.shape FROM prepaid.shape AS k WHERE k.shape_no = ANY (%(numbers)s::integer[]);
+
+-- usage_points_at
+-- The usage points that have these numbers; no locks.
+SELECT n.point, n.usage_point FROM usage.newest AS n WHERE n.point = ANY (%(points)s::bigint[]);
+
 -- registers_of_points
 -- As register_columns, of the points named that have a register; no locks.
 SELECT string_agg(n.octets, '') FROM usage.newest AS n

@@ -24,40 +24,19 @@ ON CONFLICT (agreement) DO UPDATE SET
 -- The open stretch of an agreement that goes on under a tariff of ladder years. Locks the row.
 DELETE FROM prepaid.open_stretch AS o WHERE o.agreement = %(agreement)s;
 
--- note_use
--- The open stretch of one agreement, with what its stored fee was computed from. Locks the row.
+-- note_uses
+-- The open stretches named, with what their stored fees were computed from. Locks the rows.
 UPDATE prepaid.open_stretch AS o
-SET upto_day = %(upto)s, energy_wh = %(energy)s::bigint[]
-WHERE o.agreement = %(agreement)s;
+SET upto_day = u.upto, energy_wh = u.energy::bigint[]
+FROM unnest(%(agreements)s::text[], %(uptos)s::date[], %(energies)s::text[])
+    AS u (agreement, upto, energy)
+WHERE o.agreement = u.agreement;
 
 -- begin_day
 -- The open stretch of one agreement, where its new day begins. Locks the row.
 UPDATE prepaid.open_stretch AS o
 SET day_at = %(day_at)s, day_wh = %(day)s::bigint[]
 WHERE o.agreement = %(agreement)s;
-
--- period_points
--- Agreements with an open stretch, after one, in pages; no locks.
-SELECT o.agreement FROM prepaid.open_stretch AS o
-WHERE o.agreement > %(after)s
-ORDER BY o.agreement LIMIT %(limit)s::int;
-
--- period_points_moved
--- Of them, those whose register moved since a transaction or is ahead of what was priced; no locks.
-SELECT o.agreement
-FROM prepaid.open_stretch AS o
-JOIN usage.newest AS n ON n.point = o.point
-JOIN prepaid.state AS s ON s.agreement = o.agreement
-WHERE o.agreement > %(after)s
-  AND (n.moved >= %(since)s::text::xid8
-       OR o.hourly AND n.at_ms > (extract(epoch FROM s.register_at) * 1000)::bigint)
-ORDER BY o.agreement LIMIT %(limit)s::int;
-
--- points_of_agreements
--- The points of the agreements named, in agreement order; no locks.
-SELECT s.point, s.tariff_no FROM prepaid.state AS s
-WHERE s.agreement = ANY (%(agreements)s::text[])
-ORDER BY s.agreement;
 
 -- drawdowns_in_order
 -- Every day drawn of an agreement, as they were written; no locks.

@@ -19,6 +19,7 @@ from psycopg.pq import Format
 
 from billing.money import IntArray
 from billing.prepaid.model import Columns, ExceptionKind, FeeBlock
+from billing.prepaid.rules.stretches import Stretches, stretches_of, width_of
 from cloud.store.db import Connection
 from cloud.store.sql import Queries
 
@@ -33,7 +34,7 @@ PAGES = 512
 PROBES = 8_192
 """Points that are asked for at once where few of all moved."""
 
-_STATE, _REGISTER, _MONEY = 11, 3, 2
+_STATE, _REGISTER, _MONEY = 12, 3, 2
 """Numbers in the octets of a row."""
 
 _LAST_PAGE = 2**32 - 1
@@ -213,6 +214,12 @@ def forget_moves(conn: Connection, before: str) -> None:
     conn.execute(_SQL["forget_moves"], {"before": before})
 
 
+def awaited_hours(conn: Connection) -> list[Registers]:
+    """Return the newest registers of those that are ahead of the hours they were priced by."""
+    found = _records(conn, "awaited_hours", {}, _REGISTER)
+    return [] if found is None else [_registers(found)]
+
+
 def moved_registers(conn: Connection, since: str, first: int, end: int) -> Registers | None:
     """Return what moved since a transaction on a range of pages; None when nothing did."""
     found = _records(conn, "moved_registers", {**_pages(first, end), "since": since}, _REGISTER)
@@ -303,6 +310,29 @@ def newest_at(conn: Connection, usage_points: Sequence[str]) -> dict[str, tuple[
     """Return (Wh, time in ms, doubt) of the newest register of each usage point that has one."""
     rows = conn.execute(_SQL["newest_at_points"], {"usage_points": list(usage_points)})
     return {point: (wh, at_ms, doubt) for point, wh, at_ms, doubt in rows}
+
+
+def stretches_at(conn: Connection, points: IntArray) -> list[tuple[bool, Stretches]]:
+    """Return the open stretches at points by hours or register, and by number of TouPeriods."""
+    with conn.cursor(binary=True) as cursor:
+        cursor.adapters.register_dumper(Numbers, _NumbersDumper)
+        rows = cursor.execute(
+            _SQL["stretch_columns"], {"points": Numbers(points)}, prepare=True
+        ).fetchall()
+    return [
+        (hourly, stretches_of(_numbers(octets).reshape(-1, width_of(periods)), periods))
+        for hourly, periods, octets in rows
+    ]
+
+
+def shapes_numbered(conn: Connection, numbers: Iterable[int]) -> dict[int, str]:
+    """Return the shapes of agreements that columns name by these numbers."""
+    return dict(conn.execute(_SQL["shapes_numbered"], {"numbers": sorted(numbers)}).fetchall())
+
+
+def usage_points_at(conn: Connection, points: IntArray) -> dict[int, str]:
+    """Return the usage point that has each number."""
+    return dict(conn.execute(_SQL["usage_points_at"], {"points": points.tolist()}).fetchall())
 
 
 def agreements_at(conn: Connection, points: Sequence[int]) -> dict[int, str]:
@@ -434,5 +464,6 @@ def _columns(
         register=found[5], register_ms=register_ms, fee=found[7], drawn=found[8],
         available=found[9], tier=(packed >> 8) & 0xFF_FFFF, below_reminder=packed & 1 == 1,
         below_zero=packed & 2 == 2, below_cut=packed & 4 == 4, quality=(packed >> 3) & 3,
+        open_day=found[11],
         newest=newest, newest_ms=newest_ms, doubt=doubt, posted=posted,
     )  # fmt: skip

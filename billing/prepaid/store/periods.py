@@ -4,9 +4,6 @@ import json
 from collections.abc import Sequence
 from datetime import date, datetime
 
-import numpy as np
-
-from billing.money import IntArray
 from billing.prepaid.model import Drawdown
 from billing.prepaid.rules.periods import OpenUse
 from billing.prepaid.store.rows import SQL, drawdown_of_row
@@ -47,36 +44,20 @@ def delete_stretch(conn: Connection, agreement: str) -> None:
 
 def note_uses(conn: Connection, uses: Sequence[tuple[str, date, Sequence[int]]]) -> None:
     """Write (agreement, day after the last charged, energy) that stored fees come from."""
-    with conn.cursor() as cursor:
-        cursor.executemany(
-            SQL["note_use"],
-            [
-                {"agreement": agreement, "upto": upto, "energy": list(energy)}
-                for agreement, upto, energy in uses
-            ],
-        )
+    conn.execute(
+        SQL["note_uses"],
+        {
+            "agreements": [agreement for agreement, _, _ in uses],
+            "uptos": [upto for _, upto, _ in uses],
+            # as text: arrays of unlike lengths are no array
+            "energies": ["{" + ",".join(map(str, energy)) + "}" for _, _, energy in uses],
+        },
+    )
 
 
 def begin_day(conn: Connection, agreement: str, *, at: datetime, energy: Sequence[int]) -> None:
     """Note up to where energy is settled: the open day's own intervals come on top."""
     conn.execute(SQL["begin_day"], {"agreement": agreement, "day_at": at, "day": list(energy)})
-
-
-def period_agreements(conn: Connection, *, since: str | None, after: str, limit: int) -> list[str]:
-    """Return agreements with an open stretch in pages; with `since` those that may have moved."""
-    values = {"after": after, "limit": limit}
-    if since is None:
-        rows = conn.execute(SQL["period_points"], values)
-    else:
-        rows = conn.execute(SQL["period_points_moved"], {**values, "since": since})
-    return [row[0] for row in rows]
-
-
-def points_of_agreements(conn: Connection, agreements: Sequence[str]) -> tuple[IntArray, IntArray]:
-    """Return (points, tariff numbers) of agreements, in agreement order."""
-    rows = conn.execute(SQL["points_of_agreements"], {"agreements": list(agreements)}).fetchall()
-    both = np.array(rows, dtype=np.int64).reshape(len(rows), 2)
-    return both[:, 0], both[:, 1]
 
 
 def set_drawn(conn: Connection, agreement: str, drawn_micros: int) -> None:

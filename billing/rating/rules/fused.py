@@ -9,9 +9,17 @@ Every loop is plain enough for the compiler to work on eight accounts at a time.
 branches: a rounding is a bias before a division that truncates, and a division is by reciprocal.
 A double has 53 bits and every quotient here is below 2**50, so the guess is wrong by one at most,
 and the exact remainder puts it right.
+
+Narrow loops are the same where the compiler's bounds prove that quantities, prices, units and
+quotients fit 31 bits: a product of two such numbers is one instruction, one of two wide ones three.
+numba is imported by who first has a chunk that is large enough, not by everybody.
 """
 
-import contextlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from importlib import import_module
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -22,9 +30,7 @@ from billing.rating.rules import lines as plain
 from billing.rating.rules.lines import Sheet
 from billing.tariffs.model import Width
 
-numba: Any = None
-with contextlib.suppress(ImportError):
-    import numba
+INSTALLED = find_spec("numba") is not None
 
 SMALLEST = 8_192
 """Accounts in a chunk below which the plain twin is as good."""
@@ -37,6 +43,35 @@ _MODES = (RoundMode.DOWN, RoundMode.HALF_UP, RoundMode.UP)
 
 _LARGEST_PRODUCT = 2**62
 _LARGEST_QUOTIENT = 2**50
+_NARROW = 2**31 - 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loops:
+    """The loops, compiled where that can be."""
+
+    own: Callable[..., Any]
+    pro_rata: Callable[..., Any]
+    pro_rata_narrow: Callable[..., Any]
+    share: Callable[..., Any]
+
+
+@cache
+def loops() -> Loops:
+    """Return the loops; ask once before threads do, so that they are compiled once."""
+    compiled: Callable[..., Any] = _as_it_is
+    if INSTALLED:
+        compiled = import_module("numba").njit(nogil=True, error_model="numpy")
+    # the others are compiled against what stands under this name when they are first called
+    globals()["_SETTLE"] = compiled(_settle)
+    return Loops(
+        own=compiled(_own), pro_rata=compiled(_pro_rata),
+        pro_rata_narrow=compiled(_pro_rata_narrow), share=compiled(_share),
+    )  # fmt: skip
+
+
+def _as_it_is(function: Callable[..., Any]) -> Callable[..., Any]:
+    return function
 
 
 def price_line(sheet: Sheet, row: int, line: CompiledLine, lines: IntArray) -> bool:
@@ -60,8 +95,8 @@ def price_line(sheet: Sheet, row: int, line: CompiledLine, lines: IntArray) -> b
             if not _fits(sheet, line.base, line.numerator, unit):
                 return False
             rows, rounding = np.array(line.base, dtype=np.int64), line.head.rounding
-            bias = _bias(rounding, unit)
-            _SHARE(lines, start, rows, line.numerator, unit, bias, rounding.step, out)
+            narrow = _narrow(sheet, line.base, line.numerator, unit)
+            _shared(lines, start, rows, (line.numerator, unit, rounding), out, narrow=narrow)
         case _:
             return False
     on = plain.active(sheet, line)
@@ -77,19 +112,42 @@ def price_total(sheet: Sheet, lines: IntArray, out: IntArray) -> bool:
         return False
     if not _fits(sheet, counted, 1, rounding.step):
         return False
-    rows, bias = np.array(counted, dtype=np.int64), _bias(rounding, rounding.step)
-    start = sheet.chunk.start
-    _SHARE(lines, start, rows, 1, rounding.step, bias, rounding.step, out)
+    rows, start = np.array(counted, dtype=np.int64), sheet.chunk.start
+    narrow = _narrow(sheet, counted, 1, rounding.step)
+    _shared(lines, start, rows, (1, rounding.step, rounding), out, narrow=narrow)
     return True
 
 
+def _shared(
+    lines: IntArray, start: int, rows: IntArray, asked: tuple[int, int, Rounding], out: IntArray,
+    *, narrow: bool,
+) -> None:  # fmt: skip
+    numerator, unit, rounding = asked
+    found, bias = loops(), _bias(rounding, unit)
+    found.share(narrow, lines, start, rows, numerator, unit, bias, rounding.step, out)
+
+
 def _worth_it(sheet: Sheet) -> bool:
-    return numba is not None and not sheet.tariff.wide and sheet.chunk.accounts >= SMALLEST
+    return INSTALLED and not sheet.tariff.wide and sheet.chunk.accounts >= SMALLEST
 
 
 def _fits(sheet: Sheet, base: tuple[int, ...], numerator: int, unit: int) -> bool:
     product = sum(sheet.tariff.largest[row] for row in base) * abs(numerator)
     return product + unit < _LARGEST_PRODUCT and product // unit < _LARGEST_QUOTIENT
+
+
+def _narrow(sheet: Sheet, base: tuple[int, ...], numerator: int, unit: int) -> bool:
+    """Tell whether unit and quotients fit 31 bits; a step is part of its unit."""
+    product = sum(sheet.tariff.largest[row] for row in base) * abs(numerator)
+    return (product + unit) // unit < _NARROW and unit < _NARROW
+
+
+def _narrow_energy(sheet: Sheet, line: CompiledEnergy) -> bool:
+    """Tell whether energy, prices, unit and quotients of a line fit 31 bits."""
+    dearest = max(abs(price) for price in line.price.tolist())
+    product, unit = sheet.tariff.limits.energy_wh * dearest, 1000 * line.head.rounding.step
+    largest = max(sheet.tariff.limits.energy_wh, dearest, unit, (product + unit) // unit)
+    return bool(largest < _NARROW)
 
 
 def _simple(sheet: Sheet, row: int, line: CompiledEnergy) -> bool:
@@ -123,25 +181,23 @@ def _ladder(sheet: Sheet, line: CompiledEnergy, out: IntArray) -> None:
         edges = np.array(rows, dtype=np.int64).reshape(len(rows), chunk.accounts)
     rounding = line.head.rounding
     unit = 1000 * rounding.step
-    bias = _bias(rounding, unit)
-    if line.pro_rata:
+    settling = unit, _bias(rounding, unit), rounding.step
+    found, narrow = loops(), _narrow_energy(sheet, line)
+    if not line.pro_rata:
+        found.own(narrow, quantity, before, edges, line.price, *settling, out)
+    else:
         assert line.edge_rounding is not None
         step, kind = line.edge_rounding.step, _MODES.index(line.edge_rounding.mode)
-        _PRO_RATA(
-            quantity,
-            climbing,
-            before,
-            edges,
-            line.price,
-            step,
-            kind,
-            unit,
-            bias,
-            rounding.step,
-            out,
-        )
-    else:
-        _OWN(quantity, before, edges, line.price, unit, bias, rounding.step, out)
+        if narrow and step == 1 and before.size == 1 and edges.shape[1:] == (1,):
+            found.pro_rata_narrow(
+                quantity, climbing, edges[:, 0].copy(), line.price, kind,
+                *settling, out,
+            )  # fmt: skip
+        else:
+            found.pro_rata(
+                narrow, quantity, climbing, before, edges, line.price, step, kind,
+                *settling, out,
+            )  # fmt: skip
     if line.sign < 0:
         np.negative(out, out=out)
 
@@ -152,8 +208,9 @@ def _bias(rounding: Rounding, unit: int) -> int:
 
 
 def _own(  # noqa: PLR0917
-    quantity: Any, before: Any, edges: Any, price: Any, unit: Any, bias: Any, step: Any, out: Any
-) -> None:
+    narrow: Any, quantity: Any, before: Any, edges: Any, price: Any, unit: Any,
+    bias: Any, step: Any, out: Any,
+) -> None:  # fmt: skip
     """Price each quantity through a ladder that climbs on it."""
     inverse = 1.0 / unit
     product, low, top = (
@@ -186,12 +243,12 @@ def _own(  # noqa: PLR0917
         worth = price[price.size - 1]
         for n in range(size):
             product[n] += (top[n] - low[n]) * worth
-        _SETTLE(product, size, unit, inverse, bias, step, out[start : start + size])
+        _SETTLE(product, size, unit, inverse, bias, step, narrow, out[start : start + size])
 
 
 def _pro_rata(  # noqa: PLR0917
-    quantity: Any, climbing: Any, before: Any, edges: Any, price: Any, edge_step: Any, kind: Any,
-    unit: Any, bias: Any, step: Any, out: Any,
+    narrow: Any, quantity: Any, climbing: Any, before: Any, edges: Any, price: Any,
+    edge_step: Any, kind: Any, unit: Any, bias: Any, step: Any, out: Any,
 ) -> None:  # fmt: skip
     """Price each quantity's shares of a ladder that all energy climbs."""
     inverse = 1.0 / unit
@@ -232,12 +289,13 @@ def _pro_rata(  # noqa: PLR0917
         worth = price[price.size - 1]
         for n in range(size):
             product[n] += (mine[n] - done[n]) * worth
-        _SETTLE(product, size, unit, inverse, bias, step, out[start : start + size])
+        _SETTLE(product, size, unit, inverse, bias, step, narrow, out[start : start + size])
 
 
 def _share(  # noqa: PLR0917
-    lines: Any, first: Any, rows: Any, numerator: Any, unit: Any, bias: Any, step: Any, out: Any
-) -> None:
+    narrow: Any, lines: Any, first: Any, rows: Any, numerator: Any, unit: Any,
+    bias: Any, step: Any, out: Any,
+) -> None:  # fmt: skip
     """Write the sum of some lines x numerator / unit, rounded, x step."""
     inverse = 1.0 / unit
     product = np.empty(BLOCK, np.int64)
@@ -245,18 +303,68 @@ def _share(  # noqa: PLR0917
         size = min(BLOCK, out.size - start)
         product[:size] = 0
         for r in range(rows.size):
-            row, at = rows[r], first + start
+            # a slice, since its index is never below zero and the loop need not ask
+            row = lines[rows[r], first + start : first + start + size]
             for n in range(size):
-                product[n] += lines[row, at + n]
+                product[n] += row[n]
         for n in range(size):
             product[n] *= numerator
-        _SETTLE(product, size, unit, inverse, bias, step, out[start : start + size])
+        _SETTLE(product, size, unit, inverse, bias, step, narrow, out[start : start + size])
+
+
+def _pro_rata_narrow(  # noqa: PLR0917
+    quantity: Any, climbing: Any, edges: Any, price: Any, kind: Any, unit: Any,
+    bias: Any, step: Any, out: Any,
+) -> None:  # fmt: skip
+    """
+    Do what `_pro_rata` does with fixed edges from zero, shares of whole Wh, and narrow numbers.
+
+    A share below its step is below its quantity, so no rounding takes it above.
+    """
+    inverse = 1.0 / unit
+    product, done = np.empty(BLOCK, np.int64), np.empty(BLOCK, np.int32)
+    share = np.empty(BLOCK, np.float64)
+    half, up = np.int64(kind == 1), np.int64(kind == 2)
+    for start in range(0, quantity.size, BLOCK):
+        size = min(BLOCK, quantity.size - start)
+        mine, whole = quantity[start : start + size], climbing[start : start + size]
+        for n in range(size):
+            share[n] = 1.0 / max(whole[n], 1)
+            product[n] = 0
+            done[n] = 0
+        for s in range(price.size - 1):
+            worth, edge = np.int32(price[s]), edges[s]
+            for n in range(size):
+                most, part = np.int32(whole[n]), np.int32(mine[n])
+                below = np.int32(min(edge, whole[n]))
+                extra = half * (most >> 1) + up * (most - 1)
+                number = np.int64(below) * np.int64(part) + extra
+                found = np.int32(number * share[n])
+                rest = number - np.int64(found) * np.int64(most)
+                found = np.int32(found + np.int32(rest >= most) - np.int32(rest < 0))
+                mark = part if below == most else found
+                product[n] += np.int64(np.int32(mark - done[n])) * np.int64(worth)
+                done[n] = mark
+        worth = np.int32(price[price.size - 1])
+        for n in range(size):
+            product[n] += np.int64(np.int32(mine[n] - done[n])) * np.int64(worth)
+        _SETTLE(product, size, unit, inverse, bias, step, True, out[start : start + size])  # noqa: FBT003
 
 
 def _settle(  # noqa: PLR0917
-    product: Any, size: Any, unit: Any, inverse: Any, bias: Any, step: Any, out: Any
+    product: Any, size: Any, unit: Any, inverse: Any, bias: Any, step: Any, narrow: Any, out: Any
 ) -> None:
     """Write each product / unit, truncated after the bias, sign-safe, x step."""
+    if narrow:
+        small, each = np.int32(unit), np.int32(step)
+        for n in range(size):
+            number = abs(product[n]) + bias
+            near = np.int32(number * inverse)
+            rest = number - np.int64(near) * np.int64(small)
+            near = np.int32(near + np.int32(rest >= small) - np.int32(rest < 0))
+            amount = np.int64(near) * np.int64(each)
+            out[n] = -amount if product[n] < 0 else amount
+        return
     for n in range(size):
         number = abs(product[n]) + bias
         found = np.int64(number * inverse)
@@ -266,9 +374,5 @@ def _settle(  # noqa: PLR0917
         out[n] = -amount if product[n] < 0 else amount
 
 
-def _compiled(function: Any) -> Any:
-    return function if numba is None else numba.njit(nogil=True, error_model="numpy")(function)
-
-
-_SETTLE = _compiled(_settle)
-_OWN, _PRO_RATA, _SHARE = _compiled(_own), _compiled(_pro_rata), _compiled(_share)
+_SETTLE: Any = _settle
+"""Compiled by `loops`."""

@@ -6,7 +6,7 @@ from datetime import datetime
 from itertools import pairwise
 
 from billing.rating.model import Charges, CompiledTariff, UseColumns
-from billing.rating.rules import kernel
+from billing.rating.rules import fused, kernel
 from billing.rating.rules.columns import check_columns
 from billing.rating.rules.compiler import compile_tariff
 from billing.rating.rules.oracle import oracle_between, oracle_charges
@@ -76,6 +76,7 @@ def price_columns(
     edges = [use.accounts * n // threads for n in range(threads + 1)]
     charges = kernel.empty_charges(tariff, use) if room is None else room
     check_columns(tariff, use)
+    fused.loops()  # compiled once, not by each thread
     with ThreadPoolExecutor(threads) as pool:
         list(
             pool.map(

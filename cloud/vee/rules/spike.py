@@ -6,8 +6,11 @@ median absolute deviation, and every factor is multiplied out. The plain twin so
 with numpy; where numba is installed one pass keeps each window in order, to the same bits.
 """
 
-import contextlib
-from typing import Any
+from collections.abc import Callable
+from functools import cache
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Any, cast
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
@@ -17,9 +20,7 @@ from cloud.vee.rules.grid import Bool, Int
 from cloud.vee.rules.observed import Observed
 from cloud.vee.rules.parameters import SpikeRobust
 
-numba: Any = None
-with contextlib.suppress(ImportError):
-    import numba
+INSTALLED = find_spec("numba") is not None
 
 BOUND = 10**10
 """Values are clamped to this many Wh (ten gigawatt-hours in one interval): products fit 64 bits."""
@@ -50,8 +51,8 @@ def spike_robust(seen: Observed, p: SpikeRobust) -> Hits:
     wh = np.clip(grid.wh, -BOUND, BOUND)
     side = min(p.side_slots, max(1, wh.shape[1] - 1))
     told = (side, p.times_permille, p.floor_wh, max(1, p.least_values))
-    if numba is not None and wh.size >= SMALLEST:
-        mask, away, limit = _FUSED(wh, grid.present, told)
+    if INSTALLED and wh.size >= SMALLEST:
+        mask, away, limit = one_pass()(wh, grid.present, told)
     else:
         mask, away, limit = plain(wh, grid.present, told)
     row, slot = np.nonzero(mask)
@@ -160,9 +161,11 @@ def _remove(window: Int, count: int, value: int) -> int:  # pragma: no cover - c
     return count - 1
 
 
-_FUSED: Any = _fused
-if numba is not None:
-    _insert = numba.njit(nogil=True)(_insert)
-    _remove = numba.njit(nogil=True)(_remove)
-    _spread = numba.njit(nogil=True)(_spread)
-    _FUSED = numba.njit(nogil=True)(_fused)
+@cache
+def one_pass() -> Callable[..., Any]:
+    """Return the pass compiled; numba is imported by who has values enough, not by everybody."""
+    compiled = import_module("numba").njit(nogil=True)
+    # the pass is compiled against what stands under these names when it is first called
+    for part in (_insert, _remove, _spread):
+        globals()[part.__name__] = compiled(part)
+    return cast("Callable[..., Any]", compiled(_fused))

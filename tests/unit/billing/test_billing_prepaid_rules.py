@@ -71,7 +71,7 @@ def columns_of(column: States, newest: np.ndarray, newest_ms: np.ndarray) -> Col
     nothing = np.zeros(len(column), dtype=np.int64)
     return Columns(
         **same, point=np.arange(len(column)), ledger_account_id=nothing, tariff_no=nothing + 1,
-        quality=nothing, newest=newest, newest_ms=newest_ms, doubt=nothing,
+        quality=nothing, newest=newest, newest_ms=newest_ms, doubt=nothing, open_day=nothing,
     )  # fmt: skip
 
 

@@ -23,8 +23,10 @@ from billing.prepaid.rules.periods import (
     price_uses,
     shape_of,
 )
+from billing.prepaid.rules.stretches import price_stretches, stretches_of, width_of
 from billing.rating.model import CompiledTariff
 from billing.rating.rules import kernel
+from billing.rating.rules.columns import RESETS
 from billing.rating.rules.oracle import oracle_charges, oracle_open
 from billing.rating.service import prove
 from billing.tariffs.model import Tariff
@@ -214,3 +216,57 @@ def test_a_size_without_a_limit_is_not_looked_at() -> None:
     columns = columns_of(compiled, _uses(use, (0,), date(2026, 3, 2)))
     assert columns.contract_w is not None
     assert columns.contract_w.tolist() == [0]
+
+
+@st.composite
+def open_stretches(draw: st.DrawFn) -> tuple[str, list[OpenUse], list[tuple[int, ...]], list[date]]:
+    """Return a tariff's name, and open stretches under it with energy and the open day."""
+    code = draw(st.sampled_from(sorted(TARIFFS)))
+    size = len(TARIFFS[code][0].period_names)
+    wh = st.tuples(*[st.integers(0, 3_000_000) | st.just(10**12)] * size)
+    opened, energy, days = [], [], []
+    for _ in range(draw(st.integers(1, 12))):
+        start = draw(st.dates(date(2026, 1, 1), date(2026, 12, 31)))
+        before = draw(st.dictionaries(st.sampled_from(RESETS), wh, max_size=2))
+        shape = draw(st.sampled_from(("{}", '{"low_income":"true"}', '{"contract_w":"5000"}')))
+        opened.append(_open(start, shape, before, size))
+        energy.append(draw(wh))
+        days.append(start + timedelta(days=draw(st.integers(0, 30))))
+    return code, opened, energy, days
+
+
+@pytest.mark.req("C7")
+@settings(max_examples=150, deadline=None)
+@given(open_stretches())
+def test_stretches_without_names_cost_what_rows_do(
+    drawn: tuple[str, list[OpenUse], list[tuple[int, ...]], list[date]],
+) -> None:
+    code, opened, energy, days = drawn
+    tariff = TARIFFS[code][1]
+    numbered = {shape: n for n, shape in enumerate({use.shape for use in opened}, start=7)}
+    size = len(tariff.periods)
+    rows = [
+        [
+            n, use.start.toordinal(), numbered[use.shape], to_ms(use.day_at),
+            *[wh for reset in RESETS for wh in use.before.get(reset, (0,) * size)], *use.day_wh,
+        ]
+        for n, use in enumerate(opened)
+    ]  # fmt: skip
+    found = stretches_of(np.array(rows, dtype=np.int64), size)
+    assert width_of(size) == len(rows[0])
+    assert found.day_ms.tolist() == [to_ms(T0)] * len(opened)
+    said = price_stretches(
+        tariff, found, np.array(energy, dtype=np.int64).T.copy(),
+        np.array([day.toordinal() for day in days], dtype=np.int64),
+        {n: shape for shape, n in numbered.items()},
+    )  # fmt: skip
+    expected = price_uses(
+        tariff,
+        Uses(
+            row=np.arange(len(opened)), open=opened, energy=energy,
+            upto=[day + timedelta(days=1) for day in days],
+        ),
+    )  # fmt: skip
+    assert said.fee.tolist() == expected.fee.tolist()
+    assert said.tier.tolist() == expected.tier.tolist()
+    assert said.beyond.tolist() == expected.beyond.tolist()

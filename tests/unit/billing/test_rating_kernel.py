@@ -71,10 +71,13 @@ def test_the_fused_loops_are_twins_of_the_plain_ones(tariff: Tariff, found: list
         patch.setattr(fused, "SMALLEST", 10**9)
         plain = kernel.price(compiled, columns)
         patch.setattr(fused, "SMALLEST", 1)
-        patch.setattr(fused, "numba", fused.numba or object())
+        fused.loops()
+        patch.setattr(fused, "INSTALLED", True)  # without numba the loops run as they are written
         fast = kernel.price(compiled, columns)
-    assert fast.lines.tolist() == plain.lines.tolist()
-    assert fast.total.tolist() == plain.total.tolist()
+        patch.setattr(fused, "_NARROW", 0)
+        wide = kernel.price(compiled, columns)
+    assert fast.lines.tolist() == wide.lines.tolist() == plain.lines.tolist()
+    assert fast.total.tolist() == wide.total.tolist() == plain.total.tolist()
 
 
 @settings(max_examples=40, phases=PHASES, deadline=None)

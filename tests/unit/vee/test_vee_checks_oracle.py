@@ -129,7 +129,7 @@ def test_robust_spikes_are_those_of_exact_medians(seen: Observed, p: told.SpikeR
         assert hits.value[row] - 1 <= hits.limit[row] + p.times_permille // 1000 + 1, slot
 
 
-@pytest.mark.skipif(spike.numba is None, reason="numba is an option")
+@pytest.mark.skipif(not spike.INSTALLED, reason="numba is an option")
 @given(seed=st.integers(0, 2**32 - 1), side=st.integers(1, 14))
 @settings(max_examples=40, deadline=None)
 def test_the_compiled_pass_gives_the_same_bits_as_the_plain_one(seed: int, side: int) -> None:
@@ -141,7 +141,7 @@ def test_the_compiled_pass_gives_the_same_bits_as_the_plain_one(seed: int, side:
     side = min(side, max(1, shape[1] - 1))
     values = (side, int(chance.integers(0, 9000)), int(chance.integers(0, 20)), 5)
     for compiled, plain in zip(
-        spike._FUSED(wh, present, values), spike.plain(wh, present, values), strict=True
+        spike.one_pass()(wh, present, values), spike.plain(wh, present, values), strict=True
     ):
         assert np.array_equal(compiled, plain)
 
