@@ -291,6 +291,11 @@ class Program:
 
     def start(self) -> None:
         """Start it and return once it serves."""
+        self.spawn()
+        self.await_ready()
+
+    def spawn(self) -> None:
+        """Start it."""
         command = [sys.executable, "-m", "meterloop.runners", self._kind, str(self._file)]
         root = str(Path(__file__).parents[2])
         with self.log.open("ab") as output:
@@ -298,6 +303,10 @@ class Program:
                 tethered(command), stdout=subprocess.PIPE, stderr=output,
                 env=os.environ | {"PYTHONPATH": root, "PYTHONUNBUFFERED": "1"},
             )  # fmt: skip
+
+    def await_ready(self) -> None:
+        """Return once it serves. Raises: AssertionError when it ends before."""
+        assert self._process is not None
         assert self._process.stdout is not None
         for line in self._process.stdout:
             if b'"ready"' in line:
