@@ -9,6 +9,7 @@ import tempfile
 import tomllib
 from collections.abc import Generator, Iterator
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -21,6 +22,7 @@ from meterloop.embedded.broker import EmbeddedBroker, LocalBroker, free_port
 from meterloop.embedded.postgres import EmbeddedPostgres
 from protocols.mqtt.broker import BrokerAddress
 from tests.integration.timescale_kit import a_cluster
+from tests.sharing import FilesTogether, Places, turn_of
 
 _MEMORY = Path("/dev/shm")
 _ROOM_OCTETS = 6_000_000_000
@@ -50,15 +52,9 @@ settings.load_profile("patient")
 _TEMPLATE = "migrated"
 _WORKING = Path(__file__).parents[1] / "docs" / "requirements.toml"
 _SHOWS = "shows"
-_WHOLE_STACKS = (
-    "tests/acceptance/test_story.py",
-    "tests/acceptance/test_replay.py",
-    "tests/chaos/",
-    "tests/integration/test_platform_stack.py",
-)
-_LONG = ("tests/acceptance/", "tests/integration/")
 _shown: set[str] = set()
 """Requirement ids of tests that passed in this run, or were skipped for want of a program."""
+_places = Places()
 
 
 @pytest.hookimpl(wrapper=True)
@@ -79,28 +75,20 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     for name, value in report.user_properties:
         if name == _SHOWS:
             _shown.update(str(value).split())
+    process = getattr(report, "node", None)  # only where several processes share the suite
+    if process is not None:
+        _places.saw(report.nodeid.split("::", 1)[0], process.gateway.id)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> FilesTogether | None:
+    """Where groups are asked for, give them out as they are meant."""
+    return FilesTogether(config, log) if config.option.dist == "loadgroup" else None
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """
-    Keep a file's tests in one process, and all tests that start a whole installation in another.
-
-    Two installations side by side starve one another, and what they tell is about the machine.
-    They are the longest of all groups and so begin first, then what takes long by the file, so
-    that one process does not wait for the other at the end.
-    """
-    for item in items:
-        file = item.location[0]
-        group = "whole stacks" if file.startswith(_WHOLE_STACKS) else file
-        item.add_marker(pytest.mark.xdist_group(group))
-    items.sort(key=lambda item: _turn(item.location[0]))
-
-
-def _turn(file: str) -> int:
-    """Which files come first: those that take longest."""
-    if file.startswith(_WHOLE_STACKS):
-        return 0
-    return next((1 + n for n, one in enumerate(_LONG) if file.startswith(one)), 1 + len(_LONG))
+    """Begin with what takes longest."""
+    items.sort(key=lambda item: turn_of(item.location[0]))
 
 
 def pytest_collection_finish() -> None:
@@ -122,14 +110,23 @@ def _unshown(config: pytest.Config) -> list[str]:
     return [id_ for id_, row in rows.items() if row[1] == "working" and id_ not in _shown]
 
 
+def _torn(config: pytest.Config) -> list[str]:
+    """Return the groups of tests that should have stayed in one process and did not."""
+    return _places.torn if getattr(config.option, "dist", "no") == "loadgroup" else []
+
+
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Fail a full run in which a requirement called working was shown by no passing test."""
-    if session.exitstatus == pytest.ExitCode.OK and _unshown(session.config):
+    """Fail a full run that leaves a working requirement unshown, and one that tears a group."""
+    config = session.config
+    if session.exitstatus == pytest.ExitCode.OK and (_unshown(config) or _torn(config)):
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
 def pytest_terminal_summary(terminalreporter: TerminalReporter, config: pytest.Config) -> None:
-    """Say which requirements a full run left unshown."""
+    """Say which requirements a full run left unshown, and which groups ran in two processes."""
+    if torn := _torn(config):
+        terminalreporter.section("tests that should have run in one process")
+        terminalreporter.line(" ".join(torn))
     unshown = _unshown(config)
     if unshown:
         terminalreporter.section("requirements called working without a passing test")
