@@ -24,6 +24,7 @@ from cloud.ingest import service as ingest
 from cloud.ingest.runner.settings import BridgeConfig, WorkerConfig
 from cloud.store.db import Database
 from cloud.store.migrate import migrate
+from edge.uplink.publish import WINDOW
 from meterloop.embedded.broker import EmbeddedBroker, LocalBroker, free_port
 from meterloop.embedded.kafka import EmbeddedKafka
 from meterloop.embedded.postgres import DATABASE, Cluster, EmbeddedPostgres
@@ -171,7 +172,7 @@ def test_killed_under_load_nothing_is_missing_double_or_altered(
     chance = random.Random(f"kill {victim}")
     kills = 0
     with road(kafka, server, tmp_path) as (parts, db):
-        fleet = Fleet(parts.broker.address, C, every_seconds=0.25)
+        fleet = Fleet(parts.broker.address, C, every_seconds=0.25, most_waiting=2 * WINDOW * len(C))
         with FleetThread(fleet):
             end = time.monotonic() + SECONDS
             while kills == 0 or time.monotonic() < end:

@@ -141,6 +141,8 @@ class Fleet:
     resent: int = 0
     every_seconds: float = 0.0
     """Read anew so often by itself, as long as it is above zero."""
+    most_waiting: int = 1_000_000
+    """Nothing is read by itself while so many batches wait: a slow machine gets less to do."""
     _read_at: float = 0.0
     _sent_at: dict[tuple[str, int], float] = field(default_factory=dict)
     _numbers: Any = field(default_factory=lambda: itertools.count(1))
@@ -175,7 +177,8 @@ class Fleet:
 
     def _read(self) -> None:
         now = asyncio.get_running_loop().time()
-        if self.every_seconds > 0 and now - self._read_at >= self.every_seconds:
+        due = self.every_seconds > 0 and now - self._read_at >= self.every_seconds
+        if due and len(self.outbox) < self.most_waiting:
             self._read_at = now
             self.make()
 
