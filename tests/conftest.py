@@ -1,12 +1,15 @@
 """What every test may ask for: a real PostgreSQL, a fresh migrated database, a real broker."""
 
+import gc
 import os
 import secrets
 import shutil
+import sys
 import tempfile
 import tomllib
 from collections.abc import Generator, Iterator
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -19,13 +22,29 @@ from meterloop.embedded.broker import EmbeddedBroker, LocalBroker, free_port
 from meterloop.embedded.postgres import EmbeddedPostgres
 from protocols.mqtt.broker import BrokerAddress
 from tests.integration.timescale_kit import a_cluster
+from tests.sharing import FilesTogether, Places, turn_of
 
 _MEMORY = Path("/dev/shm")
 _ROOM_OCTETS = 6_000_000_000
-if _MEMORY.is_dir() and shutil.disk_usage(_MEMORY).free > _ROOM_OCTETS:
-    # half the time of a meter's or an agent's test is its SQLite waiting for the disk, and no test
-    # cuts the power: what a killed process had written is there in memory as on a disk
-    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(_MEMORY))
+
+
+def _has_room(folder: Path) -> bool:
+    """Whether the tests' folders may lie there, programs among them."""
+    if not folder.is_dir() or os.statvfs(folder).f_flag & os.ST_NOEXEC:
+        return False
+    return shutil.disk_usage(folder).free > _ROOM_OCTETS
+
+
+if _has_room(_MEMORY):
+    # half the time of a meter's or an agent's test is its SQLite waiting for the disk, and a copy
+    # of the migrated database takes a tenth of the time; no test cuts the power: what a killed
+    # process had written is there in memory as on a disk
+    os.environ.setdefault("TMPDIR", str(_MEMORY))
+    tempfile.tempdir = None
+# where Python may write no bytecode, every process that a test starts would compile the product
+# anew: a third of the time it takes to be ready
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 # how long an example takes says nothing on a busy machine
 settings.register_profile("patient", parent=settings(), deadline=None)
 settings.load_profile("patient")
@@ -33,14 +52,9 @@ settings.load_profile("patient")
 _TEMPLATE = "migrated"
 _WORKING = Path(__file__).parents[1] / "docs" / "requirements.toml"
 _SHOWS = "shows"
-_WHOLE_STACKS = (
-    "tests/acceptance/test_story.py",
-    "tests/acceptance/test_replay.py",
-    "tests/chaos/",
-    "tests/integration/test_platform_stack.py",
-)
 _shown: set[str] = set()
 """Requirement ids of tests that passed in this run, or were skipped for want of a program."""
+_places = Places()
 
 
 @pytest.hookimpl(wrapper=True)
@@ -61,20 +75,26 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     for name, value in report.user_properties:
         if name == _SHOWS:
             _shown.update(str(value).split())
+    process = getattr(report, "node", None)  # only where several processes share the suite
+    if process is not None:
+        _places.saw(report.nodeid.split("::", 1)[0], process.gateway.id)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> FilesTogether | None:
+    """Where groups are asked for, give them out as they are meant."""
+    return FilesTogether(config, log) if config.option.dist == "loadgroup" else None
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """
-    Keep a file's tests in one process, and all tests that start a whole installation in another.
+    """Begin with what takes longest."""
+    items.sort(key=lambda item: turn_of(item.location[0]))
 
-    Two installations side by side starve one another, and what they tell is about the machine.
-    They are the longest of all groups and so begin first: nothing waits for them at the end.
-    """
-    for item in items:
-        file = item.location[0]
-        group = "whole stacks" if file.startswith(_WHOLE_STACKS) else file
-        item.add_marker(pytest.mark.xdist_group(group))
-    items.sort(key=lambda item: not item.location[0].startswith(_WHOLE_STACKS))
+
+def pytest_collection_finish() -> None:
+    """Let no garbage collection go through all tests and modules again: they stay."""
+    gc.collect()
+    gc.freeze()
 
 
 def _unshown(config: pytest.Config) -> list[str]:
@@ -90,14 +110,23 @@ def _unshown(config: pytest.Config) -> list[str]:
     return [id_ for id_, row in rows.items() if row[1] == "working" and id_ not in _shown]
 
 
+def _torn(config: pytest.Config) -> list[str]:
+    """Return the groups of tests that should have stayed in one process and did not."""
+    return _places.torn if getattr(config.option, "dist", "no") == "loadgroup" else []
+
+
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Fail a full run in which a requirement called working was shown by no passing test."""
-    if session.exitstatus == pytest.ExitCode.OK and _unshown(session.config):
+    """Fail a full run that leaves a working requirement unshown, and one that tears a group."""
+    config = session.config
+    if session.exitstatus == pytest.ExitCode.OK and (_unshown(config) or _torn(config)):
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
 def pytest_terminal_summary(terminalreporter: TerminalReporter, config: pytest.Config) -> None:
-    """Say which requirements a full run left unshown."""
+    """Say which requirements a full run left unshown, and which groups ran in two processes."""
+    if torn := _torn(config):
+        terminalreporter.section("tests that should have run in one process")
+        terminalreporter.line(" ".join(torn))
     unshown = _unshown(config)
     if unshown:
         terminalreporter.section("requirements called working without a passing test")
@@ -140,7 +169,9 @@ def database_dsn(postgres: EmbeddedPostgres, migrated_template: str) -> Iterator
     """The DSN of a database of this test alone, as owner; dropped afterwards."""
     name = f"test_{secrets.token_hex(6)}"
     with psycopg.connect(postgres.dsn, autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name} TEMPLATE {migrated_template}")
+        connection.execute(
+            f"CREATE DATABASE {name} TEMPLATE {migrated_template} STRATEGY FILE_COPY"
+        )
     yield postgres.cluster.dsn(database=name)
     with psycopg.connect(postgres.dsn, autocommit=True) as connection:
         connection.execute(f"DROP DATABASE {name} WITH (FORCE)")

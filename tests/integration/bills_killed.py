@@ -1,4 +1,8 @@
-"""A billing process that dies, as if the power had failed, at the Nth write it makes."""
+"""
+Billing processes that die, as if the power had failed, at their first, second, third write.
+
+Each is forked from one that has loaded the product; their exit codes are printed, a line each.
+"""
 
 import os
 import signal
@@ -16,6 +20,8 @@ WRITES = (
     "insert_items", "set_states", "set_prices", "insert_bills", "set_billed", "insert_documents",
     "set_stage",
 )  # fmt: skip
+MOST = 60
+"""Writes that a run of a few accounts does not have."""
 
 
 def main(dsn: str, run: int, kill_at: int) -> None:
@@ -40,5 +46,26 @@ def main(dsn: str, run: int, kill_at: int) -> None:
         runs.advance(db, run, now=NOW)
 
 
+def until_one_lives(dsn: str, run: int) -> None:
+    """
+    Bear one after the other, each to die one write later, until one comes to the end of the run.
+
+    One write further each time: the run is killed in every stage, and gets on in the end.
+    """
+    code, kill_at = -signal.SIGKILL, 0
+    while code == -signal.SIGKILL and kill_at < MOST:
+        kill_at += 1
+        child = os.fork()
+        if child == 0:
+            code = 1
+            try:
+                main(dsn, run, kill_at)
+                code = 0
+            finally:
+                os._exit(code)
+        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        print(code, flush=True)
+
+
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))
+    until_one_lives(sys.argv[1], int(sys.argv[2]))

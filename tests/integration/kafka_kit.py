@@ -143,6 +143,8 @@ class Fleet:
     resent: int = 0
     every_seconds: float = 0.0
     """Read anew so often by itself, as long as it is above zero."""
+    most_waiting: int = 1_000_000
+    """Nothing is read by itself while so many batches wait: a slow machine gets less to do."""
     _read_at: float = 0.0
     _sent_at: dict[tuple[str, int], float] = field(default_factory=dict)
     _numbers: Any = field(default_factory=lambda: itertools.count(1))
@@ -176,7 +178,8 @@ class Fleet:
 
     def _read(self) -> None:
         now = asyncio.get_running_loop().time()
-        if self.every_seconds > 0 and now - self._read_at >= self.every_seconds:
+        due = self.every_seconds > 0 and now - self._read_at >= self.every_seconds
+        if due and len(self.outbox) < self.most_waiting:
             self._read_at = now
             self.make()
 
@@ -310,6 +313,11 @@ class Program:
 
     def start(self) -> None:
         """Start it and return once it serves."""
+        self.spawn()
+        self.await_ready()
+
+    def spawn(self) -> None:
+        """Start it."""
         command = [sys.executable, "-m", "meterloop.runners", self._kind, str(self._file)]
         root = str(Path(__file__).parents[2])
         with self.log.open("ab") as output:
@@ -317,6 +325,10 @@ class Program:
                 tethered(command), stdout=subprocess.PIPE, stderr=output,
                 env=os.environ | {"PYTHONPATH": root, "PYTHONUNBUFFERED": "1"},
             )  # fmt: skip
+
+    def await_ready(self) -> None:
+        """Return once it serves. Raises: AssertionError when it ends before."""
+        assert self._process is not None
         assert self._process.stdout is not None
         for line in self._process.stdout:
             if b'"ready"' in line:

@@ -60,6 +60,8 @@ PASSWORD = "correct horse 7"
 API_KEY = "meterloop_test_bank_key_0123456789abcdef"
 YUAN = 1_000_000
 
+_FOUNDED = "town_at_noon"
+
 _PEOPLE = {
     42: ("مریم رستمی", "fa", 9, CustomerKind.HOUSEHOLD, ""),
     43: ("王伟", "zh", 60, CustomerKind.HOUSEHOLD, ""),
@@ -109,9 +111,8 @@ def people() -> tuple[UserSpec, ...]:
     )  # fmt: skip
 
 
-def found_town(owner: Database, clock: Clock) -> None:
+def found_town(owner: Database, now: datetime) -> None:
     """Build the town: assets, tariff, customers, two days of readings, balances, one notice."""
-    now = clock.now()
     begin = floor_to_grid(now - timedelta(days=2), 86_400)
     _install(owner, begin)
     rating.publish(owner, tariffs.shipped("cq-household-lv"), actor="user:reza", now=begin)
@@ -285,7 +286,7 @@ class Town:
 
 @contextmanager
 def serving(dsn: str, broker: BrokerAddress, folder: Path, *, demo: bool = True) -> Iterator[Town]:
-    """Found the town and serve its portal as role meterloop_portal until the block ends."""
+    """Serve the portal of a founded town as role meterloop_portal until the block ends."""
     scale = TimeScale(wall_origin=datetime.now(UTC), origin=NOON, speed=1)
     credentials = folder / "credentials.json"
     credentials.write_text(json.dumps({one.login: PASSWORD for one in people()}))
@@ -295,7 +296,6 @@ def serving(dsn: str, broker: BrokerAddress, folder: Path, *, demo: bool = True)
     )  # fmt: skip
     with Database(dsn, application="test") as owner:
         clock = Clock(scale=scale)
-        found_town(owner, clock)
         ready, status = threading.Event(), dict[str, int | str]()
         holder: list[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = []
 
@@ -326,14 +326,28 @@ def serving(dsn: str, broker: BrokerAddress, folder: Path, *, demo: bool = True)
             assert not thread.is_alive(), "the portal did not end"
 
 
+def _founded(postgres: EmbeddedPostgres, template: str) -> str:
+    """Return the name of a database with the town as it is at noon; it is founded only once."""
+    with psycopg.connect(postgres.dsn, autocommit=True) as connection:
+        if not connection.execute(
+            "SELECT FROM pg_database WHERE datname = %s", (_FOUNDED,)
+        ).rowcount:
+            building = f"town_{secrets.token_hex(5)}"
+            connection.execute(f"CREATE DATABASE {building} TEMPLATE {template}")
+            with Database(postgres.cluster.dsn(database=building), application="test") as owner:
+                found_town(owner, NOON)
+            connection.execute(f"ALTER DATABASE {building} RENAME TO {_FOUNDED}")
+    return _FOUNDED
+
+
 @contextmanager
 def fresh_town(
     postgres: EmbeddedPostgres, template: str, broker: BrokerAddress, folder: Path
 ) -> Iterator[Town]:
     """Serve a town on a database of its own, for all tests of one module."""
-    name = f"town_{secrets.token_hex(5)}"
+    name, founded = f"town_{secrets.token_hex(5)}", _founded(postgres, template)
     with psycopg.connect(postgres.dsn, autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
+        connection.execute(f"CREATE DATABASE {name} TEMPLATE {founded} STRATEGY FILE_COPY")
     with serving(postgres.cluster.dsn(database=name), broker, folder) as town:
         yield town
     with psycopg.connect(postgres.dsn, autocommit=True) as connection:

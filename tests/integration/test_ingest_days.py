@@ -4,6 +4,8 @@ import itertools
 import os
 import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import date, timedelta
 from typing import Any
 
@@ -192,3 +194,28 @@ def test_a_close_that_is_killed_leaves_the_day_as_it_was(
     done = close()
     assert (done.returncode, done.stdout.strip()) == (0, "2"), done.stderr
     assert tables(network, *READINGS, ROWS, PACKED) == [*before[:2], [(0,)], [(1,)]]
+
+
+WAITING = (
+    "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+    " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+)
+
+
+def test_two_who_need_the_same_new_month_both_have_it(network: Database, database_dsn: str) -> None:
+    month = date(2031, 5, 1)
+
+    def second() -> None:
+        with psycopg.connect(database_dsn) as other:
+            other.execute("SELECT ingest.ready_month(%s)", (month,))
+
+    with ThreadPoolExecutor(1) as threads:
+        with network.transaction() as conn:
+            conn.execute("SELECT ingest.ready_month(%s)", (month,))
+            waits = threads.submit(second)
+            deadline = time.monotonic() + 60
+            while tables(network, WAITING) != [[(1,)]]:
+                assert time.monotonic() < deadline, "nobody waits for the first"
+                time.sleep(0.02)
+        waits.result(60)
+    assert tables(network, "SELECT to_regclass('ingest.day_203105') IS NOT NULL") == [[(True,)]]
