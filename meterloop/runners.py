@@ -12,6 +12,7 @@ import sys
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -45,9 +46,10 @@ def _edge() -> Program:
 
 
 def _ingest() -> Program:
+    from billing.bills.service.needs import needed
     from cloud.rollups.agent import IngestConfig, run
 
-    return Program(config=IngestConfig, run=run)
+    return Program(config=IngestConfig, run=partial(run, asked=[needed]))
 
 
 def _bridge() -> Program:
@@ -60,9 +62,10 @@ def _bridge() -> Program:
 
 def _worker() -> Program:
     with _extra("worker"):
+        from billing.bills.service.needs import needed
         from cloud.rollups.runner import WorkerConfig, run
 
-    return Program(config=WorkerConfig, run=run)
+    return Program(config=WorkerConfig, run=partial(run, asked=[needed]))
 
 
 @contextmanager

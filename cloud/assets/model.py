@@ -5,7 +5,13 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
+import numpy as np
+from numpy.typing import NDArray
+
 from protocols.identity import ConcentratorId, MeterId, TransformerId, UsagePointId
+
+NEVER_MS = (1 << 42) - 1
+"""After every instant there can be."""
 
 
 class Refusal(StrEnum):
@@ -17,6 +23,10 @@ class Refusal(StrEnum):
     """Meter or usage point is taken at that time."""
     NOT_INSTALLED = "assets.not_installed"
     UNKNOWN = "assets.unknown"
+    RATIO = "assets.ratio"
+    """The factor, its instant or the reason for it cannot be."""
+    DECIDED = "assets.decided"
+    SAME_PERSON = "assets.same_person"
 
 
 class PointKind(StrEnum):
@@ -112,6 +122,35 @@ class Ratio:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RatioProposal:
+    """
+    A change of a factor as one person proposes it; `verified` is None until another decides.
+
+    `why` is what who refused it said.
+    """
+
+    id: int
+    ratio: Ratio
+    reason: str
+    proposed_by: str
+    proposed_at: datetime
+    verified: bool | None = None
+    why: str = ""
+    decided_by: str = ""
+    decided_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PastChange:
+    """Something that was told of a usage point of a time that had passed; `since` it holds."""
+
+    usage_point: UsagePointId
+    since: datetime
+    reference: str
+    actor: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Registration:
     """Many things at once, as imports and the demo bring them."""
 
@@ -134,6 +173,22 @@ class Installed:
     def concentrator(self) -> ConcentratorId:
         """Return who polls the meter."""
         return self.installation.concentrator
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stays:
+    """
+    What hung at usage points, oldest first for each. *Shape*: equal columns, one place a stay.
+
+    `point` indexes the usage points asked for. *Units*: ms, NEVER_MS while it lasts; s, 0 for a
+    meter without load profile.
+    """
+
+    point: NDArray[np.int64]
+    since_ms: NDArray[np.int64]
+    until_ms: NDArray[np.int64]
+    seconds: NDArray[np.int64]
+    zones: list[str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

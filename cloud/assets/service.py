@@ -9,10 +9,13 @@ from cloud.assets.model import (
     Fleet,
     Installation,
     Installed,
+    PastChange,
     PointKind,
     Ratio,
+    RatioProposal,
     Refusal,
     Registration,
+    Stays,
     UsagePoint,
 )
 from cloud.store import audit
@@ -58,6 +61,7 @@ def register(
                 "installations": len(registration.installations),
             },
         )
+        _told_late(conn, registration.installations, actor=actor, now=now)
 
 
 def exchange(
@@ -113,6 +117,10 @@ def exchange(
             before={"meter": old_meter, "final_wh": final_wh},
             after={"meter": new_meter, "initial_wh": initial_wh, "at": at.isoformat()},
         )
+        store.insert_changes(
+            conn, [usage_point], [at], reference=f"exchange {old_meter} {new_meter}", actor=actor,
+            now=now,
+        )  # fmt: skip
 
 
 def installation_of(conn: Connection, usage_point: UsagePointId) -> Installed | None:
@@ -234,6 +242,10 @@ def put_ratio(conn: Connection, ratio: Ratio, *, actor: str, reason: str, now: d
             "reason": reason,
         },
     )
+    store.insert_changes(
+        conn, [ratio.usage_point], [ratio.valid_from],
+        reference=f"ratio {ratio.numerator}/{ratio.denominator}", actor=actor, now=now,
+    )  # fmt: skip
 
 
 def zones(conn: Connection) -> dict[str, datetime]:
@@ -246,6 +258,121 @@ def points_of_zone(
 ) -> list[UsagePointId]:
     """Return the next usage points of a zone by id that had a meter at some time of `span`."""
     return store.points_of_zone(conn, zone, span, after=after, limit=limit)
+
+
+def propose_ratio(conn: Connection, ratio: Ratio, *, reason: str, actor: str, now: datetime) -> int:
+    """
+    Write down a change of a factor that waits for a second person; return its number.
+
+    `cloud.rollups.service.ratios` is the use case. Raises: RefusedError UNKNOWN, DIFFERS.
+    """
+    if not store.usage_points(conn, [ratio.usage_point]):
+        raise RefusedError(
+            Refusal.UNKNOWN, f"usage point {ratio.usage_point} is not registered",
+            fix="register it first",
+        )  # fmt: skip
+    if any(each.valid_from == ratio.valid_from for each in ratios(conn, [ratio.usage_point])):
+        raise RefusedError(
+            Refusal.DIFFERS,
+            f"a factor of {ratio.usage_point} begins at {ratio.valid_from.isoformat()} already",
+            fix="name the instant at which the transformers were really changed",
+        )
+    id_ = store.insert_ratio_proposal(conn, ratio, reason=reason, actor=actor, now=now)
+    audit.record(
+        conn, at=now, actor=actor, action="assets.ratio_proposed", entity="usage_point",
+        entity_id=ratio.usage_point, reason=reason,
+        after={
+            "proposal": id_, "numerator": ratio.numerator, "denominator": ratio.denominator,
+            "valid_from": ratio.valid_from.isoformat(), "register_wh": ratio.register_wh,
+        },
+    )  # fmt: skip
+    return id_
+
+
+def decide_ratio(
+    conn: Connection, id_: int, *, verified: bool, reason: str, actor: str, now: datetime
+) -> RatioProposal:
+    """
+    Write down what a second person says of a proposed factor, and return the proposal.
+
+    Raises: RefusedError UNKNOWN, DECIDED, SAME_PERSON (who proposed does not verify), RATIO where a
+    refusal has no reason.
+    """
+    found = store.ratio_proposals(conn, id_=id_, limit=1)
+    if not found:
+        raise RefusedError(
+            Refusal.UNKNOWN, f"no change of a factor has the number {id_}",
+            fix="meterloop assets ratio list",
+        )  # fmt: skip
+    if verified and found[0].proposed_by == actor:
+        raise RefusedError(
+            Refusal.SAME_PERSON, f"{actor} proposed it: another person must verify",
+            fix="let somebody else sign in and verify",
+        )  # fmt: skip
+    if not verified and not reason.strip():
+        raise RefusedError(Refusal.RATIO, "why is not said", fix="name the reason")
+    if not store.insert_ratio_decision(
+        conn, id_, verified=verified, reason=reason.strip(), actor=actor, now=now
+    ):
+        raise RefusedError(
+            Refusal.DECIDED, f"change {id_} is decided already", fix="meterloop assets ratio list"
+        )
+    audit.record(
+        conn, at=now, actor=actor,
+        action="assets.ratio_verified" if verified else "assets.ratio_refused",
+        entity="usage_point", entity_id=found[0].ratio.usage_point, after={"proposal": id_},
+        reason=reason.strip(),
+    )  # fmt: skip
+    return store.ratio_proposals(conn, id_=id_, limit=1)[0]
+
+
+def ratio_proposals(
+    conn: Connection,
+    *,
+    id_: int | None = None,
+    usage_point: UsagePointId | None = None,
+    only_open: bool = False,
+    limit: int = 100,
+) -> list[RatioProposal]:
+    """Return proposed changes of factors, newest first; None is any."""
+    return store.ratio_proposals(
+        conn, id_=id_, usage_point=usage_point, only_open=only_open, limit=limit
+    )
+
+
+def stays(conn: Connection, usage_points: Sequence[UsagePointId]) -> Stays:
+    """Return what hung at the usage points, for those who compute with many at once."""
+    return store.stays(conn, usage_points)
+
+
+def points_by_zone(
+    conn: Connection, kind: PointKind = PointKind.CUSTOMER
+) -> dict[str, list[UsagePointId]]:
+    """Return every usage point of a kind by zone, sorted."""
+    return store.points_by_zone(conn, kind)
+
+
+def zones_of(conn: Connection, usage_points: Sequence[UsagePointId]) -> dict[UsagePointId, str]:
+    """Return the zone of each usage point that exists."""
+    return store.zones_of(conn, usage_points)
+
+
+def take_changes(conn: Connection, limit: int) -> list[PastChange]:
+    """Take what was told of past time, oldest first: who takes it makes anew what rests on it."""
+    return store.take_changes(conn, limit)
+
+
+def _told_late(
+    conn: Connection, installations: Sequence[Installation], *, actor: str, now: datetime
+) -> None:
+    """Note installations of past time beside others at their point: what was first has no past."""
+    late = [each for each in installations if each.installed_at < now]
+    points, since = [each.usage_point for each in late], [each.installed_at for each in late]
+    several = store.points_with_others(conn, points, since)
+    store.insert_changes(
+        conn, [points[n] for n in several], [since[n] for n in several], reference="installation",
+        actor=actor, now=now,
+    )  # fmt: skip
 
 
 def _same(wanted: Sequence[Any], found: Sequence[Any]) -> None:

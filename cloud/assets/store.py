@@ -5,6 +5,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from cloud.assets.model import (
     Concentrator,
     Fleet,
@@ -12,8 +14,11 @@ from cloud.assets.model import (
     Installation,
     Installed,
     Meter,
+    PastChange,
     PointKind,
     Ratio,
+    RatioProposal,
+    Stays,
     Transformer,
     UsagePoint,
 )
@@ -186,6 +191,92 @@ def insert_ratio(conn: Connection, ratio: Ratio, *, actor: str, reason: str, now
     return row is not None
 
 
+def insert_changes(
+    conn: Connection,
+    usage_points: Sequence[UsagePointId],
+    since: Sequence[datetime],
+    *,
+    reference: str,
+    actor: str,
+    now: datetime,
+) -> None:
+    """Note what was told of usage points from instants on that had passed; others are left out."""
+    if usage_points:
+        conn.execute(
+            _SQL["insert_changes"],
+            {"usage_points": list(usage_points), "since": list(since), "reference": reference,
+             "actor": actor, "now": now},
+        )  # fmt: skip
+
+
+def points_with_others(
+    conn: Connection, usage_points: Sequence[UsagePointId], since: Sequence[datetime]
+) -> list[int]:
+    """Return the places of installations beside which another begins at their point."""
+    asked = {"usage_points": list(usage_points), "since": list(since)}
+    return [row[0] for row in conn.execute(_SQL["points_with_others"], asked)]
+
+
+def take_changes(conn: Connection, limit: int) -> list[PastChange]:
+    """Take the oldest changes of past time."""
+    rows = conn.execute(_SQL["take_changes"], {"limit": limit})
+    return [
+        PastChange(usage_point=UsagePointId(point), since=since, reference=reference, actor=actor)
+        for point, since, reference, actor in rows
+    ]
+
+
+def insert_ratio_proposal(
+    conn: Connection, ratio: Ratio, *, reason: str, actor: str, now: datetime
+) -> int:
+    """Write down a proposed change of a factor; return its number."""
+    names = ("usage_point", "valid_from", "numerator", "denominator", "register_wh")
+    values: dict[str, Any] = {name: getattr(ratio, name) for name in names}
+    row = conn.execute(
+        _SQL["insert_ratio_proposal"], {**values, "reason": reason, "actor": actor, "now": now}
+    ).fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+def ratio_proposals(
+    conn: Connection,
+    *,
+    id_: int | None = None,
+    usage_point: UsagePointId | None = None,
+    only_open: bool = False,
+    limit: int = 100,
+) -> list[RatioProposal]:
+    """Return proposed changes of factors, newest first; None is any."""
+    rows = conn.execute(
+        _SQL["ratio_proposals"],
+        {"id": id_, "usage_point": usage_point, "open": only_open, "limit": limit},
+    )
+    return [
+        RatioProposal(
+            id=row[0],
+            ratio=Ratio(
+                usage_point=UsagePointId(row[1]), valid_from=row[2], numerator=row[3],
+                denominator=row[4], register_wh=row[5],
+            ),
+            reason=row[6], proposed_by=row[7], proposed_at=row[8], verified=row[9],
+            why=row[10] or "", decided_by=row[11] or "", decided_at=row[12],
+        )
+        for row in rows
+    ]  # fmt: skip
+
+
+def insert_ratio_decision(
+    conn: Connection, id_: int, *, verified: bool, reason: str, actor: str, now: datetime
+) -> bool:
+    """Write down a decision; tell whether it is the first."""
+    row = conn.execute(
+        _SQL["insert_ratio_decision"],
+        {"id": id_, "verified": verified, "reason": reason, "actor": actor, "now": now},
+    ).fetchone()
+    return row is not None
+
+
 def fleet(conn: Connection, since: datetime) -> Fleet:
     """Return what hangs where, and what changed after `since`."""
     rows = conn.execute(_SQL["fleet"], {"since": since}).fetchall()
@@ -200,6 +291,31 @@ def fleet(conn: Connection, since: datetime) -> Fleet:
             for id_, seconds, meter, installed_at, removed_at in changes
         ),
     )  # fmt: skip
+
+
+def stays(conn: Connection, usage_points: Sequence[UsagePointId]) -> Stays:
+    """Return what hung at the usage points, as columns."""
+    with conn.cursor(binary=True) as cursor:
+        row = cursor.execute(_SQL["stays"], {"usage_points": list(usage_points)}).fetchone()
+    octets = row if row is not None and row[0] is not None else (b"", b"", b"", b"", "")
+    point, since, until, seconds = (
+        np.frombuffer(column, dtype=">i8").astype(np.int64) for column in octets[:4]
+    )
+    return Stays(
+        point=point, since_ms=since, until_ms=until, seconds=seconds,
+        zones=octets[4].split(",") if octets[4] else [],
+    )  # fmt: skip
+
+
+def points_by_zone(conn: Connection, kind: PointKind) -> dict[str, list[UsagePointId]]:
+    """Return every usage point of a kind by zone."""
+    return dict(conn.execute(_SQL["points_by_zone"], {"kind": kind}).fetchall())
+
+
+def zones_of(conn: Connection, usage_points: Sequence[UsagePointId]) -> dict[UsagePointId, str]:
+    """Return the zone of each usage point that exists."""
+    rows = conn.execute(_SQL["zones_of"], {"usage_points": list(usage_points)})
+    return dict(rows.fetchall())
 
 
 def _point(row: Sequence[Any]) -> UsagePoint:

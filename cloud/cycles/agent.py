@@ -6,10 +6,11 @@ It stands here because cycles is the topmost of what runs there.
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from cloud.cycles.service import delivering
 from cloud.ingest.service import Derive
+from cloud.ingest.service.retention import StillNeeded
 from cloud.store.clock import Clock
 from cloud.store.db import Database
 from cloud.store.rim import Rows, Status, count, rest, until_first
@@ -32,11 +33,18 @@ async def run(
     status: Status,
     derive: Derive = usage.derive,
     changed: Changed | None = None,
+    asked: Sequence[StillNeeded] = (),
 ) -> None:
     """Run what `cloud.usage.agent` runs, and deliver believed figures, until `stop`."""
     await until_first(
         usage_agent.run(
-            config, stop=stop, ready=ready, status=status, derive=derive, changed=changed
+            config,
+            stop=stop,
+            ready=ready,
+            status=status,
+            derive=derive,
+            changed=changed,
+            asked=asked,
         ),
         _deliver(config, stop=stop, status=status, derive=derive),
     )

@@ -31,6 +31,7 @@ from cloud.cycles.model import (
 from cloud.store.db import Connection
 from cloud.store.sql import Queries
 from protocols.identity import ConcentratorId, MeterId, UsagePointId
+from protocols.timeline import Interval
 
 _SQL = Queries(Path(__file__).parent / "sql")
 
@@ -325,13 +326,18 @@ def figures_of_cycle(conn: Connection, id_: CycleId) -> list[tuple[str, int | No
 
 
 def read_spans(
-    conn: Connection, points: Sequence[UsagePointId] | None, cycles: Sequence[CycleId] | None
+    conn: Connection,
+    points: Sequence[UsagePointId] | None,
+    cycles: Sequence[CycleId] | None,
+    around: Interval | None,
 ) -> list[ReadSpan]:
-    """Return from which figure to which the points and cycles named (None: any) were read."""
+    """Return from which figure to which the points, cycles and time named (None: any) were read."""
     rows = conn.execute(
         _SQL["read_spans"],
         {"usage_points": None if points is None else list(points),
-         "cycles": None if cycles is None else list(cycles)},
+         "cycles": None if cycles is None else list(cycles),
+         "since": None if around is None else around.start,
+         "until": None if around is None else around.end},
     )  # fmt: skip
     return [
         ReadSpan(usage_point=UsagePointId(point), cycle=CycleId(id_), since=since, until=until)

@@ -113,6 +113,17 @@ class MonthKept:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Need:
+    """Why intervals may not go yet: `count` of `what`, the first of them from `first_day` on."""
+
+    who: str
+    what: str
+    count: int
+    first_day: date
+    example: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Registers:
     """
     Register rows that are new in the database. *Shape*: equal columns. *Units*: ms, Wh.
@@ -337,8 +348,8 @@ class RawColumns:
     """
     Raw readings of one channel of many meters, by meter and instant. *Shape*: equal columns.
 
-    `meter` indexes the meters asked for; `seconds` is 0 for registers. *Units*: ms, s, Wh, status
-    bits, number of the batch.
+    `meter` indexes the meters asked for; `seconds` is 0 for registers, `batch` 0 where nobody asked
+    for it. *Units*: ms, s, Wh, status bits, number of the batch.
     """
 
     meter: NDArray[np.int64]

@@ -6,9 +6,10 @@ It stands here because rollups is the topmost of what runs there.
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from cloud.cycles import agent as cycles_agent
+from cloud.ingest.service.retention import StillNeeded
 from cloud.rollups import service
 from cloud.store.clock import Clock
 from cloud.store.db import Database
@@ -22,13 +23,22 @@ _POLL_SECONDS = 1.0
 
 
 async def run(
-    config: IngestConfig, *, stop: asyncio.Event, ready: Callable[[], None], status: Status
+    config: IngestConfig,
+    *,
+    stop: asyncio.Event,
+    ready: Callable[[], None],
+    status: Status,
+    asked: Sequence[StillNeeded] = (),
 ) -> None:
-    """Run what `cloud.cycles.agent` runs, and keep roll-ups, until `stop`."""
+    """
+    Run what `cloud.cycles.agent` runs, and keep roll-ups, until `stop`.
+
+    Before old months go, roll-ups are asked for what they still need, and so are `asked`.
+    """
     await until_first(
         cycles_agent.run(
             config, stop=stop, ready=ready, status=status, derive=service.derive,
-            changed=service.want,
+            changed=service.want, asked=[service.needed, *asked],
         ),
         keep(config, stop=stop, status=status),
     )  # fmt: skip

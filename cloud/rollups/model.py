@@ -282,6 +282,22 @@ class Recompute:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class KeptDay:
+    """
+    A day that was to be looked at again after intervals of it were let go: it keeps its version.
+
+    `version` is 0 where it has none, `kept_from` the first UTC day of which intervals were there.
+    """
+
+    usage_point: UsagePointId
+    day: date
+    version: int
+    mark: Mark
+    kept_from: date
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Kept:
     """What one turn of the roll-ups did."""
 

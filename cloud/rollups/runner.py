@@ -5,10 +5,11 @@ It stands here for the reason that `cloud.rollups.agent` does.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from cloud.ingest.agent.answers import Status
 from cloud.ingest.runner.settings import WorkerConfig
+from cloud.ingest.service.retention import StillNeeded
 from cloud.rollups import service
 from cloud.rollups.agent import keep
 from cloud.store.rim import until_first
@@ -18,9 +19,18 @@ __all__ = ["WorkerConfig", "run"]
 
 
 async def run(
-    config: WorkerConfig, *, stop: asyncio.Event, ready: Callable[[], None], status: Status
+    config: WorkerConfig,
+    *,
+    stop: asyncio.Event,
+    ready: Callable[[], None],
+    status: Status,
+    asked: Sequence[StillNeeded] = (),
 ) -> None:
-    """Run what `cloud.usage.runner` runs and, while leading, keep roll-ups, until `stop`."""
+    """
+    Run what `cloud.usage.runner` runs and, while leading, keep roll-ups, until `stop`.
+
+    Before old months go, roll-ups are asked for what they still need, and so are `asked`.
+    """
     await until_first(
         usage_runner.run(
             config,
@@ -29,6 +39,7 @@ async def run(
             status=status,
             derive=service.derive,
             changed=service.want,
+            asked=[service.needed, *asked],
         ),
         keep(config, stop=stop, status=status, leads=lambda: status.get("leads") == 1),
     )

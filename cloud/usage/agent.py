@@ -16,6 +16,7 @@ from cloud.ingest import agent as ingest_agent
 from cloud.ingest.agent import IngestConfig
 from cloud.ingest.agent.answers import Status
 from cloud.ingest.service import Derive
+from cloud.ingest.service.retention import StillNeeded
 from cloud.store.clock import Clock
 from cloud.store.db import Connection, Database, TransientDatabaseError
 from cloud.store.rim import count, rest
@@ -79,15 +80,19 @@ async def run(
     status: Status,
     derive: Derive = service.derive,
     changed: Changed | None = None,
+    asked: Sequence[StillNeeded] = (),
 ) -> None:
     """
     Store batches, derive usage, watch for silence and validate days until `stop`.
 
-    `changed` hears in the same transaction of every day over which something else stands now.
+    `changed` hears in the same transaction of every day over which something else stands now;
+    `asked` are those who may still need intervals of old months.
     """
     async with asyncio.TaskGroup() as group:
         group.create_task(
-            ingest_agent.run(config, stop=stop, ready=ready, status=status, derive=derive)
+            ingest_agent.run(
+                config, stop=stop, ready=ready, status=status, derive=derive, asked=asked
+            )
         )
         group.create_task(watch(config, stop=stop, status=status))
         group.create_task(validate(config, stop=stop, status=status, changed=changed))

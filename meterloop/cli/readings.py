@@ -12,9 +12,11 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 
+from billing.bills.service import needs as billing_needs
 from cloud.ingest import service as ingest
 from cloud.ingest.rules.retention import MonthPart, RetentionPolicy
 from cloud.ingest.service import retention
+from cloud.rollups import service as rollups
 from cloud.store.clock import Clock
 from cloud.store.db import Database
 from meterloop.cli.answer import (
@@ -31,6 +33,8 @@ from meterloop.stack import address_of_database
 from protocols.timeline import TimeScale
 
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")]
+_ASKED = (rollups.needed, billing_needs.needed)
+"""Who may still need the intervals of a month."""
 _KEYS = ("rows_days", "packed_months", "floor_months")
 
 
@@ -110,10 +114,12 @@ def retain(
     with failures_told(as_json=as_json), _opened(config) as here:
         with here.db.transaction() as conn:
             found = retention.due(conn, here.policy)
+            now = here.clock.now()
+            needs = retention.needed(conn, found.due[0], _ASKED, now=now) if found.due else []
         gone = {}
         if not dry_run:
             gone = retention.retain(
-                here.db, here.policy, actor=who_types(), now=here.clock.now()
+                here.db, here.policy, actor=who_types(), now=now, asked=_ASKED
             )  # fmt: skip
         answer = {
             "dry_run": dry_run, "packed_months": here.policy.packed_months,
@@ -124,6 +130,7 @@ def retain(
                 for each in found.kept
             ],
             "waiting": [f"{each:%Y-%m}" for each in found.waiting],
+            "needed": [asdict(each) for each in needs],
             "dropped": {f"{each:%Y-%m}": asdict(count) for each, count in gone.items()},
         }  # fmt: skip
         say(answer, as_json=as_json, text=_retained(answer))
@@ -141,6 +148,11 @@ def _retained(answer: dict[str, Any]) -> str:
         else:
             what = "kept"
         lines.append(f"{each['month']}: {what}")
+    lines += [
+        f"{each['who']} still needs it: {each['count']} {each['what']} from {each['first_day']} on,"
+        f" such as {each['example']}"
+        for each in answer["needed"]
+    ]
     if answer["waiting"]:
         lines.append(f"fix: meterloop readings release {answer['waiting'][0]} --export FILE")
     return "\n".join(lines)

@@ -19,6 +19,7 @@ from cloud.rollups.model import (
     DayRollup,
     Dependent,
     Kept,
+    KeptDay,
     PeriodKind,
     PeriodRollup,
     Recompute,
@@ -109,11 +110,21 @@ def why(
         id_ = UsagePointId(point)
         with db.transaction() as conn:
             zone = zone_of(conn, id_)
-            found = rollups.recomputes_of(conn, id_, day.date() if day else None, limit=limit)
-        text = "\n".join(line for each in found for line in _told(each, zone))
+            one = day.date() if day else None
+            found = rollups.recomputes_of(conn, id_, one, limit=limit)
+            kept = rollups.kept_of(conn, id_, one, limit=limit)
+        lines = [line for each in found for line in _told(each, zone)]
+        lines += [_kept(each) for each in kept]
         say(
-            {"usage_point": point, "zone": zone.key, "changes": [_change(each) for each in found]},
-            as_json=as_json, text=text or "no day of it changed after it was rolled up",
+            {"usage_point": point, "zone": zone.key, "changes": [_change(each) for each in found],
+             "kept": [
+                 {"day": each.day, "version": each.version, "cause": each.mark.cause.value,
+                  "reference": each.mark.reference, "actor": each.mark.actor,
+                  "kept_from": each.kept_from, "at": each.at}
+                 for each in kept
+             ]},
+            as_json=as_json,
+            text="\n".join(lines) or "no day of it changed after it was rolled up",
         )  # fmt: skip
 
 
@@ -290,6 +301,14 @@ def _told(each: Recompute, zone: ZoneInfo) -> Iterator[str]:
             f" {_money(dependent.micros_before)} -> {_money(dependent.micros_after)}"
             f" {dependent.currency}"
         )
+
+
+def _kept(each: KeptDay) -> str:
+    stays = f"v{each.version} stays" if each.version else "it has no roll-up"
+    return (
+        f"{each.day}  {stays}: intervals before {each.kept_from} were let go"
+        f"  (asked by {each.mark.cause.value} {each.mark.reference} {each.mark.actor})".rstrip()
+    )
 
 
 def _kwh(wh: int | None) -> str:

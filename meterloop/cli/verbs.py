@@ -68,6 +68,7 @@ VERBS = {
     "deposit": Verb("deposit", "Deposits that customers leave."),
     "tariff": Verb("tariff", "Tariff files: prove, price, take, compare."),
     "upkeep": Verb("upkeep", "Settings, firmware and keys from afar."),
+    "assets": Verb("assets", "What hangs where: CT/PT ratios."),
     "vee": Verb("vee", "Check, estimate, queue, edit values."),
 }  # fmt: skip
 

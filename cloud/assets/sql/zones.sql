@@ -13,3 +13,13 @@ WHERE p.zone = %(zone)s AND p.id > %(after)s
               WHERE i.usage_point = p.id AND i.installed_at < %(until)s
                 AND (i.removed_at IS NULL OR i.removed_at > %(since)s))
 ORDER BY p.id LIMIT %(limit)s;
+
+-- points_by_zone
+-- Every usage point of a kind by zone, sorted: one row a zone.
+SELECT p.zone, array_agg(p.id ORDER BY p.id) FROM assets.usage_point AS p
+WHERE p.kind = %(kind)s
+GROUP BY p.zone ORDER BY p.zone;
+
+-- zones_of
+-- The zone of each usage point named.
+SELECT p.id, p.zone FROM assets.usage_point AS p WHERE p.id = ANY (%(usage_points)s::text[]);

@@ -10,6 +10,7 @@ from cloud.cycles.service.planning import known_cycle, last_moment
 from cloud.cycles.store import Kept
 from cloud.store.db import Connection
 from protocols.identity import UsagePointId
+from protocols.timeline import Interval
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,14 +46,16 @@ def work(conn: Connection, id_: CycleId) -> list[Work]:
     return store.work_of_cycle(conn, id_, last_moment(conn, known_cycle(conn, id_)))
 
 
-def spans_of_points(conn: Connection, points: Sequence[UsagePointId]) -> list[ReadSpan]:
-    """Return from which figure to which closed cycles read the points."""
-    return store.read_spans(conn, points, None)
+def spans_of_points(
+    conn: Connection, points: Sequence[UsagePointId], around: Interval | None = None
+) -> list[ReadSpan]:
+    """Return from which figure to which closed cycles read the points, `around` a time if named."""
+    return store.read_spans(conn, points, None, around)
 
 
 def spans_of_cycle(conn: Connection, id_: CycleId) -> list[ReadSpan]:
     """Return from which figure to which a closed cycle read each of its points."""
-    return store.read_spans(conn, None, [id_])
+    return store.read_spans(conn, None, [id_], None)
 
 
 def trace(conn: Connection, point: UsagePointId) -> list[History]:

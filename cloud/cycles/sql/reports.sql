@@ -60,12 +60,14 @@ JOIN cycles.task AS t ON t.id = d.task
 WHERE t.cycle = %(cycle)s AND d.delivered_at IS NULL;
 
 -- read_spans
--- From one figure to the next: tasks of closed cycles with both, of the points and cycles named
--- (NULL: any), by point and cycle.
+-- From one figure to the next: tasks of closed cycles with both, of the points, cycles and time
+-- named (NULL: any), by point and cycle.
 SELECT t.usage_point, t.cycle, t.last_at, t.read_at
 FROM cycles.task AS t
 JOIN cycles.cycle AS c ON c.id = t.cycle
 WHERE c.state = 'closed' AND t.state = 'read' AND t.last_at < t.read_at
   AND (%(usage_points)s::text[] IS NULL OR t.usage_point = ANY (%(usage_points)s::text[]))
   AND (%(cycles)s::bigint[] IS NULL OR t.cycle = ANY (%(cycles)s::bigint[]))
+  AND (%(since)s::timestamptz IS NULL OR t.read_at > %(since)s::timestamptz)
+  AND (%(until)s::timestamptz IS NULL OR t.last_at < %(until)s::timestamptz)
 ORDER BY t.usage_point, t.cycle;

@@ -11,7 +11,7 @@ import asyncio
 import json
 import logging
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -29,6 +29,7 @@ from cloud.ingest.agent.keeping import keep
 from cloud.ingest.model import Arrival, StoreOutcome
 from cloud.ingest.rules.retention import RetentionPolicy
 from cloud.ingest.service import POISONED, Derive, Policy
+from cloud.ingest.service.retention import StillNeeded
 from cloud.store.clock import Clock
 from cloud.store.db import Database, TransientDatabaseError
 from cloud.store.rim import ended
@@ -110,6 +111,7 @@ async def run(
     ready: Callable[[], None],
     status: Status,
     derive: Derive,
+    asked: Sequence[StillNeeded] = (),
 ) -> None:
     """
     Store what concentrators send until `stop`; broker and database may go away and come back.
@@ -123,7 +125,8 @@ async def run(
         bridge = _Bridge(config, db, clock, derive, status=status)
         workers = [asyncio.create_task(bridge.store_lane(n)) for n in range(config.lanes)]
         workers.append(asyncio.create_task(bridge.answers.publish_live()))
-        workers.append(asyncio.create_task(keep(config, db, clock, count=bridge.answers.count)))
+        hand = keep(config, db, clock, count=bridge.answers.count, asked=asked)
+        workers.append(asyncio.create_task(hand))
         session = asyncio.create_task(bridge.keep_session(stop, ready))
         try:
             done, _ = await asyncio.wait([session, *workers], return_when=asyncio.FIRST_COMPLETED)

@@ -29,7 +29,9 @@ def raw_columns(
     `as_of` leaves out what came in batches that were received later. A row that was quarantined
     and redriven counts from when its batch came.
     """
-    found = store.between(conn, meters, int(channel), since_ms=since_ms, until_ms=until_ms)
+    found = store.between(
+        conn, meters, int(channel), since_ms=since_ms, until_ms=until_ms, batches=as_of is not None
+    )
     if as_of is None or not len(found):
         return found
     numbers, place = np.unique(found.batch, return_inverse=True)

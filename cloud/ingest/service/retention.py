@@ -3,6 +3,9 @@ Letting the intervals of old months go: counted, after somebody's word, and neve
 
     here -> released (exported, or declared needless) -> dropped        registers stay for ever
 
+Whoever computes with intervals is asked before each month goes: days that are not rolled up yet,
+use that is not billed, runs that are open, bills in dispute keep it.
+
 What is due follows from the policy and from the day that readings have reached by their own
 instants: a clock of ours that runs ahead lets nothing go. The database refuses whatever the
 migration lists, so that neither this code nor a hand at the console can be wrong about it.
@@ -11,13 +14,21 @@ migration lists, so that neither this code nor a hand at the console can be wron
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
+from typing import Protocol
 
-from cloud.ingest.model import MonthCount, MonthKept, Refusal
-from cloud.ingest.rules.retention import MonthPart, RetentionPolicy, months_due
+from cloud.ingest.model import MonthCount, MonthKept, Need, Refusal
+from cloud.ingest.rules.retention import MonthPart, RetentionPolicy, months_due, next_month
 from cloud.ingest.store import retention as store
 from cloud.store import audit
 from cloud.store.db import Connection, Database
 from protocols.errors import RefusedError
+
+
+class StillNeeded(Protocol):
+    """Who computes with intervals: roll-ups here, and billing, which this code does not know."""
+
+    def __call__(self, conn: Connection, until: date, now: datetime, /) -> Sequence[Need]:
+        """Return what needs intervals of UTC days before `until`; nothing where none does."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,14 +56,27 @@ def due(conn: Connection, policy: RetentionPolicy) -> Due:
     )  # fmt: skip
 
 
+def needed(
+    conn: Connection, month: date, asked: Sequence[StillNeeded], *, now: datetime
+) -> list[Need]:
+    """Return why the intervals of a month, and of those before it, may not go."""
+    return [need for ask in asked for need in ask(conn, next_month(month), now)]
+
+
 def retain(
-    db: Database, policy: RetentionPolicy, *, actor: str, now: datetime
+    db: Database,
+    policy: RetentionPolicy,
+    *,
+    actor: str,
+    now: datetime,
+    asked: Sequence[StillNeeded] = (),
 ) -> dict[date, MonthCount]:
     """
     Drop every month that is due and released, oldest first; return what went.
 
-    Stops at the first that is not released. Raises: RefusedError KEPT or BUSY; what went before
-    that is gone for good, each month in a transaction of its own with its audit row.
+    Stops at the first that is not released or that any of `asked` still needs. Raises:
+    RefusedError KEPT or BUSY; what went before that is gone for good, each month in a transaction
+    of its own with its audit row.
     """
     with db.transaction() as conn:
         found = due(conn, policy)
@@ -61,6 +85,8 @@ def retain(
         if month in found.waiting or found.keep_from is None:
             break
         with db.transaction() as conn:
+            if needed(conn, month, asked, now=now):
+                break
             went = store.drop_month(conn, month, keep_from=found.keep_from, actor=actor, now=now)
             if went is None:
                 continue
@@ -124,5 +150,6 @@ def _plain(count: MonthCount) -> dict[str, int]:
 
 
 __all__: Sequence[str] = (
-    "Due", "count_month", "due", "kept_from", "parts_of_month", "release", "retain",
+    "Due", "StillNeeded", "count_month", "due", "kept_from", "needed", "parts_of_month", "release",
+    "retain",
 )  # fmt: skip

@@ -10,6 +10,7 @@ import numpy as np
 
 from cloud.ingest.model import Beside, RawColumns
 from cloud.ingest.rules.packing import DAY_MS, Int, decode
+from cloud.ingest.rules.unpacking import decode_many
 from cloud.ingest.store.binary import date_of
 from cloud.store.db import Connection
 from cloud.store.sql import Queries
@@ -17,6 +18,8 @@ from protocols.identity import MeterId
 from protocols.timeline import from_ms, to_ms
 
 _SQL = Queries(Path(__file__).parents[1] / "sql")
+_SHIFT = 43
+"""More bits than an instant in ms needs: a meter's place and an instant in one sortable number."""
 _FIRST_MS, _LAST_MS = 0, to_ms(datetime(9000, 1, 1, tzinfo=UTC))
 
 
@@ -34,8 +37,13 @@ def between(
     *,
     since_ms: int,
     until_ms: int,
+    batches: bool = True,
 ) -> RawColumns:
-    """Return the readings of a channel in `[since, until)`, by meter and instant."""
+    """
+    Return the readings of a channel in `[since, until)`, by meter and instant.
+
+    Without `batches` the numbers of batches are 0: nobody asks which brought a reading.
+    """
     since_ms, until_ms = max(since_ms, _FIRST_MS), min(until_ms, _LAST_MS)
     meter, number, seconds = series_among(conn, meters, channel)
     parts: list[tuple[Int, ...]] = []
@@ -48,21 +56,49 @@ def between(
             row = cursor.execute(_SQL["rows_between"], asked).fetchone()
             if row is not None and row[0] is not None:
                 parts.append(tuple(_numbers(octets) for octets in row))
-            for n, day, body in cursor.execute(_SQL["days_between"], asked):
-                found = decode(bytes(body)).shifted(day * DAY_MS)
-                parts.append(
-                    (np.full(len(found), n), found.at_ms, found.wh, found.status, found.batch)
-                )
+            packed = cursor.execute(_SQL["days_between"], asked).fetchall()
+        parts += _unpacked(packed, (since_ms, until_ms), batches=batches)
     whole = [np.concatenate(column) for column in zip(*parts, strict=True)] or [_none()] * 5
-    place, at_ms = whole[0], whole[1]
-    owner = meter[place] if len(place) else _none()
-    inside = (at_ms >= since_ms) & (at_ms < until_ms)
-    order = np.flatnonzero(inside)
-    order = order[np.lexsort((at_ms[order], owner[order]))]
+    place = whole[0]
+    if not len(place):
+        return RawColumns(
+            meter=place, at_ms=place, wh=place, status=place, seconds=place, batch=place
+        )
+    whole[0], lengths = meter[place], seconds[place]
+    keys = (whole[0] << _SHIFT) + whole[1]
+    if (keys[1:] < keys[:-1]).any():
+        # days of many meters come in runs that are in order already, which a stable sort merges
+        order = np.argsort(keys, kind="stable")
+        whole, lengths = [column[order] for column in whole], lengths[order]
     return RawColumns(
-        meter=owner[order], at_ms=at_ms[order], wh=whole[2][order], status=whole[3][order],
-        seconds=seconds[place][order] if len(place) else _none(), batch=whole[4][order],
+        meter=whole[0], at_ms=whole[1], wh=whole[2], status=whole[3], seconds=lengths,
+        batch=whole[4],
     )  # fmt: skip
+
+
+def _unpacked(
+    packed: Sequence[tuple[int, int, bytes]], span: tuple[int, int], *, batches: bool
+) -> list[tuple[Int, ...]]:
+    """Return place, instant, Wh, status, batch of the readings of packed days within a span."""
+    since_ms, until_ms = span
+    place = np.fromiter((row[0] for row in packed), np.int64, len(packed))
+    day_ms = np.fromiter((row[1] for row in packed), np.int64, len(packed)) * DAY_MS
+    parts: list[tuple[Int, ...]] = []
+    for found in decode_many([row[2] for row in packed], batches=batches):
+        shape = found.wh.shape
+        at = found.at_ms + day_ms[found.rows][:, None]
+        nothing = np.broadcast_to(np.zeros(1, dtype=np.int64), shape)
+        columns = (
+            np.broadcast_to(place[found.rows][:, None], shape), at, found.wh,
+            nothing if found.status is None else found.status,
+            nothing if found.batch is None else np.broadcast_to(found.batch, shape),
+        )  # fmt: skip
+        if at.size and (at.min() < since_ms or at.max() >= until_ms):
+            inside = (at >= since_ms) & (at < until_ms)
+            parts.append(tuple(column[inside] for column in columns))
+        else:
+            parts.append(tuple(column.reshape(-1) for column in columns))
+    return parts
 
 
 def beside(

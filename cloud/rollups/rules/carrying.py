@@ -5,14 +5,13 @@ from dataclasses import replace
 from datetime import date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
-from cloud.rollups.model import Cause, DayRollup, Mark
+from cloud.rollups.model import Cause, Mark
 from protocols.identity import UsagePointId
 from protocols.timeline import local_day
 
 _ONE = timedelta(days=1)
 
 Key = tuple[UsagePointId, date]
-Changes = Mapping[Key, tuple[Mark, DayRollup | None, DayRollup]]
 
 
 def joined(first: Mark, later: Mark) -> Mark:
@@ -31,61 +30,26 @@ def joined(first: Mark, later: Mark) -> Mark:
     )
 
 
-def moved(before: DayRollup | None, after: DayRollup) -> bool:
-    """Tell whether the register that ends the day is another one now."""
-    return (before.figures.closing if before else None) != after.figures.closing
-
-
-def follows(mark: Mark, key: Key, changes: Changes) -> bool:
-    """
-    Tell whether a day has its own reason to change: told of itself, or carried by one that moved.
-
-    Days are asked in order, so the day before stands in `changes` already if it changed.
-    """
-    if mark.carried_from is None:
-        return True
-    last = changes.get((key[0], mark.carried_from))
-    return last is not None and moved(last[1], last[2])
-
-
 def behind(
-    changes: Changes, seen: Container[Key], *, width: int, until: datetime
+    moved: Mapping[Key, tuple[Mark, str]], seen: Container[Key], *, width: int, until: datetime
 ) -> dict[Key, Mark]:
     """
-    Return the next `width` days behind each change that moved its last register, as carried.
+    Return the next `width` days behind each that `moved` its last register, as carried, by zone.
 
     Only days that ended by `until`, and not behind a day that was `seen`, for that one speaks for
     itself. A block that grows from turn to turn keeps a long walk short.
     """
     wanted: dict[Key, Mark] = {}
-    for (point, day), (mark, before, after) in changes.items():
-        if not moved(before, after):
-            continue
-        zone = ZoneInfo(after.zone)
+    ended: dict[tuple[str, date], bool] = {}
+    for (point, day), (mark, zone) in moved.items():
         for n in range(1, width + 1):
-            key = (point, day + n * _ONE)
-            if key in seen or local_day(key[1], zone).end > until:
+            key, named = (point, day + n * _ONE), (zone, day + n * _ONE)
+            if named not in ended:
+                ended[named] = local_day(key[1], ZoneInfo(zone)).end <= until
+            if key in seen or not ended[named]:
                 break
             wanted[key] = Mark(
                 cause=Cause.CARRIED, reference=mark.reference, actor=mark.actor,
                 noted_at=mark.noted_at, carried_from=key[1] - _ONE,
             )  # fmt: skip
-    return wanted
-
-
-def ahead(changes: Changes, before: Mapping[Key, DayRollup]) -> dict[Key, Mark]:
-    """
-    Return the days before changed ones whose last register is not the one that these begin with.
-
-    A register that is edited or estimated at midnight is told of the day it begins; both days read
-    it. A day whose first register is read after its midnight begins the series and has none ahead.
-    """
-    wanted: dict[Key, Mark] = {}
-    for (point, day), (mark, _, after) in changes.items():
-        last, opening = before.get((point, day - _ONE)), after.figures.opening
-        if last is None or last.figures.closing == opening:
-            continue
-        start = local_day(day, ZoneInfo(after.zone)).start
-        if opening is None or opening.at <= start:
-            wanted[point, day - _ONE] = replace(mark, carried_from=None)
     return wanted

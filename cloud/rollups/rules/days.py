@@ -1,16 +1,14 @@
 """A day's figures from its slots and its two registers; slots are counted as whole matrices."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
-from zoneinfo import ZoneInfo
+from datetime import date, timedelta
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cloud.rollups.model import Bound, DayFigures, mask_of
+from cloud.rollups.model import mask_of
 from protocols.reading import Quality
-from protocols.timeline import Interval, local_date, local_day, to_ms
+from protocols.timeline import Interval, to_ms
 
 Int = NDArray[np.int64]
 Codes = NDArray[np.int8]
@@ -58,35 +56,6 @@ def count_slots(wh: Int, codes: Codes, expected: Bools) -> SlotCounts:
     )
 
 
-def figures_of(
-    parts: Sequence[tuple[SlotCounts, int]], opening: Bound | None, closing: Bound | None
-) -> DayFigures:
-    """
-    Return a day from the rows of counts that are its own and from its registers.
-
-    There is one part for each interval length that its meters have; none where they keep none.
-    """
-    rows = [(int(c.slots[n]), int(c.missing[n]), int(c.present[n]), int(c.wh[n]),
-             int(c.qualities[n])) for c, n in parts]  # fmt: skip
-    qualities = 0
-    for row in rows:
-        qualities |= row[4]
-    return DayFigures(
-        slots=sum(row[0] for row in rows),
-        missing=sum(row[1] for row in rows),
-        interval_wh=sum(row[3] for row in rows) if any(row[2] for row in rows) else None,
-        slot_qualities=qualities,
-        opening=opening if closing is not None else None,
-        closing=closing,
-    )
-
-
 def days_between(first: date, until: date) -> list[date]:
     """Return the days of `[first, until)`."""
     return [first + timedelta(days=n) for n in range((until - first).days)]
-
-
-def days_of_register(at: datetime, zone: ZoneInfo) -> list[date]:
-    """Return the days that a register may bound: its own, and at midnight the one that ends."""
-    own = local_date(at, zone)
-    return [own - timedelta(days=1), own] if local_day(own, zone).start == at else [own]

@@ -1,9 +1,10 @@
 """What others ask of roll-ups: days, months, cycles, why they changed, and what rests on them."""
 
 from collections.abc import Sequence
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 
-from cloud.rollups.model import Change, DayRollup, PeriodKind, PeriodRollup, Recompute
+from cloud.ingest.model import Need
+from cloud.rollups.model import Change, DayRollup, KeptDay, PeriodKind, PeriodRollup, Recompute
 from cloud.rollups.rules import periods as rules
 from cloud.rollups.service.terms import Finder
 from cloud.rollups.store import queue, recomputes, versions
@@ -11,6 +12,7 @@ from cloud.store.db import Connection, Database
 from protocols.identity import UsagePointId
 
 _LOOK = 500
+_NEEDS = {"day": "days that are not rolled up yet", "zone": "zones whose days are not all listed"}
 
 
 def days(
@@ -78,9 +80,28 @@ def recomputes_of(
     return recomputes.recomputes_of(conn, usage_point, day, limit)
 
 
+def kept_of(
+    conn: Connection, usage_point: UsagePointId, day: date | None = None, *, limit: int = 100
+) -> list[KeptDay]:
+    """Return days of a point that were to be looked at again after their intervals were let go."""
+    return recomputes.kept_of(conn, usage_point, day, limit)
+
+
 def waiting(conn: Connection, now: datetime) -> tuple[int, int, int]:
     """Return transactions not looked at yet, days that wait, and those of them that are due."""
     return queue.waiting(conn, now)
+
+
+def needed(conn: Connection, until: date, _now: datetime) -> list[Need]:
+    """
+    Return which days before `until` wait to be rolled up: their intervals are still needed.
+
+    A civil day may begin a day before the UTC day of its name, so one day more is asked for.
+    """
+    return [
+        Need(who="rollups", what=_NEEDS[kind], count=count, first_day=first, example=one)
+        for kind, count, first, one in queue.waiting_before(conn, until + timedelta(days=1))
+    ]
 
 
 def find_dependents(db: Database, finder: Finder, *, now: datetime) -> int:

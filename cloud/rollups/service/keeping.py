@@ -12,26 +12,24 @@ from datetime import date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from cloud.assets import service as assets
-from cloud.rollups.model import Cause, DayFigures, DayRollup, Kept, Mark
+from cloud.rollups.model import Cause, Kept, Mark
 from cloud.rollups.rules import carrying
-from cloud.rollups.service.folding import fold_cycles, fold_periods
-from cloud.rollups.service.measuring import measure
+from cloud.rollups.rules.days import days_between
+from cloud.rollups.service.comparing import roll_up
+from cloud.rollups.service.folding import fold_cycles, fold_periods, list_cycles
+from cloud.rollups.service.marking import want
 from cloud.rollups.service.terms import DEFAULT_POLICY, Policy
-from cloud.rollups.store import queue, recomputes, versions
+from cloud.rollups.store import queue, recomputes
 from cloud.rollups.store.queue import Key
 from cloud.store.db import Connection, Database
 from cloud.store.failpoint import reach
+from cloud.usage import service as usage
 from protocols.identity import UsagePointId
 from protocols.timeline import local_date, local_day
 
 _ONE = timedelta(days=1)
 _CHUNK = 5000
-_NOTHING = DayFigures(
-    slots=0, missing=0, interval_wh=None, slot_qualities=0, opening=None, closing=None
-)
-
-Changes = dict[Key, tuple[Mark, DayRollup | None, DayRollup]]
-"""Of each day that has another version now: why, the version before, the version after."""
+_CHANGES = 200
 
 
 def keep(
@@ -59,27 +57,85 @@ def turn(db: Database, *, now: datetime, policy: Policy = DEFAULT_POLICY) -> tup
     """
     Do one transaction of what is due; return what was done and whether more is due.
 
-    Nothing is done while another process holds the lock.
+    Of several workers one writes the list, and each takes parts of the network that no other has:
+    a usage point is in one part, and all that follows from its days is its own.
     """
+    told = _past_changed(db, now)
     with db.transaction() as conn:
-        if not queue.lock(conn):
-            return Kept(), False
-        sorted_in = _sort_in(conn, policy)
-        listed = _list_ended(conn, now, policy)
-        taken = queue.take_dirty(conn, now, policy.days)
-        changes = _roll_up(conn, taken, now, policy)
+        more = _list(conn, now, policy) or told
+        taken, lots = _take(conn, now, policy)
+        changes = roll_up(conn, taken, now, policy)
         reach("rollups.days_written")
-        periods = fold_periods(conn, changes, now)
-        made = sum(len(each) for each in periods.values())
+        made, periods = fold_periods(conn, changes.zones, now)
         noted = [
-            (mark, before, after, periods[key])
-            for key, (mark, before, after) in sorted(changes.items())
-            if before is not None
+            (mark, before, after, periods.get(key, []))
+            for key, (mark, before, after) in sorted(changes.again.items())
         ]
         recomputes.insert_recomputes(conn, noted, now)
-        made += fold_cycles(conn, now)
-        kept = Kept(looked_at=len(taken), days=len(changes), periods=made, recomputes=len(noted))
-        return kept, bool(taken) or sorted_in or listed
+        made += fold_cycles(conn, lots, now)
+        kept = Kept(
+            looked_at=len(taken), days=len(changes.zones), periods=made, recomputes=len(noted)
+        )
+        return kept, bool(taken) or bool(lots) or more
+
+
+def _past_changed(db: Database, now: datetime) -> bool:
+    """
+    Make anew what rests on installations and factors of past time; tell whether there were any.
+
+    Segments of usage first, then every day since is noted. By itself, for it waits for the locks of
+    usage, and who rolls up must wait for nobody.
+    """
+    with db.transaction() as conn:
+        if not queue.lock_list(conn):
+            return False
+        taken = assets.take_changes(conn, _CHANGES)
+        points = sorted({each.usage_point for each in taken})
+        usage.rebuild_many(conn, points, now=now)
+        zones = assets.zones_of(conn, points)
+        for each in taken:
+            zone = ZoneInfo(zones[each.usage_point])
+            # a register at the very midnight ends the day before
+            days = days_between(local_date(each.since, zone) - _ONE, local_date(now, zone))
+            want(
+                conn, [each.usage_point] * len(days), days, cause=Cause.ASSETS.value,
+                reference=each.reference, actor=each.actor, now=now,
+            )  # fmt: skip
+        return bool(taken)
+
+
+def _list(conn: Connection, now: datetime, policy: Policy) -> bool:
+    """Put what is to be looked at on the list, unless another does; tell whether there was any."""
+    if not queue.lock_list(conn):
+        return False
+    sorted_in = _sort_in(conn, policy)
+    ended = _list_ended(conn, now, policy)
+    return list_cycles(conn, now) or sorted_in or ended
+
+
+def _take(
+    conn: Connection, now: datetime, policy: Policy
+) -> tuple[dict[Key, Mark], list[queue.Lot]]:
+    """Take due days of parts that nobody else works on, and lots of cycles, until it is enough."""
+    taken: dict[Key, Mark] = {}
+    cycles: list[queue.Lot] = []
+    for part in queue.parts_due(conn, now):
+        left = policy.days - len(taken) - sum(len(lot.usage_points) for lot in cycles)
+        if left <= 0:
+            break
+        if not queue.lock_part(conn, part):
+            continue
+        for key, mark in queue.take_dirty(conn, part, now, left).items():
+            taken[key] = carrying.joined(taken[key], mark) if key in taken else mark
+        for lot in queue.take_lots(conn, part, now, left):
+            if lot.day is None:
+                cycles.append(lot)
+                continue
+            mark = Mark(cause=Cause.END, noted_at=lot.noted_at)
+            for point in lot.usage_points:
+                # what brought something speaks before the mere end of the day
+                taken.setdefault((point, lot.day), mark)
+    return taken, cycles
 
 
 def _sort_in(conn: Connection, policy: Policy) -> bool:
@@ -88,10 +144,8 @@ def _sort_in(conn: Connection, policy: Policy) -> bool:
     marks: dict[Key, Mark] = {}
     for key, mark in taken:
         marks[key] = carrying.joined(marks[key], mark) if key in marks else mark
-    zones = {
-        each.id: ZoneInfo(each.zone)
-        for each in assets.usage_points(conn, sorted({point for point, _ in marks}))
-    }
+    asked = sorted({point for point, _ in marks})
+    zones = {point: ZoneInfo(zone) for point, zone in assets.zones_of(conn, asked).items()}
     _enlist(conn, {key: mark for key, mark in marks.items() if key[0] in zones}, zones, policy)
     return bool(taken)
 
@@ -105,16 +159,13 @@ def _list_ended(conn: Connection, now: datetime, policy: Policy) -> bool:
     horizon = queue.horizons(conn)
     if horizon and all(not _ended(day, zone, now) for zone, day in horizon.items()):
         return False
-    by_zone: dict[str, list[UsagePointId]] = {}
-    for each in assets.usage_points(conn, assets.usage_point_ids(conn)):
-        by_zone.setdefault(each.zone, []).append(each.id)
-    mark = Mark(cause=Cause.END, noted_at=now)
     listed = False
-    for zone, points in by_zone.items():
+    for zone, points in assets.points_by_zone(conn).items():
         place = ZoneInfo(zone)
         day = horizon.get(zone, local_date(now, place) - _ONE)
         if _ended(day, zone, now):
-            _enlist(conn, {(p, day): mark for p in points}, dict.fromkeys(points, place), policy)
+            due = local_day(day, place).end + policy.rest
+            queue.insert_lots(conn, points, due_at=due, now=now, day=day)
             queue.upsert_horizon(conn, zone, day + _ONE)
             listed = True
     return listed
@@ -140,41 +191,3 @@ def _enlist(
             conn,
             [(key, due[zones[key[0]], key[1]], marks[key]) for key in keys[start : start + _CHUNK]],
         )
-
-
-def _roll_up(conn: Connection, taken: dict[Key, Mark], now: datetime, policy: Policy) -> Changes:
-    """Write a version of each day that differs, and of those behind it that moved with it."""
-    found: Changes = {}
-    pending, width = dict(taken), 1
-    seen: set[Key] = set()
-    while pending:
-        keys = sorted(pending)
-        seen |= set(keys)
-        before = versions.days_at(conn, keys)
-        measured = measure(conn, keys)
-        fresh: Changes = {}
-        for key in keys:
-            mark, old = pending[key], before.get(key)
-            zone, figures = measured.get(key, (old.zone if old else "", _NOTHING))
-            same = figures == (old.figures if old else _NOTHING)
-            if same or not carrying.follows(mark, key, {**found, **fresh}):
-                continue
-            fresh[key] = (mark, old, DayRollup(
-                usage_point=key[0], day=key[1], zone=zone,
-                version=old.version + 1 if old else 1, known_at=now, figures=figures,
-            ))  # fmt: skip
-        versions.insert_days(conn, [after for _, _, after in fresh.values()], now)
-        found |= fresh
-        pending = {
-            **carrying.behind(fresh, seen, width=width, until=now - policy.rest),
-            **_ahead(conn, fresh, seen),
-        }
-        width *= 2
-    return found
-
-
-def _ahead(conn: Connection, fresh: Changes, seen: set[Key]) -> dict[Key, Mark]:
-    """Return the days before changed ones that end with another register than those begin with."""
-    keys = {(point, day - _ONE) for point, day in fresh} - seen
-    before = versions.days_at(conn, sorted(keys))
-    return carrying.ahead(fresh, before)

@@ -27,7 +27,7 @@ class Policy:
     """
 
     rest: timedelta = timedelta(hours=3)
-    days: int = 2000
+    days: int = 10_000
     transactions: int = 500
 
 

@@ -69,3 +69,20 @@ SELECT d.recompute, d.kind, d.reference, d.account, d.state, d.wh_before, d.wh_a
 FROM rollups.dependent AS d
 WHERE d.recompute = ANY (%(recomputes)s::bigint[])
 ORDER BY d.recompute, d.n;
+
+-- insert_kept
+-- One row per day that keeps its version because its intervals were let go.
+INSERT INTO rollups.kept_day (usage_point, day, version, cause, reference, actor, noted_at,
+                              kept_from, at)
+SELECT k.usage_point, k.day, k.version, k.cause, k.reference, k.actor, k.noted_at,
+       %(kept_from)s, %(at)s
+FROM unnest(%(usage_point)s::text[], %(day)s::date[], %(version)s::integer[], %(cause)s::text[],
+            %(reference)s::text[], %(actor)s::text[], %(noted_at)s::timestamptz[])
+     AS k (usage_point, day, version, cause, reference, actor, noted_at);
+
+-- kept_of
+-- Days of one usage point (and one day, if named) that keep their version, newest word first.
+SELECT d.day, d.version, d.cause, d.reference, d.actor, d.noted_at, d.kept_from, d.at
+FROM rollups.kept_day AS d
+WHERE d.usage_point = %(usage_point)s AND (%(day)s::date IS NULL OR d.day = %(day)s::date)
+ORDER BY d.id DESC LIMIT %(limit)s;

@@ -1,16 +1,3 @@
--- days_at
--- For each (usage point, day) the version that held at a knowledge time (NULL: the newest), in any
--- order; those without one are absent.
-SELECT r.usage_point, r.day, r.zone, r.version, r.known_at, r.slots, r.missing, r.interval_wh,
-       r.slot_qualities, r.from_at, r.from_wh, r.from_quality, r.to_at, r.to_wh, r.to_quality
-FROM unnest(%(usage_points)s::text[], %(days)s::date[]) AS k (usage_point, day)
-CROSS JOIN LATERAL (
-    SELECT d.* FROM rollups.day AS d
-    WHERE d.usage_point = k.usage_point AND d.day = k.day
-      AND (%(as_of)s::timestamptz IS NULL OR d.known_at <= %(as_of)s::timestamptz)
-    ORDER BY d.version DESC LIMIT 1
-) AS r;
-
 -- days_in
 -- The versions that held at a knowledge time of the points' days in [first, until), in order.
 SELECT DISTINCT ON (d.usage_point, d.day)
@@ -21,6 +8,56 @@ WHERE d.usage_point = ANY (%(usage_points)s::text[]) AND d.day >= %(first)s AND 
   AND (%(as_of)s::timestamptz IS NULL OR d.known_at <= %(as_of)s::timestamptz)
 ORDER BY d.usage_point, d.day, d.version DESC;
 
+-- days_newest
+-- The newest version of each (usage point, day) that has one; days as ordinals; columns as strings
+-- of octets, -2^63 is null, instants in us since 2000.
+SELECT string_agg(int8send(k.n), ''), string_agg(int8send(k.day - 730120), ''),
+       string_agg(int8send(r.version), ''),
+       string_agg(int8send(r.slots), ''), string_agg(int8send(r.missing), ''),
+       string_agg(int8send(coalesce(r.interval_wh, -9223372036854775808)), ''),
+       string_agg(int8send(r.slot_qualities), ''),
+       string_agg(coalesce(timestamptz_send(r.from_at), int8send(-9223372036854775808)), ''),
+       string_agg(int8send(coalesce(r.from_wh, -9223372036854775808)), ''),
+       string_agg(int8send(r.from_quality), ''),
+       string_agg(coalesce(timestamptz_send(r.to_at), int8send(-9223372036854775808)), ''),
+       string_agg(int8send(coalesce(r.to_wh, -9223372036854775808)), ''),
+       string_agg(int8send(r.to_quality), '')
+FROM unnest(%(names)s::text[], %(days)s::integer[]) WITH ORDINALITY AS k (usage_point, day, n)
+CROSS JOIN LATERAL (
+    SELECT d.* FROM rollups.day AS d
+    WHERE d.usage_point = k.usage_point AND d.day = date '0001-01-01' + (k.day - 1)
+    ORDER BY d.version DESC LIMIT 1
+) AS r;
+
+-- days_within
+-- The newest versions of the points' days in [first, until), days as ordinals, by point and day;
+-- columns as `days_newest` has them.
+SELECT string_agg(int8send(r.n), ''), string_agg(int8send(r.day - date '2000-01-01'), ''),
+       string_agg(int8send(r.version), ''),
+       string_agg(int8send(r.slots), ''), string_agg(int8send(r.missing), ''),
+       string_agg(int8send(coalesce(r.interval_wh, -9223372036854775808)), ''),
+       string_agg(int8send(r.slot_qualities), ''),
+       string_agg(coalesce(timestamptz_send(r.from_at), int8send(-9223372036854775808)), ''),
+       string_agg(int8send(coalesce(r.from_wh, -9223372036854775808)), ''),
+       string_agg(int8send(r.from_quality), ''),
+       string_agg(coalesce(timestamptz_send(r.to_at), int8send(-9223372036854775808)), ''),
+       string_agg(int8send(coalesce(r.to_wh, -9223372036854775808)), ''),
+       string_agg(int8send(r.to_quality), '')
+FROM (
+    SELECT DISTINCT ON (k.n, d.day) k.n, d.*
+    FROM unnest(%(names)s::text[]) WITH ORDINALITY AS k (usage_point, n)
+    JOIN rollups.day AS d ON d.usage_point = k.usage_point
+    WHERE d.day >= date '0001-01-01' + (%(first)s::integer - 1)
+      AND d.day < date '0001-01-01' + (%(until)s::integer - 1)
+    ORDER BY k.n, d.day, d.version DESC
+) AS r;
+
+-- copy_days
+-- New versions, one row each; a version that is known already is a bug and refused by the key.
+COPY rollups.day (usage_point, day, version, known_at, zone, slots, missing, slot_qualities,
+                  from_quality, to_quality, basis, interval_wh, from_at, from_wh, to_at, to_wh,
+                  wh) FROM STDIN (FORMAT binary);
+
 -- versions_of_day
 -- Every version of one day, oldest first.
 SELECT d.usage_point, d.day, d.zone, d.version, d.known_at, d.slots, d.missing, d.interval_wh,
@@ -28,22 +65,6 @@ SELECT d.usage_point, d.day, d.zone, d.version, d.known_at, d.slots, d.missing, 
 FROM rollups.day AS d
 WHERE d.usage_point = %(usage_point)s AND d.day = %(day)s
 ORDER BY d.version;
-
--- insert_days
--- New versions, one row each; a version that is known already is a bug and refused by the key.
-INSERT INTO rollups.day (usage_point, day, version, known_at, zone, slots, missing, interval_wh,
-                         slot_qualities, from_at, from_wh, from_quality, to_at, to_wh, to_quality,
-                         basis, wh)
-SELECT k.usage_point, k.day, k.version, %(known_at)s, k.zone, k.slots, k.missing, k.interval_wh,
-       k.slot_qualities, k.from_at, k.from_wh, k.from_quality, k.to_at, k.to_wh, k.to_quality,
-       k.basis, k.wh
-FROM unnest(%(usage_point)s::text[], %(day)s::date[], %(version)s::integer[], %(zone)s::text[],
-            %(slots)s::smallint[], %(missing)s::smallint[], %(interval_wh)s::bigint[],
-            %(slot_qualities)s::smallint[], %(from_at)s::timestamptz[], %(from_wh)s::bigint[],
-            %(from_quality)s::smallint[], %(to_at)s::timestamptz[], %(to_wh)s::bigint[],
-            %(to_quality)s::smallint[], %(basis)s::smallint[], %(wh)s::bigint[])
-     AS k (usage_point, day, version, zone, slots, missing, interval_wh, slot_qualities, from_at,
-           from_wh, from_quality, to_at, to_wh, to_quality, basis, wh);
 
 -- periods_at
 -- For each (usage point, kind, name) the version that held at a knowledge time, in any order.

@@ -1,6 +1,7 @@
 """SQL of what waits to be rolled up."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import date, datetime
 from pathlib import Path
 from typing import Any
@@ -17,9 +18,64 @@ Key = tuple[UsagePointId, date]
 """A usage point and a civil day of its zone."""
 
 
-def lock(conn: Connection) -> bool:
-    """Take the lock of who rolls up until commit, unless somebody has it."""
-    row = conn.execute(SQL["lock_rollups"]).fetchone()
+_LOT = 2000
+"""So many points wait as one row at most."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lot:
+    """Points that wait together, for a day that ended or for a cycle that was closed."""
+
+    day: date | None
+    cycle: int | None
+    noted_at: datetime
+    usage_points: list[UsagePointId]
+
+
+def lock_list(conn: Connection) -> bool:
+    """Take the lock of who writes the list until commit, unless somebody has it."""
+    return _taken(conn, "lock_list", {})
+
+
+def lock_part(conn: Connection, part: int) -> bool:
+    """Take the lock of one part of the network until commit, unless somebody has it."""
+    return _taken(conn, "lock_part", {"part": part})
+
+
+def parts_due(conn: Connection, now: datetime) -> list[int]:
+    """Return the parts of which anything is due, those that wait longest first."""
+    return [row[0] for row in conn.execute(SQL["parts_due"], {"now": now})]
+
+
+def insert_lots(
+    conn: Connection,
+    usage_points: Sequence[UsagePointId],
+    *,
+    due_at: datetime,
+    now: datetime,
+    day: date | None = None,
+    cycle: int | None = None,
+) -> None:
+    """Put points on the list for a day or for a cycle."""
+    if usage_points:
+        conn.execute(
+            SQL["insert_lots"],
+            {"usage_points": list(usage_points), "due_at": due_at, "noted_at": now, "day": day,
+             "cycle": cycle, "size": _LOT},
+        )  # fmt: skip
+
+
+def take_lots(conn: Connection, part: int, now: datetime, limit: int) -> list[Lot]:
+    """Take the oldest due lots of a part, of so many points or a lot more."""
+    rows = conn.execute(SQL["take_lots"], {"part": part, "now": now, "limit": -(-limit // _LOT)})
+    return [
+        Lot(day=day, cycle=cycle, noted_at=noted_at, usage_points=points)
+        for day, cycle, noted_at, points in rows
+    ]
+
+
+def _taken(conn: Connection, block: str, asked: dict[str, Any]) -> bool:
+    row = conn.execute(SQL[block], asked).fetchone()
     assert row is not None
     return bool(row[0])
 
@@ -70,14 +126,14 @@ def upsert_dirty(conn: Connection, marks: Sequence[tuple[Key, datetime, Mark]]) 
     conn.execute(SQL["upsert_dirty"], columns)
 
 
-def take_dirty(conn: Connection, now: datetime, limit: int) -> dict[Key, Mark]:
-    """Take every due day of the points that have waited longest: the points of `limit` days."""
+def take_dirty(conn: Connection, part: int, now: datetime, limit: int) -> dict[Key, Mark]:
+    """Take every due day of the points of a part that have waited longest: of `limit` days."""
     return {
         (UsagePointId(row[0]), row[1]): Mark(
             cause=Cause(row[2]), reference=row[3], actor=row[4], noted_at=row[5],
             readings=row[6], first_ms=row[7], last_ms=row[8],
         )
-        for row in conn.execute(SQL["take_dirty"], {"now": now, "limit": limit})
+        for row in conn.execute(SQL["take_dirty"], {"part": part, "now": now, "limit": limit})
     }  # fmt: skip
 
 
@@ -86,6 +142,11 @@ def waiting(conn: Connection, now: datetime) -> tuple[int, int, int]:
     row = conn.execute(SQL["waiting"], {"now": now}).fetchone()
     assert row is not None
     return row[0], row[1], row[2]
+
+
+def waiting_before(conn: Connection, until: date) -> list[tuple[str, int, date, str]]:
+    """Return (kind, how many, first day, one of them) of what waits and begins before a day."""
+    return conn.execute(SQL["waiting_before"], {"until": until}).fetchall()
 
 
 def horizons(conn: Connection) -> dict[str, date]:

@@ -11,12 +11,13 @@ from cloud.rollups.model import (
     DayRollup,
     Dependent,
     DependentKind,
+    KeptDay,
     Mark,
     PeriodChange,
     PeriodKind,
     Recompute,
 )
-from cloud.rollups.store.queue import SQL
+from cloud.rollups.store.queue import SQL, Key
 from cloud.rollups.store.versions import day_of
 from cloud.store.db import Connection
 from protocols.identity import UsagePointId
@@ -51,6 +52,39 @@ def recomputes_of(
         SQL["recomputes_of"], {"usage_point": point, "day": day, "limit": limit}
     ).fetchall()
     return _recomputes(conn, rows)
+
+
+def insert_kept(
+    conn: Connection,
+    found: Sequence[tuple[Key, int, Mark]],
+    kept_from: date,
+    now: datetime,
+) -> None:
+    """Write down which days keep their version (0: have none), and what asked for them."""
+    if not found:
+        return
+    columns: dict[str, list[Any]] = {
+        name: []
+        for name in ("usage_point", "day", "version", "cause", "reference", "actor", "noted_at")
+    }
+    for (point, day), version, mark in found:
+        row = (point, day, version, mark.cause.value, mark.reference, mark.actor, mark.noted_at)
+        for name, value in zip(columns, row, strict=True):
+            columns[name].append(value)
+    conn.execute(SQL["insert_kept"], {**columns, "kept_from": kept_from, "at": now})
+
+
+def kept_of(conn: Connection, point: UsagePointId, day: date | None, limit: int) -> list[KeptDay]:
+    """Return the days of a point that keep their version, what was asked last first."""
+    rows = conn.execute(SQL["kept_of"], {"usage_point": point, "day": day, "limit": limit})
+    return [
+        KeptDay(
+            usage_point=point, day=row[0], version=row[1],
+            mark=Mark(cause=Cause(row[2]), reference=row[3], actor=row[4], noted_at=row[5]),
+            kept_from=row[6], at=row[7],
+        )
+        for row in rows
+    ]  # fmt: skip
 
 
 def unlooked(conn: Connection, limit: int) -> list[Recompute]:

@@ -12,31 +12,16 @@ from cloud.rollups.model import (
     PeriodKind,
     PeriodRollup,
 )
-from cloud.rollups.store.queue import SQL, Key
+from cloud.rollups.store.queue import SQL
 from cloud.store.db import Connection
 from protocols.identity import UsagePointId
 
 PeriodKey = tuple[UsagePointId, PeriodKind, str]
 """A usage point, a kind of period and its name."""
 
-_DAY = ("usage_point", "day", "version", "zone", "slots", "missing", "interval_wh",
-        "slot_qualities", "from_at", "from_wh", "from_quality", "to_at", "to_wh", "to_quality",
-        "basis", "wh")  # fmt: skip
 _PERIOD = ("usage_point", "kind", "name", "version", "first_day", "until_day", "days_told", "slots",
            "missing", "slot_qualities", "register_qualities", "bases", "interval_wh", "from_at",
            "from_wh", "to_at", "to_wh", "wh")  # fmt: skip
-
-
-def days_at(
-    conn: Connection, keys: Sequence[Key], as_of: datetime | None = None
-) -> dict[Key, DayRollup]:
-    """Return the version that held at `as_of` (None: the newest) of each day that has one."""
-    rows = conn.execute(
-        SQL["days_at"],
-        {"usage_points": [point for point, _ in keys], "days": [day for _, day in keys],
-         "as_of": as_of},
-    )  # fmt: skip
-    return {(UsagePointId(row[0]), row[1]): day_of(row) for row in rows}
 
 
 def days_in(
@@ -54,23 +39,25 @@ def days_in(
     return [day_of(row) for row in rows]
 
 
+def days_named(
+    conn: Connection, keys: Sequence[tuple[UsagePointId, date, int]]
+) -> dict[tuple[UsagePointId, date], list[DayRollup]]:
+    """Return the versions named, by usage point and day."""
+    rows = conn.execute(
+        SQL["day_versions"],
+        {"usage_points": [key[0] for key in keys], "days": [key[1] for key in keys],
+         "versions": [key[2] for key in keys]},
+    )  # fmt: skip
+    found: dict[tuple[UsagePointId, date], list[DayRollup]] = {}
+    for each in map(day_of, rows):
+        found.setdefault((each.usage_point, each.day), []).append(each)
+    return found
+
+
 def versions_of_day(conn: Connection, point: UsagePointId, day: date) -> list[DayRollup]:
     """Return every version of one day, oldest first."""
     rows = conn.execute(SQL["versions_of_day"], {"usage_point": point, "day": day})
     return [day_of(row) for row in rows]
-
-
-def insert_days(conn: Connection, days: Sequence[DayRollup], now: datetime) -> None:
-    """Write versions, known from `now`."""
-    columns: dict[str, list[Any]] = {name: [] for name in _DAY}
-    for each in days:
-        one = each.figures
-        row = (each.usage_point, each.day, each.version, each.zone, one.slots, one.missing,
-               one.interval_wh, one.slot_qualities, *_split(one.opening), *_split(one.closing),
-               int(one.basis), one.wh)  # fmt: skip
-        for name, value in zip(_DAY, row, strict=True):
-            columns[name].append(value)
-    conn.execute(SQL["insert_days"], {**columns, "known_at": now})
 
 
 def periods_at(

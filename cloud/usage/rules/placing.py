@@ -104,17 +104,25 @@ def figures_of(
     low = np.searchsorted(meter, lines.meter[heads])
     size = np.searchsorted(meter, lines.meter[heads], side="right") - low
     starts = np.cumsum(size) - size
-    rows = np.repeat(low - starts, size) + np.arange(int(size.sum()))
-    pair = np.repeat(np.arange(len(heads)), size)
-    line = place(lines, pair, at_ms[rows])
-    ok = line >= 0
-    ends = at_ms[rows] + seconds[rows] * 1000
-    length = seconds[rows] > 0
-    ok &= np.where(length, ends <= lines.ends_ms[line], at_ms[rows] <= lines.until_ms[line])
-    ok &= ~length | (at_ms[rows] < lines.until_ms[line])
-    rows = rows[ok]
+    if not np.array_equal(low, starts) or int(size.sum()) != len(meter):
+        rows = np.repeat(low - starts, size) + np.arange(int(size.sum()))
+        at_ms, seconds, wh, status = (each[rows] for each in (at_ms, seconds, wh, status))
+    line = np.repeat(np.arange(len(heads)), size)
+    if len(heads) == len(lines):
+        # one segment speaks for each meter: it does from its own beginning on
+        ok = at_ms >= np.repeat(lines.since_ms, size)
+        ends_ms, until_ms = np.repeat(lines.ends_ms, size), np.repeat(lines.until_ms, size)
+    else:
+        line = place(lines, line, at_ms)
+        ok = line >= 0
+        ends_ms, until_ms = lines.ends_ms[line], lines.until_ms[line]
+    length = seconds > 0
+    ok &= np.where(length, at_ms + seconds * 1000 <= ends_ms, at_ms <= until_ms)
+    ok &= ~length | (at_ms < until_ms)
+    if ok.all():
+        return Figures(line=line, at_ms=at_ms, seconds=seconds, wh=wh, status=status)
     return Figures(
-        line=line[ok], at_ms=at_ms[rows], seconds=seconds[rows], wh=wh[rows], status=status[rows]
+        line=line[ok], at_ms=at_ms[ok], seconds=seconds[ok], wh=wh[ok], status=status[ok]
     )
 
 
@@ -147,21 +155,36 @@ def slots_of(lines: Lines, found: Figures) -> tuple[Slots, Int, Int]:
     Where a factor is a fraction, what is rounded away of an interval is carried into the next of
     the same segment and UTC day, so that a day adds up to the factor times its figures.
     """
-    point = lines.point[found.line]
-    order = np.lexsort((found.seconds, found.at_ms, point))
-    line, at_ms, wh = found.line[order], found.at_ms[order], found.wh[order]
-    numerator, denominator = lines.numerator[line], lines.denominator[line]
-    scaled = wh * numerator
-    if (denominator != 1).any():
-        scaled = _carried(scaled, denominator, (line << 20) + at_ms // _DAY_MS)
+    line = found.line
+    order = _in_order(lines.point[line], found.at_ms, found.seconds)
+    at_ms, wh, seconds, status = found.at_ms, found.wh, found.seconds, found.status
+    if order is not None:
+        line, at_ms, wh = line[order], at_ms[order], wh[order]
+        seconds, status = seconds[order], status[order]
+    scaled = wh
+    if (lines.numerator != 1).any() or (lines.denominator != 1).any():
+        scaled, denominator = wh * lines.numerator[line], lines.denominator[line]
+        if (denominator != 1).any():
+            scaled = _carried(scaled, denominator, (line << 20) + at_ms // _DAY_MS)
     return (
         Slots(
-            point=point[order], start_ms=at_ms, seconds=found.seconds[order], wh=scaled,
-            quality=np.full(len(order), VALID, dtype=np.int64),
+            point=lines.point[line], start_ms=at_ms, seconds=seconds, wh=scaled,
+            quality=np.full(len(line), VALID, dtype=np.int64),
         ),
-        found.status[order],
+        status,
         lines.capacity_w[line],
     )  # fmt: skip
+
+
+def _in_order(point: Int, at_ms: Int, seconds: Int) -> Int | None:
+    """Return the order by point, instant and length; None where the rows stand in it already."""
+    keys = (point << _SHIFT) + at_ms
+    if (keys[1:] > keys[:-1]).all():
+        return None
+    order: Int = np.argsort(keys, kind="stable")
+    if (np.diff(keys[order]) != 0).all():
+        return order
+    return np.lexsort((seconds, at_ms, point))
 
 
 def registers_of(lines: Lines, found: Figures) -> tuple[Registers, Int]:

@@ -32,10 +32,18 @@ from cloud.usage.service.reading import (
     registers,
     segments_of,
 )
-from cloud.usage.service.segments import change_ratio, rebuild, rebuild_many, refresh
+from cloud.usage.service.segments import (
+    apply_ratio,
+    change_ratio,
+    check_ratio,
+    rebuild,
+    rebuild_many,
+    refresh,
+)
 
 __all__ = [
-    "AtInstants", "at_instants", "average_daily_wh", "change_ratio", "contradictions", "daily",
+    "AtInstants", "apply_ratio", "at_instants", "average_daily_wh", "change_ratio", "check_ratio",
+    "contradictions", "daily",
     "derive",
     "first_register", "interval_columns", "intervals", "latest_registers", "matrix",
     "raw_registers", "raw_slots", "rebuild", "rebuild_many", "redrive", "refresh",

@@ -172,17 +172,27 @@ def change_ratio(db: Database, ratio: Ratio, *, actor: str, reason: str, now: da
     lie between the registers read around that instant.
     """
     with db.transaction() as conn:
-        hold(conn, [ratio.usage_point])
-        _fits(conn, ratio)
-        assets.put_ratio(conn, ratio, actor=actor, reason=reason, now=now)
-        rebuild_many(conn, [ratio.usage_point], now=now)
+        apply_ratio(conn, ratio, actor=actor, reason=reason, now=now)
+
+
+def apply_ratio(conn: Connection, ratio: Ratio, *, actor: str, reason: str, now: datetime) -> None:
+    """Do what `change_ratio` does, in the caller's transaction. Raises: the same."""
+    hold(conn, [ratio.usage_point])
+    check_ratio(conn, ratio)
+    assets.put_ratio(conn, ratio, actor=actor, reason=reason, now=now)
+    rebuild_many(conn, [ratio.usage_point], now=now)
 
 
 _COLUMNS = ("usage_point", "meter", "since_ms", "until_ms", "offset_wh", "numerator",
             "denominator", "capacity_w", "lone")  # fmt: skip
 
 
-def _fits(conn: Connection, ratio: Ratio) -> None:
+def check_ratio(conn: Connection, ratio: Ratio) -> None:
+    """
+    Refuse a factor whose figure at the change does not lie between the registers around it.
+
+    Raises: RefusedError `usage.ratio_register`.
+    """
     if ratio.register_wh is None:
         return
     points, at = [ratio.usage_point], np.array([to_ms(ratio.valid_from)])

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cloud.ingest.rules import packing
+from cloud.ingest.rules import packing, unpacking
 from cloud.ingest.rules.packing import DAY_MS, Readings
 
 NUMBER = st.one_of(
@@ -84,6 +84,33 @@ def test_groups_of_many_sizes_are_each_packed_once(groups: list[Readings]) -> No
             found[place] = packing.decode(octets.tobytes())
     assert all(same(found[n], day) for n, day in enumerate(groups))
     assert len(found) == len(groups)
+
+
+@given(
+    groups=st.lists(days(), min_size=1, max_size=8),
+    alike=st.lists(days(size=5), max_size=9),
+    times=st.integers(1, 6),
+    batches=st.booleans(),
+)
+def test_many_bodies_at_once_are_read_as_each_by_itself(
+    groups: list[Readings], alike: list[Readings], times: int, batches: bool
+) -> None:
+    whole = [*groups, *alike] * times
+    bodies = [packing.encode(day) for day in whole]
+    seen: list[int] = []
+    for found in unpacking.decode_many(bodies, batches=batches):
+        shape = found.wh.shape
+        for n, row in enumerate(found.rows.tolist()):
+            seen.append(row)
+            one = whole[row]
+            assert np.broadcast_to(found.at_ms, shape)[n].tolist() == one.at_ms.tolist()
+            assert found.wh[n].tolist() == one.wh.tolist()
+            status = np.zeros(shape) if found.status is None else found.status
+            assert status[n].tolist() == one.status.tolist()
+            if batches:
+                assert found.batch is not None
+                assert np.broadcast_to(found.batch, shape)[n].tolist() == one.batch.tolist()
+    assert sorted(seen) == list(range(len(bodies)))
 
 
 @given(values=st.lists(st.integers(-(2**61), 2**61), max_size=30))
