@@ -15,7 +15,7 @@ from cloud.store.db import Connection, Database
 from protocols.identity import ConcentratorId
 
 MOST_METERS = 2_000_000
-"""Of how many meters a process remembers; a meter takes about 600 octets."""
+"""Of how many meters a process remembers; a meter takes about 900 octets."""
 
 
 class Shelf:
