@@ -61,7 +61,6 @@ def freeze(
     """
     names = [each.agreement for each in agreements]
     history = store.metered_bills(conn, names, run.period_start - HISTORY)
-    class_daily = store.class_daily(conn, run.id)
     priced = {code: _versions(conn, code) for code in {each.tariff_code for each in agreements}}
     spans: list[_Span] = []
     seen: _Seen = {}
@@ -82,6 +81,9 @@ def freeze(
                 run.id, each, run.period_start, run.period_end, error
             )
     registers = _registers(conn, run, spans)
+    # what others use reads every item of the run: asked for where an estimate may want it
+    guessed = estimated or any(_quality(_end_of(registers, each)) != "actual" for each in spans)
+    class_daily = store.class_daily(conn, run.id) if guessed else {}
     for span in spans:
         each = span.agreement
         try:
@@ -234,6 +236,10 @@ def _registers(conn: Connection, run: Run, spans: Sequence[_Span]) -> _Registers
     }
 
 
+def _end_of(registers: _Registers, span: _Span) -> UsageRegister | None:
+    return registers.get((span.agreement.usage_point, span.end))
+
+
 def _facts(
     conn: Connection, run: Run, span: _Span, registers: _Registers,
     taken: tuple[int, int, int] | None, *, class_daily_wh: int | None,
@@ -247,7 +253,7 @@ def _facts(
     joined = local_date(agreement.started_at, run.zone)
     if span.start == joined and agreement.opening_register_wh is not None:
         own[span.start] = agreement.opening_register_wh
-    end = registers.get((agreement.usage_point, span.end))
+    end = _end_of(registers, span)
     return Facts(
         agreement=agreement, versions=span.versions, start=span.start, end=span.end,
         history=span.history, registers=own,

@@ -274,6 +274,9 @@ def _each_chunk(
     turn: _Turn, state: ItemState, work: Callable[[Connection, list[Item]], None], name: str
 ) -> bool:
     run, done = turn.run, 0
+    # counted once, for who looks on: a count reads every item, chunks would read them squared
+    with turn.db.transaction() as conn:
+        waiting = store.count_states(conn, run.id).get(state.value, 0)
     while True:
         with turn.db.transaction() as conn:
             # one order of locks for everybody: those who post take all open runs, by number
@@ -285,8 +288,7 @@ def _each_chunk(
                 return True
             work(conn, items)
             done += len(items)
-            waiting = store.count_states(conn, run.id).get(state.value, 0)
-        turn.progress(name, done, done + waiting)
+        turn.progress(name, done, max(done, waiting))
 
 
 def _document(turn: _Turn) -> bool:
