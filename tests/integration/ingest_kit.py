@@ -190,4 +190,4 @@ GAPS = (
 def tables(db: Database, *queries: str) -> list[list[tuple[Any, ...]]]:
     """The rows of queries."""
     with db.transaction() as conn:
-        return [conn.execute(query).fetchall() for query in queries]  # type: ignore[arg-type]
+        return [conn.execute(query).fetchall() for query in queries]

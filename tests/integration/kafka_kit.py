@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
@@ -34,6 +35,7 @@ from cloud.assets.model import (
 )
 from cloud.ingest.runner.settings import BridgeConfig, KafkaAddress, WorkerConfig
 from cloud.store.db import Database
+from cloud.store.rim import ended
 from edge.uplink.publish import WINDOW
 from meterloop.embedded.broker import free_port
 from meterloop.embedded.kafka import EmbeddedKafka, LocalKafka, jars
@@ -171,8 +173,7 @@ class Fleet:
                             await self._send_due(client)
                             await asyncio.sleep(0.02)
                     finally:
-                        hearing.cancel()
-                        await asyncio.gather(hearing, return_exceptions=True)
+                        await ended(hearing)
             await asyncio.sleep(0.1)
 
     def _read(self) -> None:
@@ -208,10 +209,11 @@ class Fleet:
             self.outbox.pop((topics.concentrator_of(str(message.topic)), receipt.seq), None)
 
     async def drained(self, seconds: float) -> None:
-        """Return when every batch has its receipt; fail after so long."""
-        async with asyncio.timeout(seconds):
-            while self.outbox:
-                await asyncio.sleep(0.02)
+        """Return when every batch has its receipt; fail when none came for so long."""
+        waiting = Patience(self, seconds)
+        while self.outbox:
+            waiting.look()
+            await asyncio.sleep(0.02)
 
     def truth(self) -> dict[tuple[str, int], int]:
         """Return (meter, at_ms) -> Wh of everything that was ever read."""
@@ -221,6 +223,23 @@ class Fleet:
             for meter, at_ms, raw in zip(*columns.values(), strict=True):
                 found[str(batch.meters[meter]), int(at_ms)] = int(raw)
         return found
+
+
+class Patience:
+    """Waits for a fleet as long as receipts come: how many a busy machine gives is not judged."""
+
+    def __init__(self, fleet: Fleet, seconds: float) -> None:
+        """Begin to wait; `seconds` is how long nothing at all may come."""
+        self._fleet, self._seconds = fleet, seconds
+        self._receipts, self._since = fleet.receipts, time.monotonic()
+
+    def look(self) -> None:
+        """Fail where no receipt came for too long."""
+        if self._fleet.receipts != self._receipts:
+            self._receipts, self._since = self._fleet.receipts, time.monotonic()
+        still = time.monotonic() - self._since
+        left = len(self._fleet.outbox)
+        assert still < self._seconds, f"{left} batches have no receipt, none came for {still:.0f} s"
 
 
 async def send(
