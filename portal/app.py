@@ -46,6 +46,7 @@ from portal.staff import interval_edits as staff_interval_edits
 from portal.staff import limits as staff_limits
 from portal.staff import orders as meter_orders
 from portal.staff import payments as staff_payments
+from portal.staff import ratios as staff_ratios
 from portal.staff import routes as staff
 from portal.staff import runs as staff_runs
 from portal.staff import stream as staff_stream
@@ -94,7 +95,7 @@ def create_app(
         staff_subscribers,
         staff_companies,
         customer_statement,
-        staff_stream, staff_interval, staff_interval_edits, staff_findings,
+        staff_stream, staff_interval, staff_interval_edits, staff_findings, staff_ratios,
     )  # fmt: skip
     for part in pages:
         app.include_router(part.router, include_in_schema=False)

@@ -49,14 +49,13 @@ async def keep(
     *,
     stop: asyncio.Event,
     status: Status,
-    leads: Callable[[], bool] = lambda: True,
 ) -> None:
-    """Roll up what is due, while `leads`, until `stop`; each turn is a transaction of its own."""
+    """Roll up what is due until `stop`; each turn takes parts that no other process has."""
     clock = Clock(scale=config.scale)
     rows = Rows("rollups", _LOG, status)
     with Database(config.dsn, user=config.role, application="meterloop-rollups", size=1) as db:
         while not stop.is_set():
-            done = await rows.ask(service.turn, db, now=clock.now()) if leads() else None
+            done = await rows.ask(service.turn, db, now=clock.now())
             if done is not None:
                 kept, more = done
                 count(status, "rolled_up", kept.days)

@@ -1,5 +1,5 @@
 """
-The worker of the distributed runner as it is started: records in, roll-ups kept by who leads.
+The worker of the distributed runner as it is started: records in, roll-ups kept beside the others.
 
 It stands here for the reason that `cloud.rollups.agent` does.
 """
@@ -27,7 +27,7 @@ async def run(
     asked: Sequence[StillNeeded] = (),
 ) -> None:
     """
-    Run what `cloud.usage.runner` runs and, while leading, keep roll-ups, until `stop`.
+    Run what `cloud.usage.runner` runs and keep roll-ups, until `stop`.
 
     Before old months go, roll-ups are asked for what they still need, and so are `asked`.
     """
@@ -41,5 +41,5 @@ async def run(
             changed=service.want,
             asked=[service.needed, *asked],
         ),
-        keep(config, stop=stop, status=status, leads=lambda: status.get("leads") == 1),
+        keep(config, stop=stop, status=status),
     )

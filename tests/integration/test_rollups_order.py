@@ -38,7 +38,17 @@ from tests.integration.test_ingest_order import forget
 START = ORIGIN + timedelta(days=36)
 """When the story begins: March has ended, and few days lie behind the last reading."""
 
-_TABLES = ("touched", "dirty", "lot", "horizon", "day", "period", "recompute", "looked", "dependent")
+_TABLES = (
+    "touched",
+    "dirty",
+    "lot",
+    "horizon",
+    "day",
+    "period",
+    "recompute",
+    "looked",
+    "dependent",
+)
 
 
 def start_anew(db: Database) -> None:
