@@ -122,9 +122,9 @@ def take_step(workers: tuple[Database, Database], seq: int, step: tuple, seed: i
 
 @pytest.mark.req("A1", "B14")
 @settings(
-    max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
-@given(seed=st.integers(0, len(LIVES) - 1), steps=st.lists(STEPS, min_size=2, max_size=14))
+@given(seed=st.integers(0, len(LIVES) - 1), steps=st.lists(STEPS, min_size=2, max_size=10))
 def test_newest_registers_are_what_a_look_at_everything_finds(
     db: Database,
     database_dsn: str,
