@@ -285,8 +285,8 @@ def test_the_queue_of_findings(chromium: Browser, watched: Town) -> None:
             "INSERT INTO vee.exception (kind, meter, usage_point, range_start, range_end, day,"
             " severity, places, value, allowed, unit, opened_at)"
             " VALUES ('capacity', 'M-000061', 'UP-000061', %(at)s, %(end)s, '2026-11-16',"
-            " 'blocking', 1, 21000, 10000, 'Wh', %(at)s),"
-            " ('silent', 'M-000099', 'UP-000099', %(at)s, %(end)s, NULL, 'error', 1, NULL, NULL,"
+            " 'error', 1, 21000, 10000, 'Wh', %(at)s),"
+            " ('silent', 'M-000099', 'UP-000099', %(at)s, %(end)s, NULL, 'warning', 1, NULL, NULL,"
             " '', %(at)s)",
             {"at": MORNING, "end": MORNING + timedelta(minutes=30)},
         )
