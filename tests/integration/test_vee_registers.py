@@ -7,28 +7,16 @@ from typing import Any
 
 import pytest
 
-from cloud.assets import service as assets
-from cloud.assets.model import (
-    Concentrator,
-    Installation,
-    Meter,
-    PointKind,
-    Registration,
-    Transformer,
-    UsagePoint,
-)
 from cloud.store.db import Database
 from cloud.usage import service as usage
 from cloud.usage.agent import RawSupply
 from cloud.vee import service as vee
 from cloud.vee.model import DayPolicy
-from protocols.identity import TransformerId
 from protocols.reading import Channel, Quality
 from protocols.timeline import Interval
-from tests.integration.ingest_kit import C1, M1, ORIGIN, UP1
+from tests.integration.ingest_kit import M1, ORIGIN, UP1
 from tests.integration.vee_kit import (
     POLICY,
-    ZONE,
     Sender,
     build_one,
     date_of,
@@ -52,33 +40,6 @@ DAILY_WH = 12_000
 def said(db: Database) -> list[tuple[Any, ...]]:
     with db.transaction() as conn:
         return conn.execute(SAID).fetchall()
-
-
-def build_plain(db: Database) -> None:
-    """One meter without a profile, whose contract is 8 kW."""
-    assets.register(
-        db,
-        Registration(
-            transformers=(Transformer(id=TransformerId("T-01")),),
-            usage_points=(
-                UsagePoint(
-                    id=UP1, kind=PointKind.CUSTOMER, transformer=TransformerId("T-01"),
-                    zone=ZONE.key, capacity_w=8000,
-                ),
-            ),
-            concentrators=(Concentrator(id=C1),),
-            meters=(
-                Meter(
-                    id=M1, model="x", protocol="dlms", has_relay=True, can_close_remotely=True,
-                    interval_seconds=None, control_mode=4, max_w=20_000,
-                ),
-            ),
-            installations=(
-                Installation(meter=M1, usage_point=UP1, concentrator=C1, installed_at=ORIGIN),
-            ),
-        ),
-        now=ORIGIN,
-    )  # fmt: skip
 
 
 def figures(last: int, *, without: set[int], more: Mapping[int, int] | None = None) -> list[Any]:
@@ -163,7 +124,7 @@ def test_a_register_is_never_made_of_estimates(db: Database) -> None:
 
 @pytest.mark.req("B17")
 def test_where_registers_are_all_there_is_their_checks_look(db: Database) -> None:
-    build_plain(db)
+    build_one(db, interval_seconds=None)
     tell = Sender(db)
     # on day 20 more than 8 kW can bring in 24 hours with a tenth of margin; then much as before
     tell(figures(22, without=set(), more={20: 250_000}))
@@ -187,7 +148,7 @@ def test_where_registers_are_all_there_is_their_checks_look(db: Database) -> Non
 
 
 def test_a_midnight_between_two_reads_gets_the_average_daily_use(db: Database) -> None:
-    build_plain(db)
+    build_one(db, interval_seconds=None)
     tell = Sender(db)
     tell(figures(8, without={5, 6}))
     vee.work_all(db, RawSupply(), now=end_of(8) + timedelta(hours=2), policy=TOLD)
@@ -205,7 +166,7 @@ def test_a_midnight_between_two_reads_gets_the_average_daily_use(db: Database) -
 
 
 def test_any_order_of_reads_says_the_same(db: Database) -> None:
-    build_plain(db)
+    build_one(db, interval_seconds=None)
     tell = Sender(db)
     whole = figures(9, without={4, 7})
     late = [row for row in whole if row[2] in {end_of(2), end_of(5), end_of(6)}]

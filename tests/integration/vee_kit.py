@@ -70,8 +70,8 @@ def rows(
     ] + [(meter, Channel.IMPORT_WH, ORIGIN + STEP * n, register(n)) for n in reads]
 
 
-def build_one(db: Database) -> None:
-    """One meter at one usage point, installed at the origin."""
+def build_one(db: Database, *, interval_seconds: int | None = SLOT) -> None:
+    """One meter at one usage point of 8 kW, installed at the origin; None: it has no profile."""
     assets.register(
         db,
         Registration(
@@ -86,7 +86,7 @@ def build_one(db: Database) -> None:
             meters=(
                 Meter(
                     id=M1, model="x", protocol="dlms", has_relay=True, can_close_remotely=True,
-                    interval_seconds=SLOT, control_mode=4, max_w=20_000,
+                    interval_seconds=interval_seconds, control_mode=4, max_w=20_000,
                 ),
             ),
             installations=(
