@@ -213,12 +213,12 @@ def midnights(at_ms: Int, zone: Int, zones: Sequence[str]) -> Int:
         within = (zone == number) & (at_ms != MISSING)
         if not within.any():
             continue
-        rows, info = np.flatnonzero(within), ZoneInfo(name)
+        rows, civil = np.flatnonzero(within), ZoneInfo(name)
         half = at_ms[rows] // _HALF_DAY_MS
         for first in range(int(half.min()), int(half.max()) + 1):
             some = rows[half == first]
             if len(some):
-                found[some] = _midnights_of(at_ms[some], first * _HALF_DAY_MS, info)
+                found[some] = _midnights_of(at_ms[some], first * _HALF_DAY_MS, civil)
     return found
 
 
