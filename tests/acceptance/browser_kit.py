@@ -70,6 +70,14 @@ def looking(chromium: Browser, town: Town, login: str, *, width: int = 1280) -> 
     context.close()
 
 
+def step_up(page: Page, town: Town, back: str) -> None:
+    """Give the password once more, as acts on money and meters ask; end at the page `back`."""
+    page.goto(f"{town.url}/confirm?next={back}")
+    page.fill("#password", PASSWORD)
+    page.locator("form[action='/confirm'] button").click()
+    page.wait_for_url(f"**{back}")
+
+
 def check(look: Look, where: str) -> None:
     page = look.page
     if not page.evaluate("'axe' in window"):

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
 import pytest
-from playwright.sync_api import Browser, Locator, Page
+from playwright.sync_api import Browser, Locator
 
 from billing.accounting import service as accounting
 from billing.customers.model import AccountId
@@ -17,8 +17,8 @@ from billing.ledger.model import Event
 from billing.payments import service as payments
 from billing.payments.model import PaymentOrder
 from portal.i18n import LANGUAGES
-from tests.acceptance.browser_kit import OPEN_ALL, check, keep, looking, needs_browser
-from tests.integration.portal_kit import PASSWORD, YUAN, Town, account
+from tests.acceptance.browser_kit import OPEN_ALL, check, keep, looking, needs_browser, step_up
+from tests.integration.portal_kit import YUAN, Town, account
 
 pytestmark = needs_browser
 HOUR = timedelta(hours=1)
@@ -52,13 +52,6 @@ def pay(town: Town, txn: str, yuan: int, *, to: str = "") -> None:
         ),
         now=now,
     )  # fmt: skip
-
-
-def step_up(page: Page, town: Town) -> None:
-    page.goto(f"{town.url}/confirm?next=/payments")
-    page.fill("#password", PASSWORD)
-    page.locator("form[action='/confirm'] button").click()
-    page.wait_for_url("**/payments")
 
 
 @pytest.mark.req("S30")
@@ -139,7 +132,7 @@ def test_a_limit_is_proposed_by_one_and_approved_by_another(chromium: Browser, o
         page.locator(".flash.good").wait_for()
         assert page.locator("button[value='approved']").count() == 0, "not by oneself"
         page = lin.page
-        step_up(page, owing)
+        step_up(page, owing, "/payments")
         page.goto(f"{owing.url}/payments?lang=en")
         assert "the contract of March" in page.locator("main").inner_text()
         page.locator("button[value='approved']").click()

@@ -3,7 +3,7 @@
 from datetime import timedelta
 
 import pytest
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser
 
 from billing.ledger import service as ledger
 from billing.prepaid import service as prepaid
@@ -13,8 +13,8 @@ from cloud.control import service as control
 from cloud.control.service.sweep import SeenRelay
 from portal.i18n import LANGUAGES
 from protocols.reading import RelayReading, RelayState
-from tests.acceptance.browser_kit import OPEN_ALL, check, keep, looking, needs_browser
-from tests.integration.portal_kit import PASSWORD, YUAN, Town, account, point
+from tests.acceptance.browser_kit import OPEN_ALL, check, keep, looking, needs_browser, step_up
+from tests.integration.portal_kit import YUAN, Town, account, point
 
 pytestmark = needs_browser
 
@@ -35,13 +35,6 @@ def offer(town: Town) -> None:
 def owed(town: Town, number: int) -> dict[str, int]:
     with town.owner.transaction() as conn:
         return {kind.value: due for kind, due in ledger.owed(conn, account(number)).items()}
-
-
-def step_up(page: Page, town: Town) -> None:
-    page.goto(f"{town.url}/confirm?next=/fee-control")
-    page.fill("#password", PASSWORD)
-    page.locator("form[action='/confirm'] button").click()
-    page.wait_for_url("**/fee-control")
 
 
 @pytest.mark.req("C10")
@@ -99,7 +92,7 @@ def test_staff_see_fee_control_and_two_people_set_old_debt_aside(
         assert owed(town, 88) == {}
 
         page = lin.page
-        step_up(page, town)
+        step_up(page, town, "/fee-control")
         page.goto(f"{town.url}/fee-control?lang=en")
         assert "from the winter" in page.locator("#debts").inner_text()
         page.locator("form[action$='/approve'] button").click()

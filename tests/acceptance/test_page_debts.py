@@ -15,17 +15,10 @@ from billing.payments import service as payments
 from billing.payments.model import PaymentOrder
 from portal.i18n import LANGUAGES
 from protocols.timeline import local_date
-from tests.acceptance.browser_kit import OPEN_ALL, check, keep, looking, needs_browser
-from tests.integration.portal_kit import PASSWORD, YUAN, Town, account, point
+from tests.acceptance.browser_kit import OPEN_ALL, check, keep, looking, needs_browser, step_up
+from tests.integration.portal_kit import YUAN, Town, account, point
 
 pytestmark = needs_browser
-
-
-def step_up(page: Page, town: Town) -> None:
-    page.goto(f"{town.url}/confirm?next=/debts")
-    page.fill("#password", PASSWORD)
-    page.locator("form[action='/confirm'] button").click()
-    page.wait_for_url("**/debts")
 
 
 def see(page: Page, town: Town, path: str, language: str = "en") -> None:
@@ -62,7 +55,7 @@ def test_a_debt_is_shared_by_two_in_the_office_and_the_customer_signs(
         assert "Waits for approval" in page.locator("#plans").inner_text()
         assert "Another person must agree" in page.locator("#plans").inner_text()
         assert page.get_by_role("button", name="Approve").count() == 0
-        step_up(lin.page, town)
+        step_up(lin.page, town, "/debts")
         see(lin.page, town, "/debts")
         lin.page.locator("#waiting-plans a.button").click()
         see(lin.page, town, debts)
@@ -159,7 +152,7 @@ def test_what_is_left_of_an_end_and_a_deposit_go_back_by_two(chromium: Browser, 
         check(reza, "debts of the office")
         keep(page, "debts_office")
         assert page.get_by_role("button", name="Approve").count() == 0
-        step_up(lin.page, town)
+        step_up(lin.page, town, "/debts")
         for place in ("#returning", "#end-SA-000061"):
             see(lin.page, town, "/debts")
             lin.page.locator(place).get_by_role("button", name="Approve").click()

@@ -14,8 +14,8 @@ from billing.payments.model import PaymentOrder, PaymentReceipt
 from billing.payments.service import proposals
 from portal.i18n import LANGUAGES
 from protocols.timeline import local_date
-from tests.acceptance.browser_kit import OPEN_ALL, check, keep, looking, needs_browser
-from tests.integration.portal_kit import PASSWORD, YUAN, Town, account
+from tests.acceptance.browser_kit import OPEN_ALL, check, keep, looking, needs_browser, step_up
+from tests.integration.portal_kit import YUAN, Town, account
 
 pytestmark = needs_browser
 
@@ -57,13 +57,6 @@ def open_page(page: Page, town: Town) -> None:
     page.evaluate(OPEN_ALL)
 
 
-def step_up(page: Page, town: Town) -> None:
-    page.goto(f"{town.url}/confirm?next=/payments")
-    page.fill("#password", PASSWORD)
-    page.locator("form[action='/confirm'] button").click()
-    page.wait_for_url("**/payments")
-
-
 @pytest.mark.req("H9", "G14")
 def test_money_without_an_owner_finds_it_by_two_people(
     chromium: Browser, town: Town, lost: PaymentReceipt
@@ -84,7 +77,7 @@ def test_money_without_an_owner_finds_it_by_two_people(
         assert posted(town, 43) == before, "one person moves nothing"
 
         page = lin.page
-        step_up(page, town)
+        step_up(page, town, "/payments")
         open_page(page, town)
         item = page.locator("#suspense > li", has_text=lost.receipt_no)
         assert "the name on the slip" in item.inner_text()
@@ -129,7 +122,7 @@ def test_a_file_is_compared_and_what_differs_ends_by_two_people(
         page.locator(".flash.good").wait_for()
 
         page = lin.page
-        step_up(page, town)
+        step_up(page, town, "/payments")
         open_page(page, town)
         item = page.locator("#differences > li", has_text="other-1")
         item.locator("form[action='/payments/agree'] button").click()

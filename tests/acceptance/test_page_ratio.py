@@ -10,8 +10,8 @@ from cloud.assets import service as assets
 from cloud.store import audit
 from portal.i18n import LANGUAGES
 from protocols.identity import UsagePointId
-from tests.acceptance.browser_kit import check, keep, looking, needs_browser
-from tests.integration.portal_kit import PASSWORD, Town
+from tests.acceptance.browser_kit import check, keep, looking, needs_browser, step_up
+from tests.integration.portal_kit import Town
 
 pytestmark = needs_browser
 POINT = UsagePointId("UP-000042")
@@ -59,14 +59,10 @@ def test_two_people_change_a_ratio_seen_before_for_what_it_does(
         assert int(told or "0") > 0
         with town.owner.transaction() as conn:
             assert assets.ratios(conn, [POINT]) == [], "looking changes nothing"
-        page.click("button[value=true]")
-        if page.locator("input[type=password]").count():
-            page.fill("input[type=password]", PASSWORD)
-            page.keyboard.press("Enter")
+        step_up(page, town, "/stream")
         page.goto(f"{town.url}{PATH}?lang=en")
-        if page.locator("button[value=true]").count():
-            page.click("button[value=true]")
-            page.wait_for_selector("#held")
+        page.click("button[value=true]")
+        page.wait_for_selector("#held")
         assert "× 40" in page.inner_text("#held")
         check(look, "ratio holds")
         keep(page, "ratio-held-en-1280")
