@@ -4,6 +4,7 @@ import random
 import threading
 from contextlib import suppress
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -83,6 +84,7 @@ def life(seed: int) -> dict[MeterId, dict[int, int]]:
 LIVES = [life(seed) for seed in range(4)]
 """Made beforehand: nothing that Hypothesis does may lean on another generator."""
 
+Step = tuple[str, int, Any, Any]
 STEPS = st.one_of(
     st.tuples(
         st.just("wave"), st.integers(0, 1), st.sampled_from((M1, M2, M3, SPARE)),
@@ -94,7 +96,7 @@ STEPS = st.one_of(
 )  # fmt: skip
 
 
-def take_step(workers: tuple[Database, Database], seq: int, step: tuple, seed: int) -> None:  # type: ignore[type-arg]
+def take_step(workers: tuple[Database, Database], seq: int, step: Step, seed: int) -> None:
     """Let one of two workers, or a person, do something."""
     kind, who, whom, when = step
     db = workers[who]
@@ -129,7 +131,7 @@ def test_newest_registers_are_what_a_look_at_everything_finds(
     db: Database,
     database_dsn: str,
     seed: int,
-    steps: list[tuple],  # type: ignore[type-arg]
+    steps: list[Step],
 ) -> None:
     _anew(db)
     with Database(database_dsn, application="test-two") as other:

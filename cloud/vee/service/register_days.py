@@ -87,7 +87,7 @@ def look_at_registers(
     policy: DayPolicy,
     changed: Changed | None,
 ) -> Validated:
-    """Look at the registers of usage points on one civil day, and write what is other than before."""  # noqa: E501
+    """Look at the registers of usage points on one civil day; write what is other than before."""
     points = sorted(profile)
     span = local_day(day, terms.zone)
     reach = timedelta(days=terms.history_days), timedelta(days=terms.reach_days)
