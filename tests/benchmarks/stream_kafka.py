@@ -5,7 +5,7 @@ Figures of the distributed runner: readings/s of one worker and of two on a real
 
 Each run gets payloads of a thousand readings, spread evenly over a topic of its own, and is timed
 from the first record to the last commit, after one wave that loads books and makes segments. Beside
-it a bare aiokafka loop reads the same records and decodes them into arrays. A worker, PostgreSQL and
+it a bare aiokafka loop reads the same records and decodes them into arrays. Worker, PostgreSQL and
 Kafka share the cores of this machine, so two workers are told beside one with the processor time
 that each took.
 """
