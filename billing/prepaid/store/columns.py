@@ -5,7 +5,6 @@ A range comes as one string: the octets that stand ready in each row, one after 
 are columns at once. A row for each account would spend more time on rows than on arithmetic.
 """
 
-import struct
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,8 +13,6 @@ from typing import Any
 
 import numpy as np
 from psycopg import sql
-from psycopg.adapt import Dumper
-from psycopg.pq import Format
 
 from billing.money import IntArray
 from billing.prepaid.model import Columns, ExceptionKind, FeeBlock
@@ -42,30 +39,10 @@ _LAST_PAGE = 2**32 - 1
 _MS_UNTIL_2000 = 946_684_800_000
 
 _BIG_ENDIAN = np.dtype(">i8")
-_ELEMENT = np.dtype([("octets", ">i4"), ("number", ">i8")])
 
 
 Pages = tuple[int, int]
 """First page of a table and the page after the last."""
-
-
-@dataclass(frozen=True, slots=True)
-class Numbers:
-    """Whole numbers as a parameter: sent as they lie in memory, not one by one as text."""
-
-    values: IntArray
-
-
-class _NumbersDumper(Dumper):
-    """*Source*: `array_recv` of PostgreSQL: dimensions, no nulls, element type, length, first."""
-
-    format = Format.BINARY
-    oid = 1016  # bigint[]
-
-    def dump(self, obj: Numbers) -> bytes:
-        elements = np.empty(len(obj.values), dtype=_ELEMENT)
-        elements["octets"], elements["number"] = 8, obj.values
-        return struct.pack("!5i", 1, 0, 20, len(elements), 1) + elements.tobytes()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -230,7 +207,7 @@ def registers_of_points(conn: Connection, points: IntArray) -> list[Registers]:
     """Return the newest registers of the points named, those that have one; in parts."""
     found = []
     for start in range(0, len(points), PROBES):
-        part = {"points": Numbers(points[start : start + PROBES])}
+        part = {"points": points[start : start + PROBES]}
         columns = _records(conn, "registers_of_points", part, _REGISTER)
         if columns is not None:
             found.append(_registers(columns))
@@ -239,7 +216,7 @@ def registers_of_points(conn: Connection, points: IntArray) -> list[Registers]:
 
 def contracts_of_points(conn: Connection, points: IntArray) -> tuple[IntArray, IntArray]:
     """Return (points, contract power in W) of the points named that have a state."""
-    found = _strings(conn, "contracts_of_points", {"points": Numbers(points)})
+    found = _strings(conn, "contracts_of_points", {"points": points})
     nothing = np.zeros(0, dtype=np.int64)
     return (nothing, nothing) if found is None else (found[0], found[1])
 
@@ -265,12 +242,12 @@ def newest_entry(conn: Connection, after: int) -> int:
 
 def read_moved(conn: Connection, moved: Registers) -> Columns | None:
     """Return the states at registers, which come in order of points; None when there is none."""
-    found = _records(conn, "states_at_points", {"points": Numbers(moved.point)}, _STATE)
+    found = _records(conn, "states_at_points", {"points": moved.point}, _STATE)
     if found is None:
         return None
     accounts = np.unique(found[1])
     posted = np.zeros(len(accounts), dtype=np.int64)
-    wanted = {"ledger_accounts": Numbers(accounts)}
+    wanted = {"ledger_accounts": accounts}
     money = _records(conn, "posted_of_accounts", wanted, _MONEY)
     if money is not None:
         posted[np.searchsorted(accounts, money[0])] = money[1]
@@ -315,10 +292,7 @@ def newest_at(conn: Connection, usage_points: Sequence[str]) -> dict[str, tuple[
 def stretches_at(conn: Connection, points: IntArray) -> list[tuple[bool, Stretches]]:
     """Return the open stretches at points by hours or register, and by number of TouPeriods."""
     with conn.cursor(binary=True) as cursor:
-        cursor.adapters.register_dumper(Numbers, _NumbersDumper)
-        rows = cursor.execute(
-            _SQL["stretch_columns"], {"points": Numbers(points)}, prepare=True
-        ).fetchall()
+        rows = cursor.execute(_SQL["stretch_columns"], {"points": points}, prepare=True).fetchall()
     return [
         (hourly, stretches_of(_numbers(octets).reshape(-1, width_of(periods)), periods))
         for hourly, periods, octets in rows
@@ -407,7 +381,6 @@ def octet_columns(
 ) -> list[IntArray] | None:
     """Return the columns that a statement answers as strings of octets; None when empty."""
     with conn.cursor(binary=True) as cursor:
-        cursor.adapters.register_dumper(Numbers, _NumbersDumper)
         row = cursor.execute(statement, parameters, prepare=True).fetchone()
     assert row is not None
     return None if row[0] is None else [_numbers(each) for each in row]
