@@ -21,8 +21,6 @@ from cloud.store.db import Connection, Database
 from cloud.vee.model import Block
 from protocols.errors import RefusedError
 
-PEOPLE = 2
-
 
 def queue(conn: Connection, run: int, *, limit: int = 200) -> list[Item]:
     """Return what waits for people: held use first, then amounts."""
@@ -101,7 +99,7 @@ def approve(db: Database, run: RunId, agreement: str, *, actor: str, now: dateti
             )
         store.insert_approval(conn, item, actor, now)
         people = store.approvers(conn, item)
-        if len(people) >= PEOPLE:
+        if len(people) >= blocked.PEOPLE:
             store.set_states(
                 conn, run, [(agreement, ItemState.PRICED, (), f"agreed by {', '.join(people)}")]
             )
