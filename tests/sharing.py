@@ -8,6 +8,7 @@ help: it writes them into the names of tests, which pytest 9.2 no longer reads f
 
 from collections import defaultdict
 
+# xdist tells no types: hence both exceptions here
 from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
 
 WHOLE_STACKS = (

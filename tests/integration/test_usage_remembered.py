@@ -178,8 +178,8 @@ def test_a_wave_that_failed_leaves_nothing_remembered(db: Database) -> None:
     build_network(db)
     send(db, a_batch(1, registers(M1, {1: 10})))
 
-    def broken(*asked: object) -> ingest.Lives:
-        usage.derive(*asked)  # type: ignore[arg-type]
+    def broken(*asked: Any) -> ingest.Lives:
+        usage.derive(*asked)
         raise TransientDatabaseError("the server went away")
 
     batch = a_batch(2, registers(M1, {2: 20}))
